@@ -1,0 +1,62 @@
+//! What this process leaves behind when it exits: objects that it made and did not unlink, segments not removed.
+//! Never runs unless somebody listens to reports; never removes anything. Next: `ledger.rs`, which remembers them.
+
+use super::detail::Detail;
+use super::judge::figures;
+use super::ledger::{self, Object, Segment};
+use super::policy;
+use super::report::{self, Outcome};
+use crate::checks::Rule;
+use crate::checks::words::{Call, Invocation};
+use crate::sys::{self, file, process, sysv};
+use crate::text::Text;
+
+/// Reports what is left behind. Runs after the program's own exit handlers and destructors; `_exit`, `abort` and
+/// signals bypass it, as they bypass every handler.
+pub fn report_leftovers() {
+    // A child made behind the C library's back shares its parent's records, but made none of these.
+    if !policy::attentive() || policy::listening() == 0 || ledger::process() != process::pid() {
+        return;
+    }
+    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left));
+}
+
+fn object_left(object: &Object) {
+    let mut path = Text::<320>::new();
+    path.push_bytes(sys::posix::OBJECT_FOLDER.to_bytes());
+    path.push(b'/');
+    path.push_bytes(object.name.bytes());
+    path.push(0);
+    let Ok(path) = core::ffi::CStr::from_bytes_until_nul(path.bytes()) else {
+        return;
+    };
+    let Ok(status) = file::status_at(path) else {
+        return;
+    };
+    // Somebody else may have made another object of the same name since.
+    if object.identity != (0, 0) && object.identity != (status.dev, status.ino) {
+        return;
+    }
+    let mut call = Invocation::new(Call::Exit, [0; 6]);
+    call.subject.push_str("posix:/");
+    call.subject.push_printable(object.name.bytes());
+    let mut figures = figures(&call);
+    figures.size = status.size;
+    report::send(&Detail::of_rule(Rule::ExitObject, Rule::ExitObject.row().errno, &call, &figures), Outcome::Passed);
+}
+
+fn segment_left(segment: &Segment) {
+    let Ok(status) = sysv::status(segment.id) else {
+        return;
+    };
+    if status.mode & sysv::SHM_DEST != 0 || status.creator != process::pid() {
+        return;
+    }
+    let call = Invocation::new(Call::Exit, [0; 6]);
+    let mut figures = figures(&call);
+    figures.id = segment.id;
+    figures.key = status.key as u32;
+    figures.size = status.size;
+    figures.count = status.attaches;
+    report::send(&Detail::of_rule(Rule::ExitSegment, Rule::ExitSegment.row().errno, &call, &figures), Outcome::Passed);
+}

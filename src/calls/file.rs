@@ -1,0 +1,160 @@
+//! The checked calls for sizes and descriptors: ftruncate, posix_fallocate, fstat, close.
+//! Never closes or resizes anything but what it was asked to. Next: `checks/file.rs` for the rules.
+
+use super::explain;
+use super::judge::{figures, gate, judge};
+use super::ledger;
+use super::memory::address_of;
+use super::policy;
+use crate::checks::file::{self as checks, Growth};
+use crate::checks::words::{Call, Figures, Invocation};
+use crate::checks::{Rule, RuleSet};
+use crate::error::Errno;
+use crate::sys;
+use crate::sys::file::{self as sys_file, Status};
+use crate::sys::limits::{page_size, soft_limit};
+
+/// ftruncate(fd, length)—sets the size of a file or object, in bytes.
+#[inline]
+pub fn ftruncate(fd: i32, length: i64) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Ftruncate, [fd as u64, length as u64, 0, 0, 0, 0]);
+    gate(checks::truncate(length), words)?;
+    if policy::attentive() {
+        examine_size(fd, length as u64, words())?;
+    }
+    sys_file::ftruncate(fd, length).map_err(|errno| explain_size(fd, errno, words()))
+}
+
+/// What a new size does to the mappings of this process, and whether the file system can back it.
+#[cold]
+fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno> {
+    let Ok(status) = sys::preserving_errno(|| sys_file::status(fd)) else {
+        return Ok(());
+    };
+    if !status.is_regular() {
+        return Ok(());
+    }
+    let mut broken = RuleSet::EMPTY;
+    let mut figures = figures(&call);
+    figures.size = status.size;
+    if length > status.size {
+        if let Some(growth) = growth_of(fd, length, &status) {
+            broken = broken.with(checks::grow(&growth));
+            fill_room(&growth, &mut figures);
+        }
+    } else if length < status.size {
+        // The object's last page stays whole, so only pages beyond it are lost.
+        let kept = length.checked_next_multiple_of(page_size() as u64).unwrap_or(length);
+        figures.end = ledger::mapped_end(fd, &status).min(status.size.next_multiple_of(page_size() as u64));
+        broken = broken.with(checks::shrink(kept, figures.end));
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    call.subject = address_of(fd, Some(&status));
+    judge(broken, &call, &figures)
+}
+
+fn growth_of(fd: i32, length: u64, status: &Status) -> Option<Growth> {
+    let room = sys::preserving_errno(|| sys_file::room(fd)).ok()?;
+    Some(Growth { length, reserved: status.reserved, capacity: room.capacity, free: room.free })
+}
+
+fn fill_room(growth: &Growth, figures: &mut Figures) {
+    figures.needed = growth.needed();
+    figures.free = growth.free;
+    figures.capacity = growth.capacity;
+}
+
+/// Why the kernel refused a size.
+#[cold]
+fn explain_size(fd: i32, errno: Errno, mut call: Invocation) -> Errno {
+    let mut figures = figures(&call);
+    let status = sys::preserving_errno(|| sys_file::status(fd)).ok();
+    call.subject = address_of(fd, status.as_ref());
+    let end = match call.call {
+        Call::PosixFallocate => figures.offset.saturating_add(figures.length),
+        _ => figures.length,
+    };
+    if let Some(status) = status {
+        figures.size = status.size;
+        if let Some(growth) = growth_of(fd, end, &status) {
+            fill_room(&growth, &mut figures);
+        }
+    }
+    let access = sys::preserving_errno(|| sys_file::open_flags(fd));
+    let read_only = access.is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
+    let regular = status.is_some_and(|status| status.is_regular());
+    let rule = match errno.0 {
+        libc::EBADF if access.is_err() => Some(Rule::FdClosed),
+        libc::EINVAL | libc::EBADF if read_only && regular => Some(Rule::SizeReadOnly),
+        libc::EPERM => match sys::preserving_errno(|| sys_file::seals(fd)) {
+            Ok(seals) if seals != 0 => {
+                figures.seals = seals as u64;
+                figures.length = end;
+                Some(Rule::SizeSealed)
+            }
+            _ => None,
+        },
+        libc::EFBIG => {
+            figures.limit = sys::preserving_errno(|| soft_limit(libc::RLIMIT_FSIZE as u32)).unwrap_or(u64::MAX);
+            figures.length = end;
+            Some(Rule::SizeLimit)
+        }
+        libc::ENOSPC => Some(Rule::SizeNoSpace),
+        _ => None,
+    };
+    match rule {
+        Some(rule) => explain::by_rule(rule, errno, &call, &figures),
+        None => explain::by_errno(errno, &call, &figures),
+    }
+}
+
+/// posix_fallocate(fd, offset, length)—reserves space, so that no later touch can find the file system full.
+///
+/// The error is the call's result; errno is not changed.
+#[inline]
+pub fn posix_fallocate(fd: i32, offset: i64, length: i64) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::PosixFallocate, [fd as u64, offset as u64, length as u64, 0, 0, 0]);
+    let broken = checks::reserve(offset, length);
+    if !broken.is_empty() {
+        judge_reserve(fd, broken, &words())?;
+    }
+    sys_file::posix_fallocate(fd, offset, length).map_err(|errno| explain_size(fd, errno, words()))
+}
+
+#[cold]
+fn judge_reserve(fd: i32, broken: RuleSet, call: &Invocation) -> Result<(), Errno> {
+    // The kernel looks at the descriptor before the numbers: a closed one is the whole answer.
+    let mut closed = RuleSet::EMPTY;
+    closed.put(sys::preserving_errno(|| sys_file::open_flags(fd)).is_err(), Rule::FdClosed);
+    judge(if closed.is_empty() { broken } else { closed }, call, &figures(call))
+}
+
+/// Why the kernel refused `fstat`.
+#[cold]
+pub fn explain_fstat(fd: i32, buffer: usize, errno: Errno) -> Errno {
+    let call = Invocation::new(Call::Fstat, [fd as u64, buffer as u64, 0, 0, 0, 0]);
+    let figures = figures(&call);
+    match errno.0 {
+        libc::EBADF => explain::by_rule(Rule::FdClosed, errno, &call, &figures),
+        libc::EFAULT => explain::by_rule(Rule::ArgPointer, errno, &call, &figures),
+        _ => explain::by_errno(errno, &call, &figures),
+    }
+}
+
+/// close(fd)—closes a descriptor; mappings made through it stay.
+///
+/// After EINTR the descriptor is closed on Linux: closing it again could close another thread's.
+#[inline]
+pub fn close(fd: i32) -> Result<(), Errno> {
+    // Before the kernel frees the number, because afterwards another thread can be given it.
+    ledger::closing(fd);
+    sys_file::close(fd).map_err(|errno| {
+        let call = Invocation::new(Call::Close, [fd as u64, 0, 0, 0, 0, 0]);
+        match errno.0 {
+            libc::EBADF => explain::by_rule(Rule::FdClosed, errno, &call, &figures(&call)),
+            _ => explain::by_errno(errno, &call, &figures(&call)),
+        }
+    })
+}

@@ -1,0 +1,58 @@
+//! What broken rules lead to: reports, and under the policy in force a refusal with errno and words.
+//! Never runs when nothing is broken: the calls test that inline. Next: `explain.rs` for what the kernel refused.
+
+use super::detail::{self, Detail};
+use super::policy;
+use super::report::{self, Outcome};
+use crate::checks::words::{Call, Figures, Invocation, figures_of};
+use crate::checks::{Rule, RuleSet};
+use crate::error::Errno;
+use crate::sys::limits::page_size;
+
+/// The errno of a refusal: the rule's own, but where a call has another name for the same thing.
+fn errno_of(rule: Rule, call: Call) -> i32 {
+    match (call, rule) {
+        // POSIX gives shm_unlink no EINVAL: a name that cannot exist does not exist.
+        (Call::ShmUnlink, Rule::NameEmpty | Rule::NameInnerSlash) => libc::ENOENT,
+        (Call::ShmUnlink, Rule::NameDot) => libc::EISDIR,
+        _ => rule.row().errno,
+    }
+}
+
+/// The figures of a call, from its arguments.
+pub fn figures(call: &Invocation) -> Figures {
+    figures_of(call, page_size())
+}
+
+/// Reports every broken rule and refuses the call if the policy says so.
+#[cold]
+#[inline(never)]
+pub fn judge(broken: RuleSet, call: &Invocation, figures: &Figures) -> Result<(), Errno> {
+    let policy = policy::current();
+    // A pointer that leads nowhere cannot be passed on, whatever the policy: the C library would crash on it.
+    let refused = broken
+        .iter()
+        .find(|rule| policy.refuses(rule.row().verdict) || matches!(rule, Rule::ArgPointer | Rule::NameUnterminated));
+    let outcome = if refused.is_some() { Outcome::Refused } else { Outcome::Passed };
+    for rule in broken.iter() {
+        report::send(&Detail::of_rule(rule, errno_of(rule, call.call), call, figures), outcome);
+    }
+    match refused {
+        None => Ok(()),
+        Some(rule) => {
+            let errno = errno_of(rule, call.call);
+            detail::keep(&Detail::of_rule(rule, errno, call, figures));
+            Err(Errno(errno))
+        }
+    }
+}
+
+/// Passes when nothing is broken; otherwise `words` says what the call was, and `judge` decides.
+#[inline(always)]
+pub fn gate(broken: RuleSet, words: impl FnOnce() -> Invocation) -> Result<(), Errno> {
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let call = words();
+    judge(broken, &call, &figures(&call))
+}

@@ -1,0 +1,519 @@
+//! What this process opened, mapped and attached through the checked calls: names, owners, ranges, keys.
+//! Never decides alone: it explains, and where a refusal hangs on it the kernel is asked too. Never allocates
+//! with malloc, never blocks for long, and what it cannot take it leaves out. After a fork the child has its own copy.
+//! Bounds: 65,536 descriptors, 16,384 objects, 16,384 segments, 4,096 keys, 2^20 ranges. Next: `ranges.rs`, `slab.rs`.
+
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use super::ranges::{Content, Range, Ranges};
+use super::slab::Slab;
+use crate::sys::file::Status;
+use crate::sys::lock::Guarded;
+use crate::sys::pages::Array;
+use crate::sys::process;
+use crate::text::Text;
+
+const MOST_DESCRIPTORS: usize = 65_536;
+
+/// What kind of thing an object is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A POSIX shared memory object.
+    #[default]
+    Posix,
+    /// A memfd.
+    Memfd,
+    /// Any other file, known by device and number alone.
+    File,
+}
+
+/// A file or object.
+#[derive(Clone, Copy, Default)]
+pub struct Object {
+    /// Its name without slashes, or its label.
+    pub name: Text<256>,
+    /// What it is.
+    pub kind: Kind,
+    /// Device and number on it; 0 and 0 when they were not asked for.
+    pub identity: (u64, u64),
+    /// This process made it, and has not removed its name.
+    pub left_by_us: bool,
+    /// The process that made it, when `left_by_us`.
+    pub creator: i32,
+    descriptors: u32,
+    ranges: u32,
+}
+
+/// A System V segment.
+#[derive(Clone, Copy, Default)]
+pub struct Segment {
+    /// Its id.
+    pub id: i32,
+    /// Its key.
+    pub key: i32,
+    /// Bytes, as far as this process knows.
+    pub size: u64,
+    /// The process that made it, when that is this one; 0 otherwise.
+    pub creator: i32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct KeyOrigin {
+    key: i32,
+    id: i32,
+    file: (u64, u64),
+}
+
+struct Ledger {
+    /// By descriptor: index of its object plus one; 0 when it is not known.
+    descriptors: Array<u32>,
+    objects: Slab<Object, 16_384>,
+    segments: Slab<Segment, 16_384>,
+    keys: Slab<KeyOrigin, 4096>,
+    ranges: Ranges,
+}
+
+static LEDGER: Guarded<Ledger> = Guarded::new(Ledger {
+    descriptors: Array::new(),
+    objects: Slab::new(),
+    segments: Slab::new(),
+    keys: Slab::new(),
+    ranges: Ranges::new(),
+});
+
+/// This process's id as of the last fork, so that no call has to ask the kernel for it.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn before_fork() {
+    LEDGER.before_fork();
+}
+
+extern "C" fn after_fork_in_parent() {
+    LEDGER.after_fork();
+}
+
+extern "C" fn after_fork_in_child() {
+    PROCESS.store(process::pid(), Ordering::Relaxed);
+    LEDGER.after_fork();
+}
+
+/// This process, for `Object::creator`. Asks the kernel once; afterwards the fork handler keeps it true.
+pub fn process() -> i32 {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    if STARTED.load(Ordering::Relaxed) == 0 && STARTED.swap(1, Ordering::Relaxed) == 0 {
+        PROCESS.store(process::pid(), Ordering::Relaxed);
+        process::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+    }
+    PROCESS.load(Ordering::Relaxed)
+}
+
+fn hash_name(name: &[u8]) -> u32 {
+    // FNV-1a, 32 bits.
+    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// A name as the C library files it: without its leading slashes.
+pub fn bare(name: &[u8]) -> &[u8] {
+    let slashes = name.iter().take_while(|byte| **byte == b'/').count();
+    name.get(slashes..).unwrap_or_default()
+}
+
+impl Ledger {
+    fn object_of(&self, fd: i32) -> Option<u32> {
+        let link = *self.descriptors.as_slice().get(usize::try_from(fd).ok()?)?;
+        link.checked_sub(1)
+    }
+
+    fn set_descriptor(&mut self, fd: i32, object: u32) {
+        self.forget_descriptor(fd);
+        let Ok(place) = usize::try_from(fd) else {
+            return;
+        };
+        if place >= MOST_DESCRIPTORS || !self.descriptors.extend_to(place + 1) {
+            self.release(object);
+            return;
+        }
+        self.descriptors.as_mut_slice()[place] = object + 1;
+        if let Some(object) = self.objects.get_mut(object) {
+            object.descriptors += 1;
+        }
+    }
+
+    fn forget_descriptor(&mut self, fd: i32) {
+        let Some(object) = self.object_of(fd) else {
+            return;
+        };
+        self.descriptors.as_mut_slice()[fd as usize] = 0;
+        if let Some(object) = self.objects.get_mut(object) {
+            object.descriptors = object.descriptors.saturating_sub(1);
+        }
+        self.release(object);
+    }
+
+    /// Drops an object that nothing refers to any more.
+    fn release(&mut self, index: u32) {
+        if let Some(object) = self.objects.get(index) {
+            if object.descriptors == 0 && object.ranges == 0 && !object.left_by_us {
+                let hash = hash_name(object.name.bytes());
+                self.objects.remove(hash, index);
+            }
+        }
+    }
+
+    fn by_identity(&self, identity: (u64, u64)) -> Option<u32> {
+        self.objects.iter().find(|(_, object)| object.identity == identity).map(|(index, _)| index)
+    }
+
+    /// The object behind a descriptor. What the kernel says of it, if it was asked, overrules what was written here.
+    fn object_behind(&mut self, fd: i32, status: Option<&Status>) -> Option<u32> {
+        let known = self.object_of(fd);
+        let Some(status) = status else { return known };
+        let identity = (status.dev, status.ino);
+        let matches = known.and_then(|index| self.objects.get_mut(index)).map(|object| {
+            if object.identity == (0, 0) {
+                object.identity = identity;
+            }
+            object.identity == identity
+        });
+        match matches {
+            Some(true) => known,
+            Some(false) => {
+                self.forget_descriptor(fd);
+                self.by_identity(identity)
+            }
+            None => self.by_identity(identity),
+        }
+    }
+
+    fn drop_range(&mut self, start: u64, end: u64, mut gone: impl FnMut(Range)) {
+        let Ledger { ranges, objects, .. } = self;
+        ranges.remove(start, end, |piece| {
+            if let (Content::File, Some(index)) = (piece.content, piece.owner.checked_sub(1)) {
+                if let Some(object) = objects.get_mut(index) {
+                    object.ranges = object.ranges.saturating_sub(1);
+                }
+            }
+            gone(piece);
+        });
+    }
+}
+
+/// Notes a POSIX object that was opened as `fd`.
+pub fn opened(fd: i32, name: &[u8], created: bool, status: Option<&Status>) {
+    let process = process();
+    let name = bare(name);
+    let hash = hash_name(name);
+    let identity = status.map_or((0, 0), |status| (status.dev, status.ino));
+    LEDGER.with(|ledger| {
+        let same = |object: &Object| {
+            object.kind == Kind::Posix
+                && object.name.bytes() == name
+                && (identity == (0, 0) || object.identity == (0, 0) || object.identity == identity)
+        };
+        let found = if created { None } else { ledger.objects.find(hash, same) };
+        let index = found.or_else(|| {
+            let mut object = Object { kind: Kind::Posix, identity, ..Object::default() };
+            object.name.push_bytes(name);
+            ledger.objects.insert(hash, object)
+        });
+        let Some(index) = index else { return };
+        if let Some(object) = ledger.objects.get_mut(index).filter(|_| created) {
+            object.left_by_us = true;
+            object.creator = process;
+        }
+        ledger.set_descriptor(fd, index);
+    });
+}
+
+/// Notes a memfd that was made as `fd`.
+pub fn made_memfd(fd: i32, label: &[u8]) {
+    process();
+    LEDGER.with(|ledger| {
+        let mut object = Object { kind: Kind::Memfd, ..Object::default() };
+        object.name.push_bytes(label);
+        if let Some(index) = ledger.objects.insert(hash_name(label), object) {
+            ledger.set_descriptor(fd, index);
+        }
+    });
+}
+
+/// Forgets a descriptor; called before the kernel closes it, because afterwards its number can be another thread's.
+#[inline]
+pub fn closing(fd: i32) {
+    LEDGER.with(|ledger| ledger.forget_descriptor(fd));
+}
+
+/// Notes that a name was removed.
+pub fn unlinked(name: &[u8]) {
+    let name = bare(name);
+    let hash = hash_name(name);
+    LEDGER.with(|ledger| {
+        let ours = |object: &Object| object.kind == Kind::Posix && object.left_by_us && object.name.bytes() == name;
+        while let Some(index) = ledger.objects.find(hash, ours) {
+            if let Some(object) = ledger.objects.get_mut(index) {
+                object.left_by_us = false;
+            }
+            ledger.release(index);
+        }
+    });
+}
+
+/// A new mapping of a file or of anonymous memory.
+#[derive(Clone, Copy)]
+pub struct Mapping {
+    /// Where it is.
+    pub addr: usize,
+    /// Bytes, as asked.
+    pub length: usize,
+    /// Where in the file.
+    pub offset: u64,
+    /// The descriptor; `None` for anonymous memory.
+    pub fd: Option<i32>,
+    /// Anonymous memory that cannot be touched.
+    pub reservation: bool,
+}
+
+fn end_of(addr: usize, length: usize) -> u64 {
+    let page = crate::sys::limits::page_size();
+    (addr as u64).saturating_add(length.checked_next_multiple_of(page).unwrap_or(length) as u64)
+}
+
+/// Notes a mapping; whatever was mapped there before is gone, as with MAP_FIXED.
+#[inline]
+pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
+    process();
+    let (start, end) = (mapping.addr as u64, end_of(mapping.addr, mapping.length));
+    LEDGER.with(|ledger| {
+        ledger.drop_range(start, end, |_| {});
+        let mut range = Range { start, end, offset: mapping.offset, owner: 0, content: Content::Anonymous };
+        match mapping.fd {
+            None if mapping.reservation => range.content = Content::Reservation,
+            None => {}
+            Some(fd) => {
+                range.content = Content::File;
+                let object = ledger.object_behind(fd, status).or_else(|| {
+                    let status = status?;
+                    let object = Object { kind: Kind::File, identity: (status.dev, status.ino), ..Object::default() };
+                    ledger.objects.insert(hash_name(b""), object)
+                });
+                if let Some(index) = object {
+                    range.owner = index + 1;
+                    if let Some(object) = ledger.objects.get_mut(index) {
+                        object.ranges += 1;
+                    }
+                }
+            }
+        }
+        ledger.ranges.insert(range);
+    });
+}
+
+/// Ranges that were taken out before a call that might still fail.
+#[derive(Clone, Copy, Default)]
+pub struct Taken {
+    pieces: [Range; 4],
+    count: usize,
+}
+
+impl Taken {
+    /// The first of them.
+    pub fn first(&self) -> Option<Range> {
+        self.pieces.first().copied().filter(|_| self.count > 0)
+    }
+}
+
+/// Takes a range out; called before the kernel unmaps it, because afterwards another thread can be given the place.
+#[inline]
+pub fn unmapping(addr: usize, length: usize) -> Taken {
+    let mut taken = Taken::default();
+    LEDGER.with(|ledger| {
+        ledger.drop_range(addr as u64, end_of(addr, length), |piece| {
+            if let Some(place) = taken.pieces.get_mut(taken.count) {
+                *place = piece;
+            }
+            taken.count += 1;
+        });
+    });
+    taken
+}
+
+/// Puts back what was taken out when the kernel would not unmap it.
+#[cold]
+pub fn restore(taken: &Taken) {
+    LEDGER.with(|ledger| {
+        for piece in taken.pieces.iter().take(taken.count) {
+            put(ledger, *piece);
+        }
+    });
+}
+
+fn put(ledger: &mut Ledger, range: Range) {
+    if let (Content::File, Some(index)) = (range.content, range.owner.checked_sub(1)) {
+        if let Some(object) = ledger.objects.get_mut(index) {
+            object.ranges += 1;
+        }
+    }
+    ledger.drop_range(range.start, range.end, |_| {});
+    ledger.ranges.insert(range);
+}
+
+/// Notes that what was taken out now lies elsewhere, with another length.
+pub fn moved(taken: &Taken, addr: usize, length: usize) {
+    LEDGER.with(|ledger| {
+        if let Some(first) = taken.first() {
+            put(ledger, Range { start: addr as u64, end: end_of(addr, length), ..first });
+        }
+    });
+}
+
+/// Notes a segment that shmget gave.
+pub fn got_segment(id: i32, key: i32, size: u64, created: bool) {
+    let creator = if created { process() } else { 0 };
+    LEDGER.with(|ledger| match ledger.segments.find(id as u32, |segment| segment.id == id) {
+        Some(index) => {
+            if let Some(segment) = ledger.segments.get_mut(index) {
+                segment.size = segment.size.max(size);
+            }
+        }
+        None => {
+            ledger.segments.insert(id as u32, Segment { id, key, size, creator });
+        }
+    });
+}
+
+/// Notes that a segment was removed.
+pub fn removed_segment(id: i32) {
+    LEDGER.with(|ledger| {
+        if let Some(index) = ledger.segments.find(id as u32, |segment| segment.id == id) {
+            ledger.segments.remove(id as u32, index);
+        }
+    });
+}
+
+/// What is known of a segment.
+pub fn segment(id: i32) -> Option<Segment> {
+    LEDGER.with(|ledger| {
+        let index = ledger.segments.find(id as u32, |segment| segment.id == id)?;
+        ledger.segments.get(index).copied()
+    })?
+}
+
+/// Notes an attached segment. `size` is what the kernel said, when it was asked.
+pub fn attached(addr: usize, id: i32, size: Option<u64>) {
+    process();
+    LEDGER.with(|ledger| {
+        let known = ledger.segments.find(id as u32, |segment| segment.id == id);
+        let size = size.or_else(|| ledger.segments.get(known?).map(|segment| segment.size)).unwrap_or(1);
+        let (start, end) = (addr as u64, end_of(addr, size.max(1) as usize));
+        ledger.drop_range(start, end, |_| {});
+        ledger.ranges.insert(Range { start, end, offset: 0, owner: id as u32, content: Content::Segment });
+    });
+}
+
+/// Takes the segment attached at `addr` out; called before the kernel detaches it.
+pub fn detaching(addr: usize) -> Taken {
+    let mut taken = Taken::default();
+    LEDGER.with(|ledger| {
+        let start = addr as u64;
+        let here = ledger.ranges.first_in(start, start + 1);
+        if let Some(range) = here.filter(|range| range.start == start && range.content == Content::Segment) {
+            ledger.drop_range(range.start, range.end, |piece| taken.pieces[0] = piece);
+            taken.count = 1;
+        }
+    });
+    taken
+}
+
+/// The first known range that shares an address with these bytes.
+pub fn range_in(addr: usize, length: usize) -> Option<Range> {
+    LEDGER.with(|ledger| ledger.ranges.first_in(addr as u64, end_of(addr, length)))?
+}
+
+/// Whether every known range in these bytes is address space that was only set aside, and there is one.
+pub fn is_reservation(addr: usize, length: usize) -> bool {
+    let (start, end) = (addr as u64, end_of(addr, length));
+    LEDGER
+        .with(|ledger| {
+            let mut next = start;
+            while let Some(range) = ledger.ranges.first_in(next, end) {
+                if range.content != Content::Reservation || range.start > next {
+                    return false;
+                }
+                next = range.end;
+                if next >= end {
+                    return true;
+                }
+            }
+            false
+        })
+        .unwrap_or(false)
+}
+
+/// How far into the object behind `fd` this process maps it, in bytes; 0 when it does not.
+pub fn mapped_end(fd: i32, status: &Status) -> u64 {
+    LEDGER
+        .with(|ledger| {
+            let Some(index) = ledger.object_behind(fd, Some(status)) else {
+                return 0;
+            };
+            let of_object =
+                ledger.ranges.iter().filter(|range| range.content == Content::File && range.owner == index + 1);
+            of_object.map(|range| range.offset + (range.end - range.start)).max().unwrap_or(0)
+        })
+        .unwrap_or(0)
+}
+
+/// What is known of the object behind a descriptor.
+pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
+    LEDGER.with(|ledger| {
+        let index = ledger.object_behind(fd, status)?;
+        ledger.objects.get(index).copied()
+    })?
+}
+
+/// Notes the key that ftok made of a file and an id; true when it was made of others before.
+pub fn key_collides(key: i32, id: i32, file: (u64, u64)) -> bool {
+    let id = id & 0xff;
+    LEDGER
+        .with(|ledger| match ledger.keys.find(key as u32, |origin| origin.key == key) {
+            Some(index) => ledger.keys.get(index).is_some_and(|origin| (origin.id, origin.file) != (id, file)),
+            None => {
+                ledger.keys.insert(key as u32, KeyOrigin { key, id, file });
+                false
+            }
+        })
+        .unwrap_or(false)
+}
+
+/// Calls `object` for each POSIX object and `segment` for each segment that this process made and did not remove.
+pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Segment)) {
+    let process = process();
+    // Copied out one at a time, so that nothing is called while the lock is held.
+    let mut index = 0;
+    while let Some(Some(next)) = LEDGER.with(|ledger| {
+        let mut rest = ledger.objects.iter().skip_while(|(at, _)| *at < index);
+        rest.find(|(_, object)| object.left_by_us && object.creator == process).map(|(at, object)| (at, *object))
+    }) {
+        index = next.0 + 1;
+        object(&next.1);
+    }
+    index = 0;
+    while let Some(Some(next)) = LEDGER.with(|ledger| {
+        let mut rest = ledger.segments.iter().skip_while(|(at, _)| *at < index);
+        rest.find(|(_, segment)| segment.creator == process).map(|(at, segment)| (at, *segment))
+    }) {
+        index = next.0 + 1;
+        segment(&next.1);
+    }
+}
+
+/// How much the ledger holds, for tests: descriptors, objects, segments, ranges.
+#[doc(hidden)]
+pub fn counts() -> (usize, usize, usize, usize) {
+    LEDGER
+        .with(|ledger| {
+            let descriptors = ledger.descriptors.as_slice().iter().filter(|link| **link != 0).count();
+            (descriptors, ledger.objects.count(), ledger.segments.count(), ledger.ranges.count())
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,72 @@
+//! The limits of shared memory on this machine, in one struct.
+//! Never guesses: what the system does not tell is 0. Next: `sys/limits.rs`.
+
+use crate::sys::{self, file, limits, posix, sysv};
+
+/// The boundary to which shmat rounds addresses, in bytes: a page on the architectures that are supported.
+pub fn shmlba() -> usize {
+    limits::page_size()
+}
+
+/// Limits of shared memory. Sizes are in bytes unless another unit is named.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Limits {
+    /// sizeof of this struct as the caller knows it; set it (SHMKIT_LIMITS_INIT does) so that the struct can grow.
+    pub struct_size: usize,
+    /// The largest System V segment.
+    pub shmmax: u64,
+    /// The smallest System V segment.
+    pub shmmin: u64,
+    /// The number of System V segments, all together.
+    pub shmmni: u64,
+    /// The size of all System V segments together, in pages.
+    pub shmall: u64,
+    /// The number of System V segments that one process can attach; equal to shmmni on Linux.
+    pub shmseg: u64,
+    /// The size of a page.
+    pub page_size: u64,
+    /// The boundary to which shmat rounds addresses.
+    pub shmlba: u64,
+    /// The huge page sizes that the kernel offers, ascending; the first huge_page_count are set.
+    pub huge_page_sizes: [u64; 8],
+    /// How many huge page sizes there are.
+    pub huge_page_count: u64,
+    /// The capacity of the file system of POSIX objects (/dev/shm); 0 when it has no bound.
+    pub posix_capacity: u64,
+    /// What is free on it.
+    pub posix_free: u64,
+}
+
+/// Reads all limits. What cannot be read is 0.
+pub fn limits() -> Limits {
+    sys::preserving_errno(|| {
+        let mut all = Limits {
+            struct_size: size_of::<Limits>(),
+            page_size: limits::page_size() as u64,
+            shmlba: shmlba() as u64,
+            ..Limits::default()
+        };
+        if let Ok(info) = sysv::info() {
+            all.shmmax = info.shmmax as u64;
+            all.shmmin = info.shmmin as u64;
+            all.shmmni = info.shmmni as u64;
+            all.shmall = info.shmall as u64;
+            all.shmseg = info.shmseg as u64;
+        }
+        if let Ok(room) = file::room_at(posix::OBJECT_FOLDER) {
+            all.posix_capacity = room.capacity;
+            all.posix_free = room.free;
+        }
+        let mut count = 0;
+        let _none = limits::huge_page_sizes(|size| {
+            if let Some(place) = all.huge_page_sizes.get_mut(count) {
+                *place = size;
+                count += 1;
+            }
+        });
+        all.huge_page_sizes[..count].sort_unstable();
+        all.huge_page_count = count as u64;
+        all
+    })
+}

@@ -1,0 +1,365 @@
+//! The checked calls for mappings. Layers: checks, facts if somebody listens, `sys::memory`, then ledger or words.
+//! Never reads or writes the memory that is mapped. Next: `checks/memory.rs` for the rules, `ledger.rs`.
+
+use super::explain;
+use super::judge::{figures, gate, judge};
+use super::ledger::{self, Kind, Mapping, Taken};
+use super::policy;
+use super::ranges::Content;
+use crate::checks::memory::{self as checks, Map, Remap};
+use crate::checks::words::{Call, Figures, Invocation, Subject};
+use crate::checks::{Rule, RuleSet};
+use crate::error::Errno;
+use crate::sys::file::{self, Status};
+use crate::sys::limits::{page_size, soft_limit};
+use crate::sys::{self, memory as sys_memory};
+
+fn map_words(map: &Map) -> Invocation {
+    let args =
+        [map.addr as u64, map.length as u64, map.prot as u64, map.flags as u64, map.fd as u64, map.offset as u64];
+    Invocation::new(Call::Mmap, args)
+}
+
+/// The address string of the object behind a descriptor: from the ledger, else from /proc.
+pub fn address_of(fd: i32, status: Option<&Status>) -> Subject {
+    let mut subject = Subject::new();
+    if let Some(object) = ledger::object(fd, status).filter(|object| object.kind != Kind::File) {
+        subject.push_str(if object.kind == Kind::Posix { "posix:/" } else { "memfd:" });
+        subject.push_printable(object.name.bytes());
+        return subject;
+    }
+    let mut buffer = [0u8; 256];
+    let Ok(length) = sys::preserving_errno(|| file::link_of(fd, &mut buffer)) else {
+        return subject;
+    };
+    let path = &buffer[..length];
+    if let Some(name) = path.strip_prefix(b"/dev/shm/") {
+        subject.push_str("posix:/");
+        subject.push_printable(name);
+    } else if let Some(label) = path.strip_prefix(b"/memfd:") {
+        subject.push_str("memfd:");
+        subject.push_printable(label.strip_suffix(b" (deleted)").unwrap_or(label));
+    } else if path.starts_with(b"/") {
+        subject.push_str("file:");
+        subject.push_printable(path);
+    }
+    subject
+}
+
+fn is_closed(fd: i32) -> bool {
+    sys::preserving_errno(|| file::open_flags(fd)) == Err(Errno(libc::EBADF))
+}
+
+/// mmap(addr, length, prot, flags, fd, offset)—maps memory or a file; returns the address.
+///
+/// A peer that truncates the file later turns touches of the lost pages into SIGBUS; no check can see that ahead.
+#[inline]
+pub fn mmap(map: &Map) -> Result<usize, Errno> {
+    let broken = checks::map(map, page_size());
+    if !broken.is_empty() {
+        judge_map(map, broken)?;
+    }
+    let status = if policy::attentive() { examine_map(map)? } else { None };
+    match sys_memory::mmap(map.addr, map.length, map.prot, map.flags, map.fd, map.offset) {
+        Ok(addr) => {
+            let anonymous = map.is_anonymous();
+            let mapping = Mapping {
+                addr,
+                length: map.length,
+                offset: map.offset as u64,
+                fd: if anonymous { None } else { Some(map.fd) },
+                reservation: anonymous && map.prot == libc::PROT_NONE,
+            };
+            ledger::mapped(&mapping, status.as_ref());
+            Ok(addr)
+        }
+        Err(errno) => Err(explain_map(map, errno)),
+    }
+}
+
+#[cold]
+fn judge_map(map: &Map, mut broken: RuleSet) -> Result<(), Errno> {
+    // The kernel looks at the descriptor before it looks at most else; so does the refusal.
+    broken.put(!map.is_anonymous() && map.fd >= 0 && is_closed(map.fd), Rule::FdClosed);
+    let call = map_words(map);
+    judge(broken, &call, &figures(&call))
+}
+
+/// The facts of a mapping, asked of the kernel: the size of the object, what lies at a fixed address.
+#[cold]
+fn examine_map(map: &Map) -> Result<Option<Status>, Errno> {
+    let mut broken = RuleSet::EMPTY;
+    let mut call = map_words(map);
+    let mut figures = figures(&call);
+    let status = match map.is_anonymous() || map.fd < 0 {
+        true => None,
+        false => sys::preserving_errno(|| file::status(map.fd)).ok(),
+    };
+    if let Some(status) = status.filter(|status| status.is_regular() && map.prot != libc::PROT_NONE) {
+        broken = broken.with(checks::map_of(map, status.size, page_size()));
+        figures.size = status.size;
+    }
+    let replaces = map.flags & libc::MAP_FIXED != 0 && map.flags & checks::MAP_FIXED_NOREPLACE == 0;
+    if replaces && map.length != 0 && map.addr & (page_size() - 1) == 0 {
+        broken
+            .put(is_in_use(map.addr, map.length) && !ledger::is_reservation(map.addr, map.length), Rule::MapFixedOver);
+    }
+    if !broken.is_empty() {
+        if map.fd >= 0 {
+            call.subject = address_of(map.fd, status.as_ref());
+        }
+        judge(broken, &call, &figures)?;
+    }
+    Ok(status)
+}
+
+/// Whether anything is mapped in these bytes.
+///
+/// A mapping that may not replace anything is tried and taken back: the kernel's own answer, not the ledger's guess.
+fn is_in_use(addr: usize, length: usize) -> bool {
+    if ledger::range_in(addr, length)
+        .is_some_and(|range| sys_memory::is_mapped(range.start.max(addr as u64) as usize, 1))
+    {
+        return true;
+    }
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | checks::MAP_FIXED_NOREPLACE;
+    sys::preserving_errno(|| match sys_memory::mmap(addr, length, libc::PROT_NONE, flags, -1, 0) {
+        Ok(got) => {
+            let _freed = sys_memory::munmap(got, length);
+            // Before Linux 4.17 the flag was unknown and the address a hint.
+            got != addr
+        }
+        Err(errno) => errno.0 == libc::EEXIST,
+    })
+}
+
+/// Why the kernel refused a mapping.
+#[cold]
+fn explain_map(map: &Map, errno: Errno) -> Errno {
+    let mut call = map_words(map);
+    let mut figures = figures(&call);
+    let file_mapping = !map.is_anonymous() && map.fd >= 0;
+    let status = if file_mapping { sys::preserving_errno(|| file::status(map.fd)).ok() } else { None };
+    if file_mapping {
+        call.subject = address_of(map.fd, status.as_ref());
+    }
+    if let Some(status) = status {
+        figures.mode = u64::from(status.mode);
+        figures.size = status.size;
+    }
+    let rule = match errno.0 {
+        libc::EBADF => Some(Rule::FdClosed),
+        libc::EACCES if file_mapping => {
+            figures.access = sys::preserving_errno(|| file::open_flags(map.fd)).unwrap_or(0) as u64;
+            let regular = status.is_none_or(|status| status.is_regular());
+            Some(if regular { Rule::MapProtFd } else { Rule::MapNotMappable })
+        }
+        libc::ENODEV if file_mapping => Some(Rule::MapNotMappable),
+        libc::EPERM if file_mapping => match sys::preserving_errno(|| file::seals(map.fd)) {
+            Ok(seals) if seals != 0 => {
+                figures.seals = seals as u64;
+                Some(Rule::MapSealed)
+            }
+            _ => None,
+        },
+        libc::EEXIST => Some(Rule::MapExists),
+        libc::EOPNOTSUPP => {
+            figures.flags = (map.flags & !checks::MAP_TYPE) as u32 as u64;
+            Some(Rule::MapFlagsValidated)
+        }
+        libc::EOVERFLOW => Some(Rule::MapOffsetOverflow),
+        libc::ENOMEM if map.flags & libc::MAP_HUGETLB != 0 => {
+            huge_figures(map, &mut figures);
+            Some(Rule::MapHuge)
+        }
+        libc::ENOMEM => {
+            limit_figures(&mut figures);
+            Some(Rule::MapLimit)
+        }
+        _ => None,
+    };
+    match rule {
+        Some(rule) => explain::by_rule(rule, errno, &call, &figures),
+        None => explain::by_errno(errno, &call, &figures),
+    }
+}
+
+/// The limits on address space: RLIMIT_AS, what is used of it, vm.max_map_count.
+pub fn limit_figures(figures: &mut Figures) {
+    sys::preserving_errno(|| {
+        figures.limit = soft_limit(libc::RLIMIT_AS as u32).unwrap_or(u64::MAX);
+        // The first number of statm is the address space in use, in pages (proc(5)).
+        figures.used = first_number(c"/proc/self/statm").saturating_mul(page_size() as u64);
+        figures.count = first_number(c"/proc/sys/vm/max_map_count");
+    });
+}
+
+fn huge_figures(map: &Map, figures: &mut Figures) {
+    sys::preserving_errno(|| {
+        let mut default = 0;
+        let _unknown =
+            sys::limits::huge_page_sizes(|size| default = if default == 0 { size } else { default.min(size) });
+        figures.size = if map.huge_page_size() != 0 { map.huge_page_size() } else { default };
+        let mut path = crate::text::Text::<96>::new();
+        path.push_str("/sys/kernel/mm/hugepages/hugepages-");
+        path.push_number(figures.size / 1024);
+        path.push_str("kB/free_hugepages\0");
+        if let Ok(path) = core::ffi::CStr::from_bytes_until_nul(path.bytes()) {
+            figures.free = first_number(path).saturating_mul(figures.size);
+        }
+    });
+}
+
+/// The first number in a small file; 0 when there is none.
+fn first_number(path: &core::ffi::CStr) -> u64 {
+    let mut buffer = [0u8; 64];
+    let length = file::read_small(path, &mut buffer).unwrap_or(0);
+    let digits = buffer[..length].iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+}
+
+/// munmap(addr, length)—removes mappings.
+#[inline]
+pub fn munmap(addr: usize, length: usize) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Munmap, [addr as u64, length as u64, 0, 0, 0, 0]);
+    gate(checks::unmap(addr, length, page_size()), words)?;
+    if policy::attentive() {
+        examine_unmap(addr, length, &words())?;
+    }
+    let taken = ledger::unmapping(addr, length);
+    match sys_memory::munmap(addr, length) {
+        Ok(()) => Ok(()),
+        Err(errno) => {
+            ledger::restore(&taken);
+            let call = words();
+            let figures = figures(&call);
+            Err(match errno.0 {
+                libc::EINVAL => explain::by_rule(Rule::UnmapRange, errno, &call, &figures),
+                _ => explain::by_errno(errno, &call, &figures),
+            })
+        }
+    }
+}
+
+#[cold]
+fn examine_unmap(addr: usize, length: usize, call: &Invocation) -> Result<(), Errno> {
+    let mut broken = RuleSet::EMPTY;
+    let mut figures = figures(call);
+    broken.put(!sys::preserving_errno(|| sys_memory::is_mapped(addr, length)), Rule::UnmapNotMapped);
+    if let Some(range) = ledger::range_in(addr, length).filter(|range| range.content == Content::Segment) {
+        let end = (addr as u64).saturating_add(length as u64);
+        broken.put(range.start < addr as u64 || range.end > end, Rule::UnmapSplitsAttach);
+        figures.start = range.start;
+    }
+    if broken.is_empty() { Ok(()) } else { judge(broken, call, &figures) }
+}
+
+/// mremap(old_address, old_size, new_size, flags, new_address)—moves or resizes a mapping.
+pub fn mremap(remap: &Remap) -> Result<usize, Errno> {
+    let args =
+        [remap.old as u64, remap.old_size as u64, remap.new_size as u64, remap.flags as u64, remap.new as u64, 0];
+    let words = || Invocation::new(Call::Mremap, args);
+    gate(checks::remap(remap, page_size()), words)?;
+    let keeps_old = remap.flags & checks::MREMAP_DONTUNMAP != 0 || remap.old_size == 0;
+    // The old place is another thread's as soon as the kernel has moved the mapping: see `ledger::unmapping`.
+    let taken = match keeps_old {
+        true => Taken::default(),
+        false => ledger::unmapping(remap.old, remap.old_size),
+    };
+    match sys_memory::mremap(remap.old, remap.old_size, remap.new_size, remap.flags, remap.new) {
+        Ok(addr) => {
+            ledger::moved(&taken, addr, remap.new_size);
+            Ok(addr)
+        }
+        Err(errno) => {
+            ledger::restore(&taken);
+            let call = words();
+            let mut figures = figures(&call);
+            Err(match errno.0 {
+                libc::EFAULT => {
+                    figures.length = remap.old_size as u64;
+                    explain::by_rule(Rule::RemapNotMapped, errno, &call, &figures)
+                }
+                libc::ENOMEM if remap.flags & libc::MREMAP_MAYMOVE == 0 => {
+                    explain::by_rule(Rule::RemapNoRoom, errno, &call, &figures)
+                }
+                libc::ENOMEM => {
+                    limit_figures(&mut figures);
+                    explain::by_rule(Rule::MapLimit, errno, &call, &figures)
+                }
+                _ => explain::by_errno(errno, &call, &figures),
+            })
+        }
+    }
+}
+
+/// What a failed call on a range comes to: ENOMEM with a hole in the range has a rule of its own.
+#[cold]
+fn explain_range(call: &Invocation, errno: Errno) -> Errno {
+    let figures = figures(call);
+    let (addr, length) = (call.args[0] as usize, call.args[1] as usize);
+    let page = addr & !(page_size() - 1);
+    let hole = || !sys::preserving_errno(|| sys_memory::is_mapped(page, length + (addr - page)));
+    if errno.0 == libc::ENOMEM && length.checked_add(addr).is_some() && hole() {
+        return explain::by_rule(Rule::RangeNotMapped, errno, call, &figures);
+    }
+    explain::by_errno(errno, call, &figures)
+}
+
+/// mprotect(addr, length, prot)—changes the protection of mappings.
+#[inline]
+pub fn mprotect(addr: usize, length: usize, prot: i32) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Mprotect, [addr as u64, length as u64, prot as u64, 0, 0, 0]);
+    gate(checks::protect(addr, length, prot, page_size()), words)?;
+    sys_memory::mprotect(addr, length, prot).map_err(|errno| explain_range(&words(), errno))
+}
+
+/// msync(addr, length, flags)—writes a shared file mapping back to its file.
+#[inline]
+pub fn msync(addr: usize, length: usize, flags: i32) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Msync, [addr as u64, length as u64, flags as u64, 0, 0, 0]);
+    gate(checks::sync(addr, length, flags, page_size()), words)?;
+    sys_memory::msync(addr, length, flags).map_err(|errno| match errno.0 {
+        libc::EBUSY => explain::by_rule(Rule::SyncLocked, errno, &words(), &figures(&words())),
+        _ => explain_range(&words(), errno),
+    })
+}
+
+/// madvise(addr, length, advice)—tells the kernel how memory will be used.
+#[inline]
+pub fn madvise(addr: usize, length: usize, advice: i32) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Madvise, [addr as u64, length as u64, advice as u64, 0, 0, 0]);
+    gate(checks::advise(addr, page_size()), words)?;
+    sys_memory::madvise(addr, length, advice).map_err(|errno| match errno.0 {
+        libc::EINVAL => explain::by_rule(Rule::AdviseAdvice, errno, &words(), &figures(&words())),
+        _ => explain_range(&words(), errno),
+    })
+}
+
+/// mlock(addr, length)—keeps memory resident.
+#[inline]
+pub fn mlock(addr: usize, length: usize) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Mlock, [addr as u64, length as u64, 0, 0, 0, 0]);
+    gate(checks::lock(addr, length), words)?;
+    sys_memory::mlock(addr, length).map_err(|errno| {
+        let call = words();
+        let mut figures = figures(&call);
+        figures.limit = sys::preserving_errno(|| soft_limit(libc::RLIMIT_MEMLOCK as u32)).unwrap_or(u64::MAX);
+        let page = addr & !(page_size() - 1);
+        let mapped = || sys::preserving_errno(|| sys_memory::is_mapped(page, length + (addr - page)));
+        match errno.0 {
+            libc::ENOMEM | libc::EPERM | libc::EAGAIN if mapped() => {
+                explain::by_rule(Rule::LockLimit, errno, &call, &figures)
+            }
+            _ => explain_range(&call, errno),
+        }
+    })
+}
+
+/// munlock(addr, length)—lets memory be paged out again.
+#[inline]
+pub fn munlock(addr: usize, length: usize) -> Result<(), Errno> {
+    let words = || Invocation::new(Call::Munlock, [addr as u64, length as u64, 0, 0, 0, 0]);
+    gate(checks::lock(addr, length), words)?;
+    sys_memory::munlock(addr, length).map_err(|errno| explain_range(&words(), errno))
+}

@@ -1,0 +1,156 @@
+//! Unsafe room 2: the C ABI. Translates C arguments, results and errno, and nothing else.
+//! Never decides: every function calls the one in `calls/` that its name says. Files here are one a noun.
+//! Next: `calls/`; `cbindgen.toml` for how include/shmkit.h is made of these files.
+#![allow(unsafe_code)]
+
+pub mod error;
+pub mod file;
+pub mod limits;
+pub mod memory;
+pub mod policy;
+pub mod posix;
+pub mod sysv;
+
+use core::cell::Cell;
+use core::ffi::{CStr, c_char};
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::calls::detail::{self, Detail};
+use crate::calls::posix::Name;
+use crate::checks::memory::ADDRESS_LIMIT;
+use crate::checks::posix::NAME_SCAN;
+use crate::checks::words::{Call, Figures, Invocation};
+use crate::error::{Errno, Status};
+use crate::sys;
+use crate::sys::limits::page_size;
+
+std::thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the words of a panic inside the library from standard error; every other panic of the process goes on to the
+/// hook that was there before. The library's own code is written not to panic: this is the last net.
+#[cold]
+fn hush() {
+    // A thread that is panicking may not change the hook; a later call will.
+    if std::thread::panicking() || HUSHED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !GUARDED.get() {
+            before(info);
+        }
+    }));
+}
+
+/// Runs the work of an exported function. A panic ends here: it becomes EIO and SHMKIT_ERR_INTERNAL.
+#[inline(always)]
+fn guard<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    if !HUSHED.load(Ordering::Relaxed) {
+        hush();
+    }
+    // A report callback that makes checked calls nests guards: the outer one stays up.
+    let nested = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(nested);
+    result.unwrap_or_else(|_| Err(panicked(call)))
+}
+
+#[cold]
+fn panicked(call: Call) -> Errno {
+    let words = Status::ErrInternal.words();
+    detail::keep(&Detail {
+        call: Invocation::new(call, [0; 6]),
+        figures: Figures::default(),
+        status: Status::ErrInternal,
+        errno: words.errno,
+        rule: None,
+        cause: words.cause,
+        remedy: words.remedy,
+    });
+    Errno(words.errno)
+}
+
+/// The POSIX convention: -1 and errno, or the value with errno untouched.
+#[inline(always)]
+fn answer(result: Result<i32, Errno>) -> i32 {
+    match result {
+        Ok(value) => value,
+        Err(errno) => {
+            sys::set_errno(errno.0);
+            -1
+        }
+    }
+}
+
+/// As `answer`, for calls whose success is 0.
+#[inline(always)]
+fn answer_unit(result: Result<(), Errno>) -> i32 {
+    answer(result.map(|()| 0))
+}
+
+/// The convention of mmap and shmat: MAP_FAILED and errno, or an address.
+#[inline(always)]
+fn answer_address(result: Result<usize, Errno>) -> *mut libc::c_void {
+    match result {
+        Ok(addr) => addr as *mut libc::c_void,
+        Err(errno) => {
+            sys::set_errno(errno.0);
+            libc::MAP_FAILED
+        }
+    }
+}
+
+/// Whether an address can be that of an object of this process at all.
+fn is_plausible(addr: usize) -> bool {
+    addr >= page_size() && addr < ADDRESS_LIMIT
+}
+
+/// A string from C, read no further than the bound of a name.
+///
+/// # Safety
+/// `text` is null, or cannot be an address, or points to readable bytes up to a NUL or the bound.
+unsafe fn name<'a>(text: *const c_char) -> Name<'a> {
+    if !is_plausible(text as usize) {
+        return Name::Nowhere(text as usize);
+    }
+    // SAFETY: the caller's promise; strnlen stops at the NUL or at the bound.
+    unsafe {
+        let length = libc::strnlen(text, NAME_SCAN);
+        if length == NAME_SCAN {
+            return Name::Unterminated(text as usize);
+        }
+        // The NUL stands at `length`, so the slice ends in the only one.
+        let bytes = core::slice::from_raw_parts(text.cast::<u8>(), length + 1);
+        Name::Text(CStr::from_bytes_with_nul_unchecked(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_at_the_boundary_in_an_error_with_words() {
+        let result: Result<i32, Errno> = guard(Call::Mmap, || panic!("on purpose"));
+        assert_eq!(result, Err(Errno(libc::EIO)));
+        let status = detail::read(|detail, _| detail.status);
+        assert_eq!(status, Some(Status::ErrInternal));
+    }
+
+    #[test]
+    fn names_that_are_none() {
+        // SAFETY: null, an address in the first page, and literals.
+        unsafe {
+            assert!(matches!(name(core::ptr::null()), Name::Nowhere(0)));
+            assert!(matches!(name(8 as *const c_char), Name::Nowhere(8)));
+            assert!(matches!(name(c"/x".as_ptr()), Name::Text(text) if text == c"/x"));
+            let endless = [b'x'; NAME_SCAN];
+            assert!(matches!(name(endless.as_ptr().cast()), Name::Unterminated(_)));
+        }
+    }
+}

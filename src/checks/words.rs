@@ -1,0 +1,554 @@
+//! Puts a finding into words: the call with its arguments as strace prints them, the cause and the remedy.
+//! Never allocates and never fails; formats into a `Text` of fixed size. Pure: see `mod.rs`.
+//! Next: `calls/judge.rs`, which decides who hears the words.
+
+use super::memory::{MAP_FIXED_NOREPLACE, MAP_SYNC, MAP_TYPE, MREMAP_DONTUNMAP};
+use super::{memory, posix, sysv as segment};
+use crate::sys::sysv;
+use crate::text::Text;
+
+/// What kind of value an argument is, which decides how it is printed.
+#[derive(Clone, Copy)]
+enum Kind {
+    Subject,
+    Address,
+    Count,
+    Signed,
+    OpenFlags,
+    Mode,
+    MemfdFlags,
+    Prot,
+    MapFlags,
+    RemapFlags,
+    SyncFlags,
+    Advice,
+    Key,
+    GetFlags,
+    AttachFlags,
+    Command,
+}
+
+macro_rules! calls {
+    ($($call:ident = $name:literal ($($kind:ident),*);)*) => {
+        /// A checked call.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+        #[allow(missing_docs, reason = "each is named after the C call in the same row")]
+        pub enum Call { #[default] $($call),* }
+
+        impl Call {
+            /// Every call.
+            pub const ALL: &'static [Call] = &[$(Call::$call),*];
+
+            /// The C name, without the prefix.
+            pub const fn name(self) -> &'static str {
+                match self { $(Call::$call => $name),* }
+            }
+
+            fn arguments(self) -> &'static [Kind] {
+                match self { $(Call::$call => &[$(Kind::$kind),*]),* }
+            }
+        }
+    };
+}
+
+calls! {
+    Exit = "exit" ();
+    ShmOpen = "shm_open" (Subject, OpenFlags, Mode);
+    ShmUnlink = "shm_unlink" (Subject);
+    MemfdCreate = "memfd_create" (Subject, MemfdFlags);
+    Mmap = "mmap" (Address, Count, Prot, MapFlags, Signed, Signed);
+    Munmap = "munmap" (Address, Count);
+    Mremap = "mremap" (Address, Count, Count, RemapFlags, Address);
+    Mprotect = "mprotect" (Address, Count, Prot);
+    Msync = "msync" (Address, Count, SyncFlags);
+    Madvise = "madvise" (Address, Count, Advice);
+    Mlock = "mlock" (Address, Count);
+    Munlock = "munlock" (Address, Count);
+    Ftruncate = "ftruncate" (Signed, Signed);
+    PosixFallocate = "posix_fallocate" (Signed, Signed, Signed);
+    Fstat = "fstat" (Signed, Address);
+    Close = "close" (Signed);
+    Shmget = "shmget" (Key, Count, GetFlags);
+    Shmat = "shmat" (Signed, Address, AttachFlags);
+    Shmdt = "shmdt" (Address);
+    Shmctl = "shmctl" (Signed, Command, Address);
+    Ftok = "ftok" (Subject, Signed);
+    Limits = "shmkit_limits" (Address);
+    SetPolicy = "shmkit_set_policy" (Signed);
+    SetReport = "shmkit_set_report" (Subject);
+}
+
+/// Room for a name or an address string: the longest name, its scheme and a terminator.
+pub type Subject = Text<288>;
+
+/// One call with its arguments, as it was made.
+#[derive(Clone, Copy, Default)]
+pub struct Invocation {
+    /// Which call.
+    pub call: Call,
+    /// The arguments; a string stands in `subject` instead, and its place here is its address when it is no string.
+    pub args: [u64; 6],
+    /// The name that was passed, or the address string of the object that a descriptor or id leads to.
+    pub subject: Subject,
+    /// Whether `subject` holds a string that was passed, so that it can be printed among the arguments.
+    pub named: bool,
+}
+
+impl Invocation {
+    /// A call without a string among its arguments.
+    pub fn new(call: Call, args: [u64; 6]) -> Self {
+        Invocation { call, args, ..Invocation::default() }
+    }
+
+    /// A call whose first argument is a string.
+    pub fn with_name(call: Call, name: &[u8], args: [u64; 6]) -> Self {
+        let mut invocation = Invocation::new(call, args);
+        invocation.subject.push_printable(name);
+        invocation.named = true;
+        invocation
+    }
+}
+
+/// The live figures of a finding; each is meaningful only to the rules whose words name it.
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs, reason = "the names are those of the placeholders in the rules")]
+pub struct Figures {
+    pub addr: u64,
+    pub start: u64,
+    pub length: u64,
+    pub limit: u64,
+    pub flags: u64,
+    pub access: u64,
+    pub mode: u64,
+    pub signed: i64,
+    pub offset: u64,
+    pub fd: i32,
+    pub seals: u64,
+    pub size: u64,
+    pub needed: u64,
+    pub free: u64,
+    pub capacity: u64,
+    pub end: u64,
+    pub page: u64,
+    pub prot: u64,
+    pub used: u64,
+    pub count: u64,
+    pub id: i32,
+    pub key: u32,
+    pub command: i32,
+}
+
+/// Fills the placeholders of a template; false when it names one that does not exist.
+pub fn render<const N: usize>(template: &str, call: &Invocation, figures: &Figures, out: &mut Text<N>) -> bool {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else {
+            return false;
+        };
+        out.push_str(before);
+        if !fill(name, call, figures, out) {
+            return false;
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    true
+}
+
+fn fill<const N: usize>(name: &str, call: &Invocation, figures: &Figures, out: &mut Text<N>) -> bool {
+    match name {
+        "addr" => push_address(figures.addr, out),
+        "end_addr" => out.push_hex(figures.addr.saturating_add(figures.length)),
+        "start" => out.push_hex(figures.start),
+        "length" => out.push_number(figures.length),
+        "limit" => push_bound(figures.limit, out),
+        "flags" => push_flags(call.call, figures.flags, out),
+        "access" => push_access(figures.access, out),
+        "mode" => out.push_octal(figures.mode),
+        "signed" => out.push_signed(figures.signed),
+        "offset" => out.push_number(figures.offset),
+        "fd" | "signed_fd" => out.push_signed(i64::from(figures.fd)),
+        "seals" => push_set(figures.seals, SEALS, out),
+        "size" => out.push_number(figures.size),
+        "needed" => out.push_number(figures.needed),
+        "free" => out.push_number(figures.free),
+        "capacity" => out.push_number(figures.capacity),
+        "end" => out.push_number(figures.end),
+        "page" => out.push_number(figures.page),
+        "prot" => push_argument(Kind::Prot, figures.prot, out),
+        "used" => out.push_number(figures.used),
+        "count" => out.push_signed(figures.count as i64),
+        "id" | "signed_id" => out.push_signed(i64::from(figures.id)),
+        "key" => out.push_hex(u64::from(figures.key)),
+        "command" => push_argument(Kind::Command, figures.command as u64, out),
+        "kind" => out.push_str(file_kind(figures.mode as u32)),
+        "name" => out.push_bytes(call.subject.bytes()),
+        "object" if call.subject.is_empty() => {
+            out.push_str("descriptor ");
+            out.push_signed(i64::from(figures.fd));
+        }
+        "object" => out.push_bytes(call.subject.bytes()),
+        "nearest" if figures.start != 0 => {
+            out.push_str("(one is attached from ");
+            out.push_hex(figures.start);
+            out.push(b')');
+        }
+        "nearest" => out.push_str("(it may have been detached already)"),
+        _ => return false,
+    }
+    true
+}
+
+/// Appends the call as `name(argument, ...)`.
+pub fn push_call<const N: usize>(call: &Invocation, out: &mut Text<N>) {
+    out.push_str(call.call.name());
+    out.push(b'(');
+    push_arguments(call, out);
+    out.push(b')');
+}
+
+/// Appends the arguments, separated by commas.
+pub fn push_arguments<const N: usize>(call: &Invocation, out: &mut Text<N>) {
+    // The fifth argument of mremap is not passed unless a flag says so.
+    let unread = call.call == Call::Mremap && call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0;
+    let kinds = call.call.arguments();
+    let kinds = if unread { &kinds[..4] } else { kinds };
+    for (index, (kind, value)) in kinds.iter().zip(call.args).enumerate() {
+        if index > 0 {
+            out.push_str(", ");
+        }
+        match kind {
+            Kind::Subject if call.named => {
+                out.push(b'"');
+                out.push_bytes(call.subject.bytes());
+                out.push(b'"');
+            }
+            Kind::Subject => push_address(value, out),
+            kind => push_argument(*kind, value, out),
+        }
+    }
+}
+
+type Names = &'static [(&'static str, u64)];
+
+const OPEN: Names = &[
+    ("O_CREAT", libc::O_CREAT as u64),
+    ("O_EXCL", libc::O_EXCL as u64),
+    ("O_TRUNC", libc::O_TRUNC as u64),
+    ("O_APPEND", libc::O_APPEND as u64),
+    ("O_NONBLOCK", libc::O_NONBLOCK as u64),
+    ("O_SYNC", libc::O_SYNC as u64),
+    ("O_DSYNC", libc::O_DSYNC as u64),
+    ("O_ASYNC", libc::O_ASYNC as u64),
+    ("O_TMPFILE", libc::O_TMPFILE as u64),
+    ("O_DIRECTORY", libc::O_DIRECTORY as u64),
+    ("O_DIRECT", libc::O_DIRECT as u64),
+    ("O_NOFOLLOW", libc::O_NOFOLLOW as u64),
+    ("O_CLOEXEC", libc::O_CLOEXEC as u64),
+    ("O_NOATIME", libc::O_NOATIME as u64),
+    ("O_NOCTTY", libc::O_NOCTTY as u64),
+    ("O_PATH", libc::O_PATH as u64),
+];
+const MEMFD: Names =
+    &[("MFD_CLOEXEC", 1), ("MFD_ALLOW_SEALING", 2), ("MFD_HUGETLB", 4), ("MFD_NOEXEC_SEAL", 8), ("MFD_EXEC", 16)];
+const PROT: Names = &[("PROT_READ", 1), ("PROT_WRITE", 2), ("PROT_EXEC", 4)];
+const MAP: Names = &[
+    ("MAP_FIXED", libc::MAP_FIXED as u64),
+    ("MAP_ANONYMOUS", libc::MAP_ANONYMOUS as u64),
+    ("MAP_GROWSDOWN", libc::MAP_GROWSDOWN as u64),
+    ("MAP_DENYWRITE", libc::MAP_DENYWRITE as u64),
+    ("MAP_EXECUTABLE", libc::MAP_EXECUTABLE as u64),
+    ("MAP_LOCKED", libc::MAP_LOCKED as u64),
+    ("MAP_NORESERVE", libc::MAP_NORESERVE as u64),
+    ("MAP_POPULATE", libc::MAP_POPULATE as u64),
+    ("MAP_NONBLOCK", libc::MAP_NONBLOCK as u64),
+    ("MAP_STACK", libc::MAP_STACK as u64),
+    ("MAP_HUGETLB", libc::MAP_HUGETLB as u64),
+    ("MAP_SYNC", MAP_SYNC as u64),
+    ("MAP_FIXED_NOREPLACE", MAP_FIXED_NOREPLACE as u64),
+];
+const REMAP: Names = &[("MREMAP_MAYMOVE", 1), ("MREMAP_FIXED", 2), ("MREMAP_DONTUNMAP", 4)];
+const SYNC: Names = &[("MS_ASYNC", 1), ("MS_INVALIDATE", 2), ("MS_SYNC", 4)];
+const GET: Names = &[
+    ("IPC_CREAT", libc::IPC_CREAT as u64),
+    ("IPC_EXCL", libc::IPC_EXCL as u64),
+    ("SHM_HUGETLB", sysv::SHM_HUGETLB as u64),
+    ("SHM_NORESERVE", sysv::SHM_NORESERVE as u64),
+];
+const ATTACH: Names = &[
+    ("SHM_RDONLY", libc::SHM_RDONLY as u64),
+    ("SHM_RND", libc::SHM_RND as u64),
+    ("SHM_REMAP", libc::SHM_REMAP as u64),
+    ("SHM_EXEC", sysv::SHM_EXEC as u64),
+];
+const SEALS: Names = &[
+    ("F_SEAL_SEAL", 1),
+    ("F_SEAL_SHRINK", 2),
+    ("F_SEAL_GROW", 4),
+    ("F_SEAL_WRITE", 8),
+    ("F_SEAL_FUTURE_WRITE", 16),
+    ("F_SEAL_EXEC", 32),
+];
+const COMMANDS: Names = &[
+    ("IPC_RMID", libc::IPC_RMID as u64),
+    ("IPC_SET", libc::IPC_SET as u64),
+    ("IPC_STAT", libc::IPC_STAT as u64),
+    ("IPC_INFO", sysv::IPC_INFO as u64),
+    ("SHM_LOCK", libc::SHM_LOCK as u64),
+    ("SHM_UNLOCK", libc::SHM_UNLOCK as u64),
+    ("SHM_STAT", sysv::SHM_STAT as u64),
+    ("SHM_INFO", sysv::SHM_INFO as u64),
+    ("SHM_STAT_ANY", sysv::SHM_STAT_ANY as u64),
+];
+const ADVICE: Names = &[
+    ("MADV_NORMAL", 0),
+    ("MADV_RANDOM", 1),
+    ("MADV_SEQUENTIAL", 2),
+    ("MADV_WILLNEED", 3),
+    ("MADV_DONTNEED", 4),
+    ("MADV_FREE", 8),
+    ("MADV_REMOVE", 9),
+    ("MADV_DONTFORK", 10),
+    ("MADV_DOFORK", 11),
+    ("MADV_MERGEABLE", 12),
+    ("MADV_UNMERGEABLE", 13),
+    ("MADV_HUGEPAGE", 14),
+    ("MADV_NOHUGEPAGE", 15),
+    ("MADV_DONTDUMP", 16),
+    ("MADV_DODUMP", 17),
+    ("MADV_WIPEONFORK", 18),
+    ("MADV_KEEPONFORK", 19),
+    ("MADV_COLD", 20),
+    ("MADV_PAGEOUT", 21),
+    ("MADV_POPULATE_READ", 22),
+    ("MADV_POPULATE_WRITE", 23),
+];
+
+/// Appends the names of the bits that are set, the rest as a number, `0` for none.
+fn push_set<const N: usize>(bits: u64, names: Names, out: &mut Text<N>) {
+    push_set_after(bits, names, true, out);
+}
+
+fn push_set_after<const N: usize>(mut bits: u64, names: Names, mut first: bool, out: &mut Text<N>) {
+    let alone = first;
+    for (name, value) in names {
+        if bits & value == *value {
+            bits &= !value;
+            if !first {
+                out.push(b'|');
+            }
+            first = false;
+            out.push_str(name);
+        }
+    }
+    if bits != 0 || alone && first {
+        if !first {
+            out.push(b'|');
+        }
+        if bits == 0 { out.push(b'0') } else { out.push_hex(bits) }
+    }
+}
+
+fn push_named<const N: usize>(value: u64, names: Names, out: &mut Text<N>) {
+    match names.iter().find(|(_, number)| *number == value) {
+        Some((name, _)) => out.push_str(name),
+        None => out.push_signed(i64::from(value as i32)),
+    }
+}
+
+fn push_address<const N: usize>(address: u64, out: &mut Text<N>) {
+    if address == 0 { out.push_str("NULL") } else { out.push_hex(address) }
+}
+
+/// A limit; the kernel's "no limit" is said so.
+fn push_bound<const N: usize>(limit: u64, out: &mut Text<N>) {
+    if limit == u64::MAX { out.push_str("unlimited") } else { out.push_number(limit) }
+}
+
+fn push_access<const N: usize>(flags: u64, out: &mut Text<N>) {
+    out.push_str(match flags as i32 & libc::O_ACCMODE {
+        libc::O_RDONLY => "O_RDONLY",
+        libc::O_WRONLY => "O_WRONLY",
+        libc::O_RDWR => "O_RDWR",
+        _ => "O_RDWR|O_WRONLY",
+    });
+}
+
+fn push_argument<const N: usize>(kind: Kind, value: u64, out: &mut Text<N>) {
+    // Flags and the like come as C ints: only their 32 bits count.
+    let bits = u64::from(value as u32);
+    match kind {
+        Kind::Subject | Kind::Address => push_address(value, out),
+        Kind::Count => out.push_number(value),
+        Kind::Signed => out.push_signed(value as i64),
+        Kind::OpenFlags => {
+            push_access(bits, out);
+            push_set_after(bits & !(libc::O_ACCMODE as u64), OPEN, false, out);
+        }
+        Kind::Mode => out.push_octal(bits),
+        Kind::MemfdFlags => push_set(bits, MEMFD, out),
+        Kind::Prot if bits == 0 => out.push_str("PROT_NONE"),
+        Kind::Prot => push_set(bits, PROT, out),
+        Kind::MapFlags => {
+            let sharing = bits & MAP_TYPE as u64;
+            out.push_str(match sharing as i32 {
+                libc::MAP_SHARED => "MAP_SHARED",
+                libc::MAP_PRIVATE => "MAP_PRIVATE",
+                libc::MAP_SHARED_VALIDATE => "MAP_SHARED_VALIDATE",
+                _ => "",
+            });
+            let rest = if matches!(sharing, 1..=3) { bits & !(MAP_TYPE as u64) } else { bits };
+            push_set_after(rest, MAP, !matches!(sharing, 1..=3), out);
+        }
+        Kind::RemapFlags => push_set(bits, REMAP, out),
+        Kind::SyncFlags => push_set(bits, SYNC, out),
+        Kind::Advice => push_named(bits, ADVICE, out),
+        Kind::Key if bits == 0 => out.push_str("IPC_PRIVATE"),
+        Kind::Key => out.push_hex(bits),
+        Kind::GetFlags => {
+            if bits & !0o777 != 0 {
+                push_set(bits & !0o777, GET, out);
+                out.push(b'|');
+            }
+            out.push_octal(bits & 0o777);
+        }
+        Kind::AttachFlags => push_set(bits, ATTACH, out),
+        Kind::Command => push_named(bits, COMMANDS, out),
+    }
+}
+
+/// The flags of a finding, in the words of the call that they were given to.
+fn push_flags<const N: usize>(call: Call, flags: u64, out: &mut Text<N>) {
+    match call.arguments().iter().find(|kind| {
+        matches!(kind, Kind::MemfdFlags | Kind::MapFlags | Kind::RemapFlags | Kind::SyncFlags | Kind::AttachFlags)
+    }) {
+        Some(kind) => push_argument(*kind, flags, out),
+        None if call == Call::ShmOpen => push_set(flags, OPEN, out),
+        None => push_set(flags, GET, out),
+    }
+}
+
+fn file_kind(mode: u32) -> &'static str {
+    match mode & libc::S_IFMT {
+        libc::S_IFREG => "a regular file on a file system without mappings",
+        libc::S_IFDIR => "a directory",
+        libc::S_IFCHR => "a character device",
+        libc::S_IFBLK => "a block device",
+        libc::S_IFIFO => "a pipe",
+        libc::S_IFSOCK => "a socket",
+        _ => "not a file",
+    }
+}
+
+/// The figures that the arguments alone give, so that every finding starts with them.
+pub fn figures_of(call: &Invocation, page: usize) -> Figures {
+    let args = &call.args;
+    let mut figures = Figures { page: page as u64, ..Figures::default() };
+    match call.call {
+        Call::ShmOpen => {
+            figures.flags = posix::unknown_open_flags(args[1] as i32) as u32 as u64;
+            figures.access = args[1];
+            figures.mode = args[2];
+        }
+        Call::MemfdCreate => figures.flags = args[1],
+        Call::Mmap => {
+            figures.addr = args[0];
+            figures.length = args[1];
+            figures.prot = args[2];
+            let unknown = memory::unknown_map_flags(args[3] as i32) as u32 as u64;
+            figures.flags = if unknown != 0 { unknown } else { args[3] };
+            figures.fd = args[4] as i32;
+            figures.offset = args[5];
+            figures.end = args[5].saturating_add(args[1]);
+        }
+        Call::Munmap | Call::Mprotect | Call::Msync | Call::Madvise | Call::Mlock | Call::Munlock => {
+            figures.addr = args[0];
+            figures.length = args[1];
+            figures.prot = args[2];
+            figures.flags = args[2];
+            figures.count = args[2];
+        }
+        Call::Mremap => {
+            figures.addr = args[0];
+            figures.length = args[2];
+            figures.flags = args[3];
+        }
+        Call::Ftruncate => {
+            figures.fd = args[0] as i32;
+            figures.length = args[1];
+            figures.signed = args[1] as i64;
+        }
+        Call::PosixFallocate => {
+            figures.fd = args[0] as i32;
+            figures.offset = args[1];
+            figures.length = args[2];
+            figures.signed = (args[1] as i64).min(args[2] as i64);
+        }
+        Call::Fstat | Call::Close => {
+            figures.fd = args[0] as i32;
+            figures.addr = args[1];
+        }
+        Call::Shmget => {
+            figures.key = args[0] as u32;
+            figures.length = args[1];
+            figures.flags = segment::unknown_get_flags(args[2] as i32) as u32 as u64;
+            figures.mode = args[2] & 0o777;
+            figures.limit = 1;
+        }
+        Call::Shmat => {
+            figures.id = args[0] as i32;
+            figures.addr = args[1];
+            figures.flags = segment::unknown_attach_flags(args[2] as i32) as u32 as u64;
+        }
+        Call::Shmdt => figures.addr = args[0],
+        Call::Shmctl => {
+            figures.id = args[0] as i32;
+            figures.command = args[1] as i32;
+            figures.count = args[1];
+            figures.addr = args[2];
+        }
+        Call::Ftok => figures.id = args[1] as i32,
+        Call::ShmUnlink | Call::Exit | Call::Limits | Call::SetPolicy | Call::SetReport => {}
+    }
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(call: &Invocation) -> String {
+        let mut out = Text::<600>::new();
+        push_call(call, &mut out);
+        String::from_utf8(out.bytes().to_vec()).expect("the words are ASCII")
+    }
+
+    #[test]
+    fn calls_read_as_strace_prints_them() {
+        let cases = [
+            (
+                Invocation::with_name(Call::ShmOpen, b"/t", [0, (libc::O_RDWR | libc::O_CREAT) as u64, 0o600, 0, 0, 0]),
+                r#"shm_open("/t", O_RDWR|O_CREAT, 0600)"#,
+            ),
+            (Invocation::new(Call::ShmUnlink, [0; 6]), "shm_unlink(NULL)"),
+            (
+                Invocation::new(Call::Mmap, [0, 4096, 3, 1 | libc::MAP_FIXED as u64, -1i64 as u64, 0]),
+                "mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_FIXED, -1, 0)",
+            ),
+            (Invocation::new(Call::Mmap, [0, 1, 0, 0, 3, 0]), "mmap(NULL, 1, PROT_NONE, 0, 3, 0)"),
+            (Invocation::new(Call::Mmap, [0, 1, 64, 5, 3, 0]), "mmap(NULL, 1, 0x40, 0x5, 3, 0)"),
+            (Invocation::new(Call::Mremap, [4096, 1, 2, 1, 99, 0]), "mremap(0x1000, 1, 2, MREMAP_MAYMOVE)"),
+            (
+                Invocation::new(Call::Mremap, [4096, 1, 2, 3, 8192, 0]),
+                "mremap(0x1000, 1, 2, MREMAP_MAYMOVE|MREMAP_FIXED, 0x2000)",
+            ),
+            (Invocation::new(Call::Shmget, [0, 1, 0o1600, 0, 0, 0]), "shmget(IPC_PRIVATE, 1, IPC_CREAT|0600)"),
+            (Invocation::new(Call::Shmget, [7, 1, 0, 0, 0, 0]), "shmget(0x7, 1, 0)"),
+            (Invocation::new(Call::Shmctl, [3, 1, 0, 0, 0, 0]), "shmctl(3, IPC_SET, NULL)"),
+            (Invocation::new(Call::Msync, [4096, 1, 0, 0, 0, 0]), "msync(0x1000, 1, 0)"),
+        ];
+        for (call, expected) in cases {
+            assert_eq!(words(&call), expected);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Shared memory for C and C++ that fails at the call, not at the touch.
+//!
+//! This file is the table of contents. The layers, each of which uses only those above it in this list:
+//!
+//! * [`error`] and [`text`]: status codes, and words without allocation
+//! * [`sys`]: one system call a function (unsafe room 1)
+//! * [`checks`]: pure checks of arguments, and the one table of rules
+//! * [`calls`]: the checked calls: checks, system call, ledger, words
+//! * [`capi`]: the C ABI (unsafe room 2)
+//!
+//! C programs include `shmkit.h` and read `README.md`; ARCHITECTURE.md is the map for those who change the library.
+
+pub mod error;
+pub mod text;
+
+pub mod sys;
+
+pub mod checks;
+
+pub mod calls;
+
+pub mod capi;

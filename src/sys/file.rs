@@ -1,0 +1,201 @@
+//! Descriptors and sizes: the system calls. Never checks and never explains. Next: `calls/file.rs`.
+
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+
+use super::{Sys, check};
+use crate::error::Errno;
+
+/// ftruncate(fd, length)—sets the size of a file or object.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/ftruncate.html)
+#[inline]
+pub fn ftruncate(fd: i32, length: i64) -> Sys<()> {
+    // SAFETY: takes no pointers; what a shrink does to mappings is argued in `sys/memory.rs`.
+    check(unsafe { libc::ftruncate(fd, length) }).map(drop)
+}
+
+/// posix_fallocate(fd, offset, length)—reserves space. The error is the call's own result, not errno.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fallocate.html)
+#[inline]
+pub fn posix_fallocate(fd: i32, offset: i64, length: i64) -> Sys<()> {
+    // SAFETY: takes no pointers.
+    match unsafe { libc::posix_fallocate(fd, offset, length) } {
+        0 => Ok(()),
+        errno => Err(Errno(errno)),
+    }
+}
+
+/// fstat(fd, buffer)—the status of a file, written where the caller says.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstat.html)
+///
+/// # Safety
+/// `buffer` is null, or points to writable memory for a `struct stat`, or is an address at which the kernel will
+/// find no memory and answer EFAULT.
+#[inline]
+pub unsafe fn fstat_into(fd: i32, buffer: *mut libc::stat) -> Sys<()> {
+    // SAFETY: the caller's promise; the kernel alone writes through the pointer.
+    check(unsafe { libc::fstat(fd, buffer) }).map(drop)
+}
+
+/// close(fd)—closes a descriptor.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/close.html)
+#[inline]
+pub fn close(fd: i32) -> Sys<()> {
+    // SAFETY: the descriptor is the program's; it asked for this.
+    check(unsafe { libc::close(fd) }).map(drop)
+}
+
+/// What the checks need to know of an open file.
+#[derive(Clone, Copy)]
+pub struct Status {
+    /// The device that holds it.
+    pub dev: u64,
+    /// Its number on that device.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes that it has reserved.
+    pub reserved: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// The number of its names.
+    pub links: u64,
+}
+
+impl Status {
+    /// Whether the object has a size that bounds a mapping: a regular file, a POSIX object or a memfd.
+    pub fn is_regular(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+fn status_of(stat: &libc::stat) -> Status {
+    Status {
+        dev: stat.st_dev as u64,
+        ino: stat.st_ino as u64,
+        size: stat.st_size as u64,
+        reserved: (stat.st_blocks as u64).saturating_mul(512),
+        mode: stat.st_mode,
+        links: stat.st_nlink as u64,
+    }
+}
+
+/// The status of an open file.
+pub fn status(fd: i32) -> Sys<Status> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the buffer is writable and of the right type; the kernel fills it before it is read, and all of its
+    // fields are plain numbers for which zero is valid.
+    unsafe {
+        fstat_into(fd, stat.as_mut_ptr())?;
+        Ok(status_of(stat.assume_init_ref()))
+    }
+}
+
+/// The status of what a path names, without following a symbolic link.
+pub fn status_at(path: &CStr) -> Sys<Status> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: as in `status`; the path is terminated and outlives the call.
+    unsafe {
+        check(libc::lstat(path.as_ptr(), stat.as_mut_ptr()))?;
+        Ok(status_of(stat.assume_init_ref()))
+    }
+}
+
+/// The access mode and status flags of a descriptor.
+pub fn open_flags(fd: i32) -> Sys<i32> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
+}
+
+/// The seals of a memfd; EINVAL where the file cannot be sealed.
+pub fn seals(fd: i32) -> Sys<i32> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) })
+}
+
+/// Room on a file system, in bytes.
+#[derive(Clone, Copy)]
+pub struct Room {
+    /// All of it; zero where the file system states no bound.
+    pub capacity: u64,
+    /// What an ordinary process can still use.
+    pub free: u64,
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+fn room_of(stat: &libc::statvfs) -> Room {
+    let unit = stat.f_frsize as u64;
+    Room { capacity: (stat.f_blocks as u64).saturating_mul(unit), free: (stat.f_bavail as u64).saturating_mul(unit) }
+}
+
+/// The room on the file system of an open file.
+pub fn room(fd: i32) -> Sys<Room> {
+    let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
+    unsafe {
+        check(libc::fstatvfs(fd, stat.as_mut_ptr()))?;
+        Ok(room_of(stat.assume_init_ref()))
+    }
+}
+
+/// The room on the file system of a path.
+pub fn room_at(path: &CStr) -> Sys<Room> {
+    let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: as in `room`; the path is terminated and outlives the call.
+    unsafe {
+        check(libc::statvfs(path.as_ptr(), stat.as_mut_ptr()))?;
+        Ok(room_of(stat.assume_init_ref()))
+    }
+}
+
+/// Reads from a path into `buffer`, returns how many bytes came. For the small files of /proc and /sys.
+pub fn read_small(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
+    // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.
+    unsafe {
+        let fd = check(libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))?;
+        let count = libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len());
+        let result = if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) };
+        libc::close(fd);
+        result
+    }
+}
+
+/// What a descriptor of this process leads to, as /proc tells it; returns the length.
+pub fn link_of(fd: i32, buffer: &mut [u8]) -> Sys<usize> {
+    let mut path = crate::text::Text::<40>::new();
+    path.push_str("/proc/self/fd/");
+    path.push_number(fd.max(0) as u64);
+    path.push(0);
+    // SAFETY: the path was terminated just above; the buffer is writable for its length.
+    let count = unsafe { libc::readlink(path.bytes().as_ptr().cast(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+}
+
+/// Writes one report: to standard error, or appended to the file at `path`.
+///
+/// The file is opened for each report and closed again: a descriptor kept open could be closed by the program and
+/// its number given to one of the program's own files.
+pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
+    // SAFETY: the path is terminated; the descriptor opened here is closed here; the bytes are readable for their length.
+    unsafe {
+        let fd = match path {
+            None => libc::STDERR_FILENO,
+            Some(path) => check(libc::open(
+                path.as_ptr(),
+                libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY,
+                0o600 as libc::c_uint,
+            ))?,
+        };
+        let count = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
+        let result = if count < 0 { Err(Errno(super::errno())) } else { Ok(()) };
+        if path.is_some() {
+            libc::close(fd);
+        }
+        result
+    }
+}

@@ -1,0 +1,56 @@
+//! Limits of the process and the machine: the system calls. Never decides what a limit means. Next: `calls/limits.rs`.
+
+use core::mem::MaybeUninit;
+
+use super::{Sys, check};
+
+/// The soft limit of a resource of this process.
+pub fn soft_limit(resource: u32) -> Sys<u64> {
+    let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
+    // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
+    unsafe {
+        check(libc::getrlimit(resource as _, limit.as_mut_ptr()))?;
+        Ok(limit.assume_init_ref().rlim_cur)
+    }
+}
+
+/// The size of a page, in bytes.
+pub fn page_size() -> usize {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    static SIZE: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: the value is a constant of the machine, so it makes no difference which thread's store is seen.
+    match SIZE.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: takes no pointers.
+            let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+            SIZE.store(size, Ordering::Relaxed);
+            size
+        }
+        size => size,
+    }
+}
+
+/// Calls `found` with each huge page size in bytes that the kernel offers, in the order that it lists them.
+pub fn huge_page_sizes(mut found: impl FnMut(u64)) -> Sys<()> {
+    // SAFETY: the folder is open from opendir to closedir; each entry is read before the next readdir; its name is
+    // terminated by the C library.
+    unsafe {
+        let folder = libc::opendir(c"/sys/kernel/mm/hugepages".as_ptr());
+        if folder.is_null() {
+            return Err(crate::error::Errno(super::errno()));
+        }
+        loop {
+            let entry = libc::readdir(folder);
+            if entry.is_null() {
+                break;
+            }
+            let name = core::ffi::CStr::from_ptr((*entry).d_name.as_ptr()).to_bytes();
+            let digits = name.strip_prefix(b"hugepages-").and_then(|rest| rest.strip_suffix(b"kB"));
+            if let Some(kib) = digits.and_then(|digits| core::str::from_utf8(digits).ok()?.parse::<u64>().ok()) {
+                found(kib.saturating_mul(1024));
+            }
+        }
+        libc::closedir(folder);
+    }
+    Ok(())
+}

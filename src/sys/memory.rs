@@ -1,0 +1,100 @@
+//! Mappings: the system calls. Never checks and never explains.
+//! Addresses are plain numbers here: nothing in this file reads or writes the memory they name. Next: `calls/memory.rs`.
+//!
+//! Each of these can take memory away from under a live reference. They are safe functions because no caller in
+//! this crate forms a reference over memory that a program mapped; the program's own pointers are its own business.
+
+use super::{Sys, check, check_address};
+
+/// mmap(addr, length, prot, flags, fd, offset)—maps memory or a file.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mmap.html),
+/// [Linux](https://man7.org/linux/man-pages/man2/mmap.2.html)
+#[inline]
+pub fn mmap(addr: usize, length: usize, prot: i32, flags: i32, fd: i32, offset: i64) -> Sys<usize> {
+    // SAFETY: see the top of this file.
+    check_address(unsafe { libc::mmap(addr as *mut _, length, prot, flags, fd, offset) })
+}
+
+/// munmap(addr, length)—removes mappings.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/munmap.html)
+#[inline]
+pub fn munmap(addr: usize, length: usize) -> Sys<()> {
+    // SAFETY: see the top of this file.
+    check(unsafe { libc::munmap(addr as *mut _, length) }).map(drop)
+}
+
+/// mremap(old_address, old_size, new_size, flags, new_address)—moves or resizes a mapping.
+///
+/// [Linux](https://man7.org/linux/man-pages/man2/mremap.2.html)
+#[inline]
+pub fn mremap(old: usize, old_size: usize, new_size: usize, flags: i32, new: usize) -> Sys<usize> {
+    // SAFETY: see the top of this file.
+    check_address(unsafe { libc::mremap(old as *mut _, old_size, new_size, flags, new) })
+}
+
+/// mprotect(addr, length, prot)—changes protection.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mprotect.html)
+#[inline]
+pub fn mprotect(addr: usize, length: usize, prot: i32) -> Sys<()> {
+    // SAFETY: see the top of this file.
+    check(unsafe { libc::mprotect(addr as *mut _, length, prot) }).map(drop)
+}
+
+/// msync(addr, length, flags)—writes a mapping back to its file.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/msync.html)
+#[inline]
+pub fn msync(addr: usize, length: usize, flags: i32) -> Sys<()> {
+    // SAFETY: see the top of this file.
+    check(unsafe { libc::msync(addr as *mut _, length, flags) }).map(drop)
+}
+
+/// madvise(addr, length, advice)—tells the kernel how memory will be used.
+///
+/// [Linux](https://man7.org/linux/man-pages/man2/madvise.2.html)
+#[inline]
+pub fn madvise(addr: usize, length: usize, advice: i32) -> Sys<()> {
+    // SAFETY: see the top of this file.
+    check(unsafe { libc::madvise(addr as *mut _, length, advice) }).map(drop)
+}
+
+/// mlock(addr, length)—keeps memory resident.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mlock.html)
+#[inline]
+pub fn mlock(addr: usize, length: usize) -> Sys<()> {
+    // SAFETY: the call only reads the process's own page tables.
+    check(unsafe { libc::mlock(addr as *const _, length) }).map(drop)
+}
+
+/// munlock(addr, length)—lets memory be paged out again.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mlock.html)
+#[inline]
+pub fn munlock(addr: usize, length: usize) -> Sys<()> {
+    // SAFETY: the call only reads the process's own page tables.
+    check(unsafe { libc::munlock(addr as *const _, length) }).map(drop)
+}
+
+/// Whether every page of the range is mapped.
+///
+/// `msync` with MS_ASYNC starts no input or output on Linux (since 2.6.19) and gives ENOMEM at the first hole.
+pub fn is_mapped(addr: usize, length: usize) -> bool {
+    msync(addr, length, libc::MS_ASYNC).is_ok()
+}
+
+/// Copies bytes of this process from an address that may lead nowhere: then it is an error, not a fault.
+pub fn peek(addr: usize, out: &mut [u8]) -> Sys<()> {
+    let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };
+    let remote = libc::iovec { iov_base: addr as *mut _, iov_len: out.len() };
+    // SAFETY: the kernel writes `out` for its length, and reads the other range as it reads any caller's.
+    let count = unsafe { libc::process_vm_readv(super::process::pid(), &local, 1, &remote, 1, 0) };
+    match usize::try_from(count) {
+        Ok(count) if count == out.len() => Ok(()),
+        Ok(_) => Err(crate::error::Errno(libc::EFAULT)),
+        Err(_) => Err(crate::error::Errno(super::errno())),
+    }
+}

@@ -1,0 +1,158 @@
+//! A growing array in pages of its own: memory for the ledger that never goes through malloc.
+//! Never moves what callers hold (they hold indices) and never shrinks. Next: `calls/ledger.rs`.
+
+use core::ptr::NonNull;
+
+use super::limits::page_size;
+
+/// An array of plain values, empty and without memory until something is pushed.
+pub struct Array<T> {
+    start: NonNull<T>,
+    length: usize,
+    capacity: usize,
+}
+
+// SAFETY: the array owns its pages as a `Vec` owns its buffer.
+unsafe impl<T: Send> Send for Array<T> {}
+
+impl<T: Copy + Default> Array<T> {
+    /// An empty array.
+    pub const fn new() -> Self {
+        Array { start: NonNull::dangling(), length: 0, capacity: 0 }
+    }
+
+    /// The values.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        // SAFETY: the first `length` values were written, and the pages are ours alone.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    /// The values, to be changed.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: as in `as_slice`; `&mut self` makes the access exclusive.
+        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+
+    /// Appends a value; false when there is no memory for it.
+    pub fn push(&mut self, value: T) -> bool {
+        if self.length == self.capacity && !self.grow(self.length + 1) {
+            return false;
+        }
+        // SAFETY: `length` is below `capacity`, so the place lies within our pages.
+        unsafe { self.start.as_ptr().add(self.length).write(value) };
+        self.length += 1;
+        true
+    }
+
+    /// Inserts a value before the one at `index`; false when there is no memory for it.
+    pub fn insert(&mut self, index: usize, value: T) -> bool {
+        if index > self.length || !self.push(value) {
+            return false;
+        }
+        let last = self.length - 1;
+        self.as_mut_slice().copy_within(index..last, index + 1);
+        self.as_mut_slice()[index] = value;
+        true
+    }
+
+    /// Removes the value at `index`.
+    pub fn remove(&mut self, index: usize) {
+        if index < self.length {
+            self.as_mut_slice().copy_within(index + 1.., index);
+            self.length -= 1;
+        }
+    }
+
+    /// Makes the array at least `length` long, with default values; false when there is no memory for it.
+    pub fn extend_to(&mut self, length: usize) -> bool {
+        if length > self.capacity && !self.grow(length) {
+            return false;
+        }
+        while self.length < length {
+            if !self.push(T::default()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[cold]
+    fn grow(&mut self, wanted: usize) -> bool {
+        let each = size_of::<T>().max(1);
+        let Some(bytes) = wanted.max(self.capacity.saturating_mul(2)).checked_mul(each) else {
+            return false;
+        };
+        let Some(bytes) = bytes.checked_next_multiple_of(page_size()) else {
+            return false;
+        };
+        let old_bytes = (self.capacity * each).next_multiple_of(page_size());
+        // SAFETY: a new private mapping, or our own pages made longer (and perhaps moved); nobody else knows their
+        // address. Pages are aligned for every T.
+        let start = super::preserving_errno(|| unsafe {
+            if self.capacity == 0 {
+                libc::mmap(
+                    core::ptr::null_mut(),
+                    bytes,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
+            } else {
+                libc::mremap(self.start.as_ptr().cast(), old_bytes, bytes, libc::MREMAP_MAYMOVE)
+            }
+        });
+        if start == libc::MAP_FAILED {
+            return false;
+        }
+        let Some(start) = NonNull::new(start.cast()) else {
+            return false;
+        };
+        self.start = start;
+        self.capacity = bytes / each;
+        true
+    }
+}
+
+impl<T: Copy + Default> Default for Array<T> {
+    fn default() -> Self {
+        Array::new()
+    }
+}
+
+impl<T> Drop for Array<T> {
+    fn drop(&mut self) {
+        if self.capacity != 0 {
+            let bytes = (self.capacity * size_of::<T>().max(1)).next_multiple_of(page_size());
+            // SAFETY: these pages are ours and nobody refers to them any more.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_behaves_as_a_vector() {
+        let mut array = Array::new();
+        let mut model = Vec::new();
+        for step in 0..5000u64 {
+            let index = (step as usize * 7919) % (model.len() + 1);
+            assert!(array.insert(index, step));
+            model.insert(index, step);
+            if step % 3 == 0 {
+                let index = (step as usize * 31) % model.len();
+                array.remove(index);
+                model.remove(index);
+            }
+        }
+        assert_eq!(array.as_slice(), model);
+        assert!(array.extend_to(9000));
+        assert_eq!(array.as_slice()[model.len()..].iter().sum::<u64>(), 0);
+        assert_eq!(array.as_slice().len(), 9000);
+    }
+}
