@@ -4,6 +4,7 @@
 #ifndef SHMKIT_H
 #define SHMKIT_H
 
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ipc.h>

@@ -10,6 +10,12 @@
 //!
 //! C programs include `shmkit.h` and read `README.md`; ARCHITECTURE.md is the map for those who change the library.
 
+// Allowed by name in the unsafe rooms: sys and capi.
+#![deny(unsafe_code)]
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("shmkit supports 64-bit Linux; a port is a new src/sys");
+
 pub mod error;
 pub mod text;
 

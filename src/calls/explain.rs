@@ -6,7 +6,7 @@ use super::report::{self, Outcome};
 use crate::checks::Rule;
 use crate::checks::words::{Call, Figures, Invocation};
 use crate::error::{Errno, Status};
-use crate::sys;
+use crate::sys::limits::{Resource, soft_limit};
 
 /// Keeps and reports a failure that a rule explains, and gives its errno back.
 #[cold]
@@ -24,18 +24,15 @@ pub fn by_errno(errno: Errno, call: &Invocation, figures: &Figures) -> Errno {
     let general = status.words();
     let (cause, remedy) = words(call.call, errno.0).unwrap_or((general.cause, general.remedy));
     let mut figures = *figures;
-    if let Some(resource) = limit_of(call.call, errno.0) {
-        figures.limit = sys::preserving_errno(|| sys::limits::soft_limit(resource)).unwrap_or(u64::MAX);
+    if let Some(resource) = limit_of(errno.0) {
+        figures.limit = soft_limit(resource);
     }
     detail::keep(&Detail { call: *call, figures, status, errno: errno.0, rule: None, cause, remedy });
     errno
 }
 
-fn limit_of(call: Call, errno: i32) -> Option<u32> {
-    match (call, errno) {
-        (_, libc::EMFILE) => Some(libc::RLIMIT_NOFILE as u32),
-        _ => None,
-    }
+fn limit_of(errno: i32) -> Option<Resource> {
+    (errno == libc::EMFILE).then_some(Resource::Descriptors)
 }
 
 /// Words for an errno of one call: cause and remedy, as templates.

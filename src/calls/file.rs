@@ -12,7 +12,7 @@ use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
 use crate::sys;
 use crate::sys::file::{self as sys_file, Status};
-use crate::sys::limits::{page_size, soft_limit};
+use crate::sys::limits::{Resource, page_size, soft_limit};
 
 /// ftruncate(fd, length)—sets the size of a file or object, in bytes.
 #[inline]
@@ -86,7 +86,7 @@ fn explain_size(fd: i32, errno: Errno, mut call: Invocation) -> Errno {
     let read_only = access.is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
     let regular = status.is_some_and(|status| status.is_regular());
     let rule = match errno.0 {
-        libc::EBADF if access.is_err() => Some(Rule::FdClosed),
+        libc::EBADF if access.is_ok_and(|flags| flags & libc::O_PATH != 0) || access.is_err() => Some(Rule::FdClosed),
         libc::EINVAL | libc::EBADF if read_only && regular => Some(Rule::SizeReadOnly),
         libc::EPERM => match sys::preserving_errno(|| sys_file::seals(fd)) {
             Ok(seals) if seals != 0 => {
@@ -97,7 +97,7 @@ fn explain_size(fd: i32, errno: Errno, mut call: Invocation) -> Errno {
             _ => None,
         },
         libc::EFBIG => {
-            figures.limit = sys::preserving_errno(|| soft_limit(libc::RLIMIT_FSIZE as u32)).unwrap_or(u64::MAX);
+            figures.limit = soft_limit(Resource::FileSize);
             figures.length = end;
             Some(Rule::SizeLimit)
         }
@@ -125,10 +125,18 @@ pub fn posix_fallocate(fd: i32, offset: i64, length: i64) -> Result<(), Errno> {
 
 #[cold]
 fn judge_reserve(fd: i32, broken: RuleSet, call: &Invocation) -> Result<(), Errno> {
-    // The kernel looks at the descriptor before the numbers: a closed one is the whole answer.
+    // The kernel looks at the descriptor before the numbers, and at what it leads to before the sum of the two:
+    // its answer comes first.
+    let access = sys::preserving_errno(|| sys_file::open_flags(fd));
     let mut closed = RuleSet::EMPTY;
-    closed.put(sys::preserving_errno(|| sys_file::open_flags(fd)).is_err(), Rule::FdClosed);
-    judge(if closed.is_empty() { broken } else { closed }, call, &figures(call))
+    closed.put(access.is_ok_and(|flags| flags & libc::O_PATH != 0) || access.is_err(), Rule::FdClosed);
+    let writable = access.is_ok_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY);
+    let regular = sys::preserving_errno(|| sys_file::status(fd)).is_ok_and(|status| status.is_regular());
+    match (closed.is_empty(), broken.has(Rule::SizeOverflow) && !(writable && regular)) {
+        (false, _) => judge(closed, call, &figures(call)),
+        (true, true) => Ok(()),
+        (true, false) => judge(broken, call, &figures(call)),
+    }
 }
 
 /// Why the kernel refused `fstat`.

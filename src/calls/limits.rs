@@ -48,11 +48,11 @@ pub fn limits() -> Limits {
             ..Limits::default()
         };
         if let Ok(info) = sysv::info() {
-            all.shmmax = info.shmmax as u64;
-            all.shmmin = info.shmmin as u64;
-            all.shmmni = info.shmmni as u64;
-            all.shmall = info.shmall as u64;
-            all.shmseg = info.shmseg as u64;
+            all.shmmax = info.shmmax;
+            all.shmmin = info.shmmin;
+            all.shmmni = info.shmmni;
+            all.shmall = info.shmall;
+            all.shmseg = info.shmseg;
         }
         if let Ok(room) = file::room_at(posix::OBJECT_FOLDER) {
             all.posix_capacity = room.capacity;

@@ -11,7 +11,7 @@ use crate::checks::words::{Call, Figures, Invocation, Subject};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
 use crate::sys::file::{self, Status};
-use crate::sys::limits::{page_size, soft_limit};
+use crate::sys::limits::{Resource, page_size, soft_limit};
 use crate::sys::{self, memory as sys_memory};
 
 fn map_words(map: &Map) -> Invocation {
@@ -46,8 +46,9 @@ pub fn address_of(fd: i32, status: Option<&Status>) -> Subject {
     subject
 }
 
+/// Whether a descriptor cannot be mapped at all: closed, or open as a path only.
 fn is_closed(fd: i32) -> bool {
-    sys::preserving_errno(|| file::open_flags(fd)) == Err(Errno(libc::EBADF))
+    sys::preserving_errno(|| file::open_flags(fd)).map_or(true, |flags| flags & libc::O_PATH != 0)
 }
 
 /// mmap(addr, length, prot, flags, fd, offset)—maps memory or a file; returns the address.
@@ -81,6 +82,15 @@ pub fn mmap(map: &Map) -> Result<usize, Errno> {
 fn judge_map(map: &Map, mut broken: RuleSet) -> Result<(), Errno> {
     // The kernel looks at the descriptor before it looks at most else; so does the refusal.
     broken.put(!map.is_anonymous() && map.fd >= 0 && is_closed(map.fd), Rule::FdClosed);
+    // The largest offset is a property of regular files (POSIX mmap, EOVERFLOW); a device has its own idea of it.
+    if broken.has(Rule::MapOffsetOverflow)
+        && sys::preserving_errno(|| file::status(map.fd)).is_ok_and(|s| !s.is_regular())
+    {
+        broken = broken.without(Rule::MapOffsetOverflow);
+        if broken.is_empty() {
+            return Ok(());
+        }
+    }
     let call = map_words(map);
     judge(broken, &call, &figures(&call))
 }
@@ -187,7 +197,7 @@ fn explain_map(map: &Map, errno: Errno) -> Errno {
 /// The limits on address space: RLIMIT_AS, what is used of it, vm.max_map_count.
 pub fn limit_figures(figures: &mut Figures) {
     sys::preserving_errno(|| {
-        figures.limit = soft_limit(libc::RLIMIT_AS as u32).unwrap_or(u64::MAX);
+        figures.limit = soft_limit(Resource::AddressSpace);
         // The first number of statm is the address space in use, in pages (proc(5)).
         figures.used = first_number(c"/proc/self/statm").saturating_mul(page_size() as u64);
         figures.count = first_number(c"/proc/sys/vm/max_map_count");
@@ -340,11 +350,11 @@ pub fn madvise(addr: usize, length: usize, advice: i32) -> Result<(), Errno> {
 #[inline]
 pub fn mlock(addr: usize, length: usize) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Mlock, [addr as u64, length as u64, 0, 0, 0, 0]);
-    gate(checks::lock(addr, length), words)?;
+    gate(checks::lock(addr, length, page_size()), words)?;
     sys_memory::mlock(addr, length).map_err(|errno| {
         let call = words();
         let mut figures = figures(&call);
-        figures.limit = sys::preserving_errno(|| soft_limit(libc::RLIMIT_MEMLOCK as u32)).unwrap_or(u64::MAX);
+        figures.limit = soft_limit(Resource::LockedMemory);
         let page = addr & !(page_size() - 1);
         let mapped = || sys::preserving_errno(|| sys_memory::is_mapped(page, length + (addr - page)));
         match errno.0 {
@@ -360,6 +370,6 @@ pub fn mlock(addr: usize, length: usize) -> Result<(), Errno> {
 #[inline]
 pub fn munlock(addr: usize, length: usize) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Munlock, [addr as u64, length as u64, 0, 0, 0, 0]);
-    gate(checks::lock(addr, length), words)?;
+    gate(checks::lock(addr, length, page_size()), words)?;
     sys_memory::munlock(addr, length).map_err(|errno| explain_range(&words(), errno))
 }

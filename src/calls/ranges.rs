@@ -222,6 +222,12 @@ impl Ranges {
     }
 }
 
+impl Default for Ranges {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -122,6 +122,12 @@ impl<T: Copy + Default, const MOST: usize> Slab<T, MOST> {
     }
 }
 
+impl<T: Copy + Default, const MOST: usize> Default for Slab<T, MOST> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

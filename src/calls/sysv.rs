@@ -13,7 +13,7 @@ use crate::checks::sysv as checks;
 use crate::checks::words::{Call, Figures, Invocation};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
-use crate::sys::limits::page_size;
+use crate::sys::limits::{Resource, page_size, soft_limit};
 use crate::sys::{self, sysv as sys_sysv};
 
 /// shmget(key, size, shmflg)—finds or makes a segment; returns its id.
@@ -54,12 +54,12 @@ fn explain_get(key: i32, size: usize, errno: Errno, call: &Invocation) -> Errno 
                         figures.size = status.size;
                         Some(Rule::SegSizeExisting)
                     }
-                    _ if size as u64 > info.shmmax as u64 => {
-                        figures.limit = info.shmmax as u64;
+                    _ if size as u64 > info.shmmax => {
+                        figures.limit = info.shmmax;
                         Some(Rule::SegSizeMax)
                     }
-                    None if (size as u64) < info.shmmin as u64 => {
-                        figures.limit = info.shmmin as u64;
+                    None if (size as u64) < info.shmmin => {
+                        figures.limit = info.shmmin;
                         Some(Rule::SegSizeZero)
                     }
                     _ => None,
@@ -69,10 +69,10 @@ fn explain_get(key: i32, size: usize, errno: Errno, call: &Invocation) -> Errno 
                 let usage = sys_sysv::usage().ok()?;
                 figures.needed = (size as u64).div_ceil(page_size() as u64);
                 figures.used = usage.segments as u64;
-                figures.limit = info.shmmni as u64;
-                if (usage.segments as u64) < info.shmmni as u64 {
+                figures.limit = info.shmmni;
+                if (usage.segments as u64) < info.shmmni {
                     figures.used = usage.pages as u64;
-                    figures.limit = info.shmall as u64;
+                    figures.limit = info.shmall;
                     return Some(Rule::SegLimitPages);
                 }
                 Some(Rule::SegLimitCount)
@@ -237,8 +237,7 @@ impl Control {
             libc::EFAULT => explain::by_rule(Rule::ControlNoBuffer, errno, &call, &figures),
             libc::ENOMEM if self.command == libc::SHM_LOCK => {
                 figures.length = sys::preserving_errno(|| sys_sysv::status(self.id)).map_or(0, |status| status.size);
-                let limit = sys::preserving_errno(|| sys::limits::soft_limit(libc::RLIMIT_MEMLOCK as u32));
-                figures.limit = limit.unwrap_or(u64::MAX);
+                figures.limit = soft_limit(Resource::LockedMemory);
                 explain::by_rule(Rule::LockLimit, errno, &call, &figures)
             }
             _ => explain::by_errno(errno, &call, &figures),

@@ -109,7 +109,9 @@ pub fn map(map: &Map, page: usize) -> RuleSet {
     broken.put(!anonymous && map.fd < 0, Rule::MapNoFd);
     broken.put(map.length == 0, Rule::MapZeroLength);
     broken.put(map.length > ADDRESS_LIMIT, Rule::MapLength);
-    let end = (map.offset as u64).checked_add(map.length as u64);
+    // Whole pages are mapped, so the last one must lie below the largest offset.
+    let rounded = map.length.checked_next_multiple_of(page).unwrap_or(map.length);
+    let end = (map.offset as u64).checked_add(rounded as u64);
     broken.put(!anonymous && end.is_none_or(|end| end > i64::MAX as u64), Rule::MapOffsetOverflow);
     broken.put(fixed && map.addr & (page - 1) != 0, Rule::MapAddressAlign);
     broken.put(kind == 0 || kind > MAP_DROPPABLE || kind > 3 && kind < MAP_DROPPABLE, Rule::MapSharingNone);
@@ -142,6 +144,12 @@ fn range(broken: &mut RuleSet, addr: usize, length: usize, page: usize, outside:
     broken.put(addr.checked_add(length).is_none_or(|end| end > ADDRESS_LIMIT), outside);
 }
 
+/// Whether the pages of a range reach past the end of all addresses.
+#[inline(always)]
+fn wraps(addr: usize, length: usize, page: usize) -> bool {
+    addr.checked_add(length).is_none_or(|end| end.checked_next_multiple_of(page).is_none())
+}
+
 /// The rules that the arguments of munmap break.
 #[inline]
 pub fn unmap(addr: usize, length: usize, page: usize) -> RuleSet {
@@ -160,7 +168,7 @@ pub fn protect(addr: usize, length: usize, prot: i32, page: usize) -> RuleSet {
     broken.put(prot & PROT_GROWS == PROT_GROWS, Rule::ProtBits);
     broken.put(writes_and_executes(prot), Rule::MapWriteExec);
     broken.put(addr & (page - 1) != 0, Rule::MapAddressAlign);
-    broken.put(length != 0 && addr.checked_add(length).is_none_or(|end| end > ADDRESS_LIMIT), Rule::RangeNotMapped);
+    broken.put(wraps(addr, length, page), Rule::RangeWraps);
     broken
 }
 
@@ -174,8 +182,7 @@ pub fn sync(addr: usize, length: usize, flags: i32, page: usize) -> RuleSet {
     broken.put(bad_flags, Rule::SyncFlags);
     broken.put(flags & BOTH == 0, Rule::SyncNoFlag);
     broken.put(addr & (page - 1) != 0, Rule::MapAddressAlign);
-    let outside = length != 0 && addr.checked_add(length).is_none_or(|end| end > ADDRESS_LIMIT);
-    broken.put(outside && !bad_flags, Rule::RangeNotMapped);
+    broken.put(wraps(addr, length, page), Rule::RangeWraps);
     broken
 }
 
@@ -189,9 +196,9 @@ pub fn advise(addr: usize, page: usize) -> RuleSet {
 
 /// The rules that the arguments of mlock and munlock break. Linux rounds the address down to a page.
 #[inline]
-pub fn lock(addr: usize, length: usize) -> RuleSet {
+pub fn lock(addr: usize, length: usize, page: usize) -> RuleSet {
     let mut broken = RuleSet::EMPTY;
-    broken.put(addr.checked_add(length).is_none(), Rule::LockRange);
+    broken.put(wraps(addr, length, page), Rule::RangeWraps);
     broken
 }
 
@@ -294,8 +301,8 @@ mod tests {
         assert!(protect(PAGE, 0, PROT_READ, PAGE).is_empty());
         assert_eq!(ids(protect(PAGE, 1, 0x40, PAGE)), ["SHM-PROT-BITS"]);
         assert_eq!(ids(protect(PAGE, 1, PROT_WRITE | PROT_EXEC, PAGE)), ["SHM-MAP-WRITE-EXEC"]);
-        assert!(lock(1, 1).is_empty());
-        assert_eq!(ids(lock(PAGE, usize::MAX)), ["SHM-LOCK-RANGE"]);
+        assert!(lock(1, 1, PAGE).is_empty());
+        assert_eq!(ids(lock(PAGE, usize::MAX, PAGE)), ["SHM-RANGE-WRAPS"]);
     }
 
     #[test]

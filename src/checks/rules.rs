@@ -166,7 +166,7 @@ MapOffsetAlign = "SHM-MAP-OFFSET-ALIGN", Wrong, Refuses, EINVAL, ErrInvalidArgum
     "offset {offset} is not a multiple of the page size, {page}",
     "round the offset down to a page and add the rest to the pointer", "POSIX mmap, EINVAL";
 FdClosed = "SHM-FD-CLOSED", Wrong, Refuses, EBADF, ErrBadDescriptor,
-    "descriptor {fd} is not open in this process",
+    "descriptor {fd} is not open in this process, or only as a path (O_PATH)",
     "check the result of the call that should have opened it, and look for a second close", "POSIX XSH 2.3, EBADF";
 MapNoFd = "SHM-MAP-NO-FD", Wrong, Refuses, EBADF, ErrBadDescriptor,
     "a file mapping needs a descriptor and got {signed_fd}",
@@ -254,6 +254,9 @@ UnmapNotMapped = "SHM-UNMAP-NOT-MAPPED", Hazard, Accepts, EINVAL, ErrInvalidArgu
 UnmapSplitsAttach = "SHM-UNMAP-SPLITS-ATTACH", Hazard, Accepts, EINVAL, ErrInvalidArgument,
     "{addr} to {end_addr} is part of the System V segment attached at {start}: the rest stays attached",
     "detach it with shmdt({start})", "shmdt(2); shmat(2)";
+RangeWraps = "SHM-RANGE-WRAPS", Wrong, Accepts, ENOMEM, ErrOverflow,
+    "{length} bytes from {addr} wrap around the end of the address space; rounded to pages, Linux takes some of these for an empty range",
+    "check the arithmetic that made the length: a negative number turned into a size looks like this", "POSIX mprotect, msync: ENOMEM; mlock(2), EINVAL";
 RangeNotMapped = "SHM-RANGE-NOT-MAPPED", Wrong, Refuses, ENOMEM, ErrNoMemory,
     "{addr} to {end_addr} is not wholly mapped",
     "use the address and length that were mapped", "POSIX mprotect, msync, mlock: ENOMEM";
@@ -286,9 +289,6 @@ SyncLocked = "SHM-SYNC-LOCKED", Wrong, Refuses, EBUSY, ErrBusy,
 AdviseAdvice = "SHM-ADVISE-ADVICE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
     "advice {count} is unknown to this kernel, or does not apply to this kind of memory",
     "see madvise(2) for what applies to shared memory", "madvise(2), EINVAL";
-LockRange = "SHM-LOCK-RANGE", Wrong, Accepts, EINVAL, ErrInvalidArgument,
-    "{length} bytes from {addr} reach past the end of the address space",
-    "pass the address and length that were mapped", "mlock(2), EINVAL";
 LockLimit = "SHM-LOCK-LIMIT", Wrong, Refuses, ENOMEM, ErrLimit,
     "locking {length} bytes would pass RLIMIT_MEMLOCK, {limit} bytes",
     "raise the limit (ulimit -l, or LimitMEMLOCK= of the service), or lock less", "mlock(2), ENOMEM and EPERM";
@@ -405,6 +405,12 @@ impl RuleSet {
     /// Whether this rule is among them.
     pub fn has(self, rule: Rule) -> bool {
         self.0 >> (rule as u32) & 1 == 1
+    }
+
+    /// The set without this rule.
+    #[must_use]
+    pub fn without(self, rule: Rule) -> RuleSet {
+        RuleSet(self.0 & !(1 << (rule as u32)))
     }
 
     /// The rules of both sets.

@@ -4,12 +4,35 @@ use core::mem::MaybeUninit;
 
 use super::{Sys, check};
 
-/// The soft limit of a resource of this process.
-pub fn soft_limit(resource: u32) -> Sys<u64> {
+/// A resource of which a process has a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Bytes of address space.
+    AddressSpace,
+    /// Open descriptors.
+    Descriptors,
+    /// The size of a file, in bytes.
+    FileSize,
+    /// Bytes of locked memory.
+    LockedMemory,
+}
+
+/// The soft limit of a resource of this process; `u64::MAX` for no limit, and where it cannot be told.
+pub fn soft_limit(resource: Resource) -> u64 {
+    super::preserving_errno(|| ask_limit(resource)).unwrap_or(u64::MAX)
+}
+
+fn ask_limit(resource: Resource) -> Sys<u64> {
+    let resource = match resource {
+        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::Descriptors => libc::RLIMIT_NOFILE,
+        Resource::FileSize => libc::RLIMIT_FSIZE,
+        Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
+    };
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
     // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
     unsafe {
-        check(libc::getrlimit(resource as _, limit.as_mut_ptr()))?;
+        check(libc::getrlimit(resource, limit.as_mut_ptr()))?;
         Ok(limit.assume_init_ref().rlim_cur)
     }
 }

@@ -109,16 +109,16 @@ pub fn status(id: i32) -> Sys<Status> {
 #[derive(Clone, Copy, Default)]
 pub struct Info {
     /// The largest segment, in bytes.
-    pub shmmax: libc::c_ulong,
+    pub shmmax: u64,
     /// The smallest segment, in bytes.
-    pub shmmin: libc::c_ulong,
+    pub shmmin: u64,
     /// The number of segments.
-    pub shmmni: libc::c_ulong,
+    pub shmmni: u64,
     /// Segments that one process can attach (unused by the kernel).
-    pub shmseg: libc::c_ulong,
+    pub shmseg: u64,
     /// Pages of all segments together.
-    pub shmall: libc::c_ulong,
-    unused: [libc::c_ulong; 4],
+    pub shmall: u64,
+    unused: [u64; 4],
 }
 
 /// IPC_INFO—the System V limits of this IPC namespace.
@@ -136,11 +136,11 @@ pub struct Usage {
     /// The number of segments.
     pub segments: libc::c_int,
     /// Pages of all of them.
-    pub pages: libc::c_ulong,
-    resident: libc::c_ulong,
-    swapped: libc::c_ulong,
-    swap_attempts: libc::c_ulong,
-    swap_successes: libc::c_ulong,
+    pub pages: u64,
+    resident: u64,
+    swapped: u64,
+    swap_attempts: u64,
+    swap_successes: u64,
 }
 
 /// SHM_INFO—what all segments use.
