@@ -317,7 +317,8 @@ fn mremap() {
                 for new_size in [0, 1, PAGE, 2 * PAGE, 4 * PAGE, 1 << 57, usize::MAX] {
                     for flags in [0, 1, 2, 3, 4, 5, 7, 8, -1] {
                         for new in [target, target + 1] {
-                            let calls: [fn(usize, usize, usize, i32, usize) -> i64; 2] = [
+                            type Call = fn(usize, usize, usize, i32, usize) -> i64;
+                            let calls: [Call; 2] = [
                                 // SAFETY: the mapping that moves is the arena's own, and so is the place it may go to.
                                 |old, old_size, new_size, flags, new| unsafe {
                                     libc::mremap(old as *mut c_void, old_size, new_size, flags, new) as i64
@@ -376,8 +377,12 @@ fn ftruncate_posix_fallocate_fstat_close() {
             // SAFETY: the buffer is writable, null, or an address that the kernel refuses.
             unsafe {
                 let mut stat: libc::stat = std::mem::zeroed();
-                for buffer in [&raw mut stat, std::ptr::null_mut(), 8 as *mut libc::stat, usize::MAX as *mut libc::stat]
-                {
+                for buffer in [
+                    &raw mut stat,
+                    std::ptr::null_mut(),
+                    std::ptr::without_provenance_mut(24),
+                    usize::MAX as *mut libc::stat,
+                ] {
                     let libc = observe(|| libc::fstat(fd, buffer).into());
                     let ours = observe(|| file::shmkit_fstat(fd, buffer).into());
                     seen.compare(|| format!("fstat({name}, {buffer:?})"), libc, ours);
@@ -553,9 +558,7 @@ fn shmat_shmdt() {
         let remap = libc::SHM_REMAP;
         for id in [segment.id, gone, -1, i32::MAX] {
             for addr in [0, 1, arena.start, arena.start + 1, arena.start + PAGE - 1, 1 << 60, usize::MAX] {
-                for flags in
-                    [0, libc::SHM_RDONLY, libc::SHM_RND, remap, remap | libc::SHM_RND, 0o100000, 1, -1 & !remap]
-                {
+                for flags in [0, libc::SHM_RDONLY, libc::SHM_RND, remap, remap | libc::SHM_RND, 0o100000, 1, !remap] {
                     // SAFETY: fixed addresses lie within the arena, or where no kernel maps.
                     let both: [fn(i32, usize, i32) -> i64; 2] = [
                         |id, addr, flags| unsafe { libc::shmat(id, addr as *const c_void, flags) as i64 },
@@ -607,8 +610,12 @@ fn shmctl() {
             assert_eq!(libc::shmctl(segment.id, libc::IPC_STAT, good), 0);
             for id in [segment.id, gone, -1, i32::MAX, 0] {
                 for command in [-1, 1, 2, 3, 4, 9, 11, 12, 13, 14, 15, 16, 99, i32::MAX] {
-                    for at in [good, std::ptr::null_mut(), 8 as *mut libc::shmid_ds, usize::MAX as *mut libc::shmid_ds]
-                    {
+                    for at in [
+                        good,
+                        std::ptr::null_mut(),
+                        std::ptr::without_provenance_mut(24),
+                        usize::MAX as *mut libc::shmid_ds,
+                    ] {
                         // Segment 0 may be somebody else's: only look at it.
                         if id == 0 && !matches!(command, 2 | 3 | 13 | 14 | 15) {
                             continue;

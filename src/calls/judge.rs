@@ -31,10 +31,12 @@ pub fn figures(call: &Invocation) -> Figures {
 #[inline(never)]
 pub fn judge(broken: RuleSet, call: &Invocation, figures: &Figures) -> Result<(), Errno> {
     let policy = policy::current();
-    // A pointer that leads nowhere cannot be passed on, whatever the policy: the C library would crash on it.
-    let refused = broken
-        .iter()
-        .find(|rule| policy.refuses(rule.row().verdict) || matches!(rule, Rule::ArgPointer | Rule::NameUnterminated));
+    // A pointer that leads nowhere cannot be passed on, whatever the policy: the C library would crash on it. A
+    // setting that is not known has nothing to be passed on to.
+    let refused = broken.iter().find(|rule| {
+        policy.refuses(rule.row().verdict)
+            || matches!(rule, Rule::ArgPointer | Rule::NameUnterminated | Rule::ConfigUnknown)
+    });
     let outcome = if refused.is_some() { Outcome::Refused } else { Outcome::Passed };
     for rule in broken.iter() {
         report::send(&Detail::of_rule(rule, errno_of(rule, call.call), call, figures), outcome);

@@ -41,7 +41,8 @@ pub struct Object {
     /// The process that made it, when `left_by_us`.
     pub creator: i32,
     descriptors: u32,
-    ranges: u32,
+    /// Bytes that this process maps of it.
+    mapped: u64,
 }
 
 /// A System V segment.
@@ -64,10 +65,12 @@ struct KeyOrigin {
     file: (u64, u64),
 }
 
+type Objects = Slab<Object, 16_384>;
+
 struct Ledger {
     /// By descriptor: index of its object plus one; 0 when it is not known.
     descriptors: Array<u32>,
-    objects: Slab<Object, 16_384>,
+    objects: Objects,
     segments: Slab<Segment, 16_384>,
     keys: Slab<KeyOrigin, 4096>,
     ranges: Ranges,
@@ -118,6 +121,39 @@ pub fn bare(name: &[u8]) -> &[u8] {
     name.get(slashes..).unwrap_or_default()
 }
 
+/// The object that a range maps, as an index.
+#[inline]
+fn owner(range: &Range) -> Option<u32> {
+    if range.content == Content::File { range.owner.checked_sub(1) } else { None }
+}
+
+/// Counts a range, or a piece of one, on its object.
+#[inline]
+fn own(objects: &mut Objects, piece: &Range) {
+    if let Some(object) = owner(piece).and_then(|index| objects.get_mut(index)) {
+        object.mapped += piece.end - piece.start;
+    }
+}
+
+/// Takes a range, or a piece of one, off its object, and drops the object if that was the last of it.
+#[inline]
+fn disown(objects: &mut Objects, piece: &Range) {
+    let Some(index) = owner(piece) else { return };
+    if let Some(object) = objects.get_mut(index) {
+        object.mapped = object.mapped.saturating_sub(piece.end - piece.start);
+        release(objects, index);
+    }
+}
+
+/// Drops an object that nothing refers to any more.
+fn release(objects: &mut Objects, index: u32) {
+    let Some(object) = objects.get(index) else { return };
+    if object.descriptors == 0 && object.mapped == 0 && !object.left_by_us {
+        let hash = hash_name(object.name.bytes());
+        objects.remove(hash, index);
+    }
+}
+
 impl Ledger {
     fn object_of(&self, fd: i32) -> Option<u32> {
         let link = *self.descriptors.as_slice().get(usize::try_from(fd).ok()?)?;
@@ -130,7 +166,7 @@ impl Ledger {
             return;
         };
         if place >= MOST_DESCRIPTORS || !self.descriptors.extend_to(place + 1) {
-            self.release(object);
+            release(&mut self.objects, object);
             return;
         }
         self.descriptors.as_mut_slice()[place] = object + 1;
@@ -147,17 +183,7 @@ impl Ledger {
         if let Some(object) = self.objects.get_mut(object) {
             object.descriptors = object.descriptors.saturating_sub(1);
         }
-        self.release(object);
-    }
-
-    /// Drops an object that nothing refers to any more.
-    fn release(&mut self, index: u32) {
-        if let Some(object) = self.objects.get(index) {
-            if object.descriptors == 0 && object.ranges == 0 && !object.left_by_us {
-                let hash = hash_name(object.name.bytes());
-                self.objects.remove(hash, index);
-            }
-        }
+        release(&mut self.objects, object);
     }
 
     fn by_identity(&self, identity: (u64, u64)) -> Option<u32> {
@@ -185,16 +211,11 @@ impl Ledger {
         }
     }
 
-    fn drop_range(&mut self, start: u64, end: u64, mut gone: impl FnMut(Range)) {
+    /// Puts a range, already counted on its object, in the place of what it covers.
+    #[inline]
+    fn put_range(&mut self, range: Range) {
         let Ledger { ranges, objects, .. } = self;
-        ranges.remove(start, end, |piece| {
-            if let (Content::File, Some(index)) = (piece.content, piece.owner.checked_sub(1)) {
-                if let Some(object) = objects.get_mut(index) {
-                    object.ranges = object.ranges.saturating_sub(1);
-                }
-            }
-            gone(piece);
-        });
+        ranges.replace(range, |piece| disown(objects, &piece));
     }
 }
 
@@ -253,7 +274,7 @@ pub fn unlinked(name: &[u8]) {
             if let Some(object) = ledger.objects.get_mut(index) {
                 object.left_by_us = false;
             }
-            ledger.release(index);
+            release(&mut ledger.objects, index);
         }
     });
 }
@@ -284,7 +305,6 @@ pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
     process();
     let (start, end) = (mapping.addr as u64, end_of(mapping.addr, mapping.length));
     LEDGER.with(|ledger| {
-        ledger.drop_range(start, end, |_| {});
         let mut range = Range { start, end, offset: mapping.offset, owner: 0, content: Content::Anonymous };
         match mapping.fd {
             None if mapping.reservation => range.content = Content::Reservation,
@@ -296,15 +316,11 @@ pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
                     let object = Object { kind: Kind::File, identity: (status.dev, status.ino), ..Object::default() };
                     ledger.objects.insert(hash_name(b""), object)
                 });
-                if let Some(index) = object {
-                    range.owner = index + 1;
-                    if let Some(object) = ledger.objects.get_mut(index) {
-                        object.ranges += 1;
-                    }
-                }
+                range.owner = object.map_or(0, |index| index + 1);
             }
         }
-        ledger.ranges.insert(range);
+        own(&mut ledger.objects, &range);
+        ledger.put_range(range);
     });
 }
 
@@ -316,53 +332,57 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// The first of them.
-    pub fn first(&self) -> Option<Range> {
-        self.pieces.first().copied().filter(|_| self.count > 0)
+    fn of(piece: Range) -> Taken {
+        let mut taken = Taken { count: 1, ..Taken::default() };
+        taken.pieces[0] = piece;
+        taken
+    }
+
+    fn pieces(&self) -> &[Range] {
+        self.pieces.get(..self.count).unwrap_or_default()
     }
 }
 
 /// Takes a range out; called before the kernel unmaps it, because afterwards another thread can be given the place.
+/// What was taken still counts on its object until `unmapped`, `moved` or `restore` says what became of it.
 #[inline]
 pub fn unmapping(addr: usize, length: usize) -> Taken {
     let mut taken = Taken::default();
     LEDGER.with(|ledger| {
-        ledger.drop_range(addr as u64, end_of(addr, length), |piece| {
-            if let Some(place) = taken.pieces.get_mut(taken.count) {
+        let Ledger { ranges, objects, .. } = ledger;
+        ranges.remove(addr as u64, end_of(addr, length), |piece| match taken.pieces.get_mut(taken.count) {
+            Some(place) => {
                 *place = piece;
+                taken.count += 1;
             }
-            taken.count += 1;
+            None => disown(objects, &piece),
         });
     });
     taken
 }
 
+/// Notes that the kernel unmapped what was taken out.
+#[inline]
+pub fn unmapped(taken: &Taken) {
+    if taken.pieces().iter().any(|piece| piece.content == Content::File) {
+        LEDGER.with(|ledger| taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece)));
+    }
+}
+
 /// Puts back what was taken out when the kernel would not unmap it.
 #[cold]
 pub fn restore(taken: &Taken) {
-    LEDGER.with(|ledger| {
-        for piece in taken.pieces.iter().take(taken.count) {
-            put(ledger, *piece);
-        }
-    });
-}
-
-fn put(ledger: &mut Ledger, range: Range) {
-    if let (Content::File, Some(index)) = (range.content, range.owner.checked_sub(1)) {
-        if let Some(object) = ledger.objects.get_mut(index) {
-            object.ranges += 1;
-        }
-    }
-    ledger.drop_range(range.start, range.end, |_| {});
-    ledger.ranges.insert(range);
+    LEDGER.with(|ledger| taken.pieces().iter().for_each(|piece| ledger.put_range(*piece)));
 }
 
 /// Notes that what was taken out now lies elsewhere, with another length.
 pub fn moved(taken: &Taken, addr: usize, length: usize) {
+    let Some(first) = taken.pieces().first() else { return };
+    let range = Range { start: addr as u64, end: end_of(addr, length), ..*first };
     LEDGER.with(|ledger| {
-        if let Some(first) = taken.first() {
-            put(ledger, Range { start: addr as u64, end: end_of(addr, length), ..first });
-        }
+        own(&mut ledger.objects, &range);
+        taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece));
+        ledger.put_range(range);
     });
 }
 
@@ -405,8 +425,7 @@ pub fn attached(addr: usize, id: i32, size: Option<u64>) {
         let known = ledger.segments.find(id as u32, |segment| segment.id == id);
         let size = size.or_else(|| ledger.segments.get(known?).map(|segment| segment.size)).unwrap_or(1);
         let (start, end) = (addr as u64, end_of(addr, size.max(1) as usize));
-        ledger.drop_range(start, end, |_| {});
-        ledger.ranges.insert(Range { start, end, offset: 0, owner: id as u32, content: Content::Segment });
+        ledger.put_range(Range { start, end, offset: 0, owner: id as u32, content: Content::Segment });
     });
 }
 
@@ -417,8 +436,7 @@ pub fn detaching(addr: usize) -> Taken {
         let start = addr as u64;
         let here = ledger.ranges.first_in(start, start + 1);
         if let Some(range) = here.filter(|range| range.start == start && range.content == Content::Segment) {
-            ledger.drop_range(range.start, range.end, |piece| taken.pieces[0] = piece);
-            taken.count = 1;
+            ledger.ranges.remove(range.start, range.end, |piece| taken = Taken::of(piece));
         }
     });
     taken
@@ -473,7 +491,6 @@ pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
 
 /// Notes the key that ftok made of a file and an id; true when it was made of others before.
 pub fn key_collides(key: i32, id: i32, file: (u64, u64)) -> bool {
-    let id = id & 0xff;
     LEDGER
         .with(|ledger| match ledger.keys.find(key as u32, |origin| origin.key == key) {
             Some(index) => ledger.keys.get(index).is_some_and(|origin| (origin.id, origin.file) != (id, file)),

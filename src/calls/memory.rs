@@ -60,7 +60,7 @@ pub fn mmap(map: &Map) -> Result<usize, Errno> {
     if !broken.is_empty() {
         judge_map(map, broken)?;
     }
-    let status = if policy::attentive() { examine_map(map)? } else { None };
+    let (status, place) = if policy::attentive() { examine_map(map)? } else { (None, Place::Unknown) };
     match sys_memory::mmap(map.addr, map.length, map.prot, map.flags, map.fd, map.offset) {
         Ok(addr) => {
             let anonymous = map.is_anonymous();
@@ -74,7 +74,10 @@ pub fn mmap(map: &Map) -> Result<usize, Errno> {
             ledger::mapped(&mapping, status.as_ref());
             Ok(addr)
         }
-        Err(errno) => Err(explain_map(map, errno)),
+        Err(errno) => {
+            place.give_back(map.addr, map.length);
+            Err(explain_map(map, errno))
+        }
     }
 }
 
@@ -97,7 +100,7 @@ fn judge_map(map: &Map, mut broken: RuleSet) -> Result<(), Errno> {
 
 /// The facts of a mapping, asked of the kernel: the size of the object, what lies at a fixed address.
 #[cold]
-fn examine_map(map: &Map) -> Result<Option<Status>, Errno> {
+fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
     let mut broken = RuleSet::EMPTY;
     let mut call = map_words(map);
     let mut figures = figures(&call);
@@ -109,38 +112,55 @@ fn examine_map(map: &Map) -> Result<Option<Status>, Errno> {
         broken = broken.with(checks::map_of(map, status.size, page_size()));
         figures.size = status.size;
     }
+    let mut place = Place::Unknown;
     let replaces = map.flags & libc::MAP_FIXED != 0 && map.flags & checks::MAP_FIXED_NOREPLACE == 0;
     if replaces && map.length != 0 && map.addr & (page_size() - 1) == 0 {
-        broken
-            .put(is_in_use(map.addr, map.length) && !ledger::is_reservation(map.addr, map.length), Rule::MapFixedOver);
+        place = sys::preserving_errno(|| Place::take(map.addr, map.length));
+        let reserved = place == Place::InUse && ledger::is_reservation(map.addr, map.length);
+        broken.put(place == Place::InUse && !reserved, Rule::MapFixedOver);
     }
     if !broken.is_empty() {
         if map.fd >= 0 {
             call.subject = address_of(map.fd, status.as_ref());
         }
-        judge(broken, &call, &figures)?;
+        judge(broken, &call, &figures).inspect_err(|_| place.give_back(map.addr, map.length))?;
     }
-    Ok(status)
+    Ok((status, place))
 }
 
-/// Whether anything is mapped in these bytes.
-///
-/// A mapping that may not replace anything is tried and taken back: the kernel's own answer, not the ledger's guess.
-fn is_in_use(addr: usize, length: usize) -> bool {
-    if ledger::range_in(addr, length)
-        .is_some_and(|range| sys_memory::is_mapped(range.start.max(addr as u64) as usize, 1))
-    {
-        return true;
-    }
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | checks::MAP_FIXED_NOREPLACE;
-    sys::preserving_errno(|| match sys_memory::mmap(addr, length, libc::PROT_NONE, flags, -1, 0) {
-        Ok(got) => {
-            let _freed = sys_memory::munmap(got, length);
-            // Before Linux 4.17 the flag was unknown and the address a hint.
-            got != addr
+/// What lies where a fixed mapping shall go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nothing that is known; the kernel was not asked.
+    Unknown,
+    /// Something.
+    InUse,
+    /// Nothing; this call holds the place with a mapping of its own, so that nobody else gets it meanwhile.
+    Held,
+}
+
+impl Place {
+    /// Asks the kernel by a mapping that may not replace anything: its own answer, not the ledger's guess.
+    fn take(addr: usize, length: usize) -> Place {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | checks::MAP_FIXED_NOREPLACE;
+        match sys_memory::mmap(addr, length, libc::PROT_NONE, flags, -1, 0) {
+            Ok(got) if got == addr => Place::Held,
+            Ok(got) => {
+                // Before Linux 4.17 the flag was unknown and the address a hint.
+                let _freed = sys_memory::munmap(got, length);
+                Place::InUse
+            }
+            Err(Errno(libc::EEXIST)) => Place::InUse,
+            Err(_) => Place::Unknown,
         }
-        Err(errno) => errno.0 == libc::EEXIST,
-    })
+    }
+
+    /// Gives a held place back, when the mapping that it was held for does not come.
+    fn give_back(self, addr: usize, length: usize) {
+        if self == Place::Held {
+            sys::preserving_errno(|| sys_memory::munmap(addr, length)).unwrap_or_default();
+        }
+    }
 }
 
 /// Why the kernel refused a mapping.
@@ -238,7 +258,10 @@ pub fn munmap(addr: usize, length: usize) -> Result<(), Errno> {
     }
     let taken = ledger::unmapping(addr, length);
     match sys_memory::munmap(addr, length) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            ledger::unmapped(&taken);
+            Ok(())
+        }
         Err(errno) => {
             ledger::restore(&taken);
             let call = words();

@@ -81,14 +81,20 @@ fn read_environment() -> u32 {
     if STATE.compare_exchange(0, bits, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return STATE.load(Ordering::Relaxed);
     }
-    let unknown = if policy.is_none() { name.and_then(report::setting) } else { None };
+    let mut unknown = [None, None];
+    if policy.is_none() {
+        unknown[0] = name.map(|value| report::setting("SHMKIT_POLICY=", value));
+    }
     let mut buffer = [0u8; 4096];
     if let Some(length) = process::environment(c"SHMKIT_REPORT", &mut buffer) {
-        report::set_target(&buffer[..length]);
+        let target = &buffer[..length];
+        if !report::set_target(target) {
+            // Reports were asked for: what cannot go to the file goes to standard error, beginning with that.
+            unknown[1] = Some(report::setting("SHMKIT_REPORT=", target));
+            report::set_target(b"stderr");
+        }
     }
-    if let Some(setting) = unknown {
-        report::unknown_setting(&setting);
-    }
+    unknown.iter().flatten().for_each(report::unknown_setting);
     STATE.load(Ordering::Relaxed)
 }
 

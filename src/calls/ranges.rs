@@ -111,40 +111,59 @@ impl Ranges {
         (0..self.order.as_slice().len()).flat_map(|position| self.items(position))
     }
 
-    /// Adds a range where there is none; false when the bound or memory is reached.
+    /// Puts a range in the place of whatever it covers; `gone` is told each piece that was there. False when the
+    /// bound or memory is reached.
     #[inline]
-    pub fn insert(&mut self, range: Range) -> bool {
+    pub fn replace(&mut self, range: Range, gone: impl FnMut(Range)) -> bool {
         if self.count >= MOST || range.start >= range.end {
             return false;
         }
-        if self.order.as_slice().is_empty() {
-            let Some(block) = self.new_block() else {
-                return false;
-            };
-            if !self.order.push(Top { first: range.start, block }) {
-                return false;
-            }
+        let position = self.position(range.start);
+        let items = self.items(position);
+        let index = items.partition_point(|other| other.end <= range.start);
+        let next = items.get(index).or_else(|| self.items(position + 1).first());
+        if next.is_some_and(|next| next.start < range.end) {
+            self.remove(range.start, range.end, gone);
+            return self.insert(range);
         }
-        let mut position = self.position(range.start);
-        if self.items(position).len() == PER_BLOCK {
-            if !self.split(position) {
-                return false;
-            }
-            position = self.position(range.start);
-        }
+        self.insert_at(position, index, range)
+    }
+
+    /// Adds a range where there is none; false when the bound or memory is reached.
+    fn insert(&mut self, range: Range) -> bool {
+        let position = self.position(range.start);
         let index = self.items(position).partition_point(|other| other.start < range.start);
-        let Some(block) = self.block_mut(position) else {
-            return false;
-        };
-        let length = block.length as usize;
-        block.items.copy_within(index..length, index + 1);
-        block.items[index] = range;
-        block.length += 1;
-        if index == 0 {
-            self.order.as_mut_slice()[position].first = range.start;
+        self.insert_at(position, index, range)
+    }
+
+    /// Adds a range before the one at this place of this block.
+    #[inline]
+    fn insert_at(&mut self, position: usize, index: usize, range: Range) -> bool {
+        match self.block_mut(position) {
+            Some(block) if (block.length as usize) < PER_BLOCK => {
+                let length = block.length as usize;
+                block.items.copy_within(index..length, index + 1);
+                block.items[index] = range;
+                block.length += 1;
+                if index == 0 {
+                    self.order.as_mut_slice()[position].first = range.start;
+                }
+                self.count += 1;
+                true
+            }
+            _ => self.make_room(position) && self.insert(range),
         }
-        self.count += 1;
-        true
+    }
+
+    /// Makes the first block, or two of a full one.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, position: usize) -> bool {
+        if !self.order.as_slice().is_empty() {
+            return self.split(position);
+        }
+        let Some(block) = self.new_block() else { return false };
+        self.order.push(Top { first: 0, block })
     }
 
     /// Takes `start..end` out, cutting ranges that reach beyond it; `gone` is told each piece that was taken.
@@ -179,7 +198,8 @@ impl Ranges {
         block.length -= 1;
         let first = block.items[0].start;
         self.count -= 1;
-        if length == 1 {
+        // The last block stays, empty, so that one mapping that comes and goes does not make it anew each time.
+        if length == 1 && self.order.as_slice().len() > 1 {
             let freed = self.order.as_slice()[position].block;
             self.order.remove(position);
             self.blocks.as_mut_slice()[freed as usize].next_free = self.free;
@@ -201,7 +221,6 @@ impl Ranges {
     }
 
     /// Moves the upper half of a full block into a new one.
-    #[cold]
     fn split(&mut self, position: usize) -> bool {
         const HALF: usize = PER_BLOCK / 2;
         let Some(new) = self.new_block() else {
@@ -260,7 +279,8 @@ mod tests {
             (start..end).for_each(|page| model[page as usize] = None);
             if next(3) != 0 && start < end {
                 assert_eq!(ranges.first_in(start, end), None);
-                assert!(ranges.insert(Range { start, end, offset: start * 7, owner: step, content: Content::File }));
+                let range = Range { start, end, offset: start * 7, owner: step, content: Content::File };
+                assert!(ranges.replace(range, |_| panic!("there was something")));
                 (start..end).for_each(|page| model[page as usize] = Some((page, start * 7 + (page - start), step)));
             }
             if step % 500 == 0 {

@@ -110,20 +110,22 @@ fn with_path<R>(path: &Text<4096>, work: impl FnOnce(Option<&CStr>) -> R) -> R {
     work(CStr::from_bytes_until_nul(path.bytes()).ok())
 }
 
-/// A setting that is not known, to be reported once reports have somewhere to go.
-pub type Setting = Text<64>;
+/// A setting of the environment that is not known, to be reported once reports have somewhere to go.
+pub type Setting = Text<160>;
 
-/// Copies a setting.
-pub fn setting(value: &[u8]) -> Option<Setting> {
+/// Puts a setting into words.
+pub fn setting(variable: &str, value: &[u8]) -> Setting {
     let mut text = Setting::new();
+    text.push_str(variable);
     text.push_printable(value);
-    Some(text)
+    text
 }
 
 /// Reports a setting that is not known; the default stands in its place.
 pub fn unknown_setting(setting: &Setting) {
-    let mut call = Invocation::new(Call::SetPolicy, [0; 6]);
+    let mut call = Invocation::new(Call::Environment, [0; 6]);
     call.subject.push_bytes(setting.bytes());
+    call.named = true;
     let figures = Default::default();
     send(&Detail::of_rule(Rule::ConfigUnknown, libc::EINVAL, &call, &figures), Outcome::Passed);
 }

@@ -224,7 +224,7 @@ MapNotMappable = "SHM-MAP-NOT-MAPPABLE", Wrong, Refuses, ENODEV, ErrNotMappable,
     "map a regular file or a shared memory object", "POSIX mmap, ENODEV";
 MapSealed = "SHM-MAP-SEALED", Wrong, Refuses, EPERM, ErrNotPermitted,
     "{object} is sealed ({seals}) against a shared, writable mapping",
-    "map it with PROT_READ", "fcntl(2), F_SEAL_WRITE";
+    "map it with PROT_READ (before Linux 6.7 with MAP_PRIVATE as well)", "fcntl(2), F_SEAL_WRITE";
 MapNeverSized = "SHM-MAP-NEVER-SIZED", Hazard, Accepts, ENXIO, ErrPastEnd,
     "{object} is 0 bytes: it was never sized, and the first touch of the {length} mapped bytes is a SIGBUS",
     "call ftruncate before mmap; an opener waits until the creator has done so", "POSIX mmap, SIGBUS";
@@ -287,7 +287,7 @@ SyncLocked = "SHM-SYNC-LOCKED", Wrong, Refuses, EBUSY, ErrBusy,
     "MS_INVALIDATE was asked for pages that mlock keeps in memory",
     "unlock them first, or leave MS_INVALIDATE out", "POSIX msync, EBUSY";
 AdviseAdvice = "SHM-ADVISE-ADVICE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
-    "advice {count} is unknown to this kernel, or does not apply to this kind of memory",
+    "{advice} is unknown to this kernel, or does not apply to this kind of memory",
     "see madvise(2) for what applies to shared memory", "madvise(2), EINVAL";
 LockLimit = "SHM-LOCK-LIMIT", Wrong, Refuses, ENOMEM, ErrLimit,
     "locking {length} bytes would pass RLIMIT_MEMLOCK, {limit} bytes",
@@ -368,7 +368,7 @@ ControlModeBits = "SHM-CONTROL-MODE-BITS", Hazard, Accepts, EINVAL, ErrInvalidAr
 
 // The library's own settings
 ConfigUnknown = "SHM-CONFIG-UNKNOWN", Wrong, Refuses, EINVAL, ErrInvalidArgument,
-    "the setting \"{name}\" is not known",
+    "the setting \"{name}\" is not known, or its file cannot be written",
     "SHMKIT_POLICY is observe, check or enforce; SHMKIT_REPORT is stderr, a file or json: and a file", "docs/contract.md";
 
 // At exit
@@ -390,10 +390,18 @@ impl RuleSet {
     /// No rule.
     pub const EMPTY: RuleSet = RuleSet(0);
 
-    /// Adds the rule when it is broken.
+    /// Adds the rule when it is broken. Nearly none ever is, so that a branch is cheaper than the arithmetic.
     #[inline(always)]
     pub fn put(&mut self, broken: bool, rule: Rule) {
-        self.0 |= u128::from(broken) << (rule as u32);
+        if broken {
+            self.add(rule);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add(&mut self, rule: Rule) {
+        self.0 |= 1 << (rule as u32);
     }
 
     /// Whether no rule is broken.

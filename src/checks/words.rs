@@ -74,6 +74,7 @@ calls! {
     Shmctl = "shmctl" (Signed, Command, Address);
     Ftok = "ftok" (Subject, Signed);
     Limits = "shmkit_limits" (Address);
+    Environment = "environment" (Subject);
     SetPolicy = "shmkit_set_policy" (Signed);
     SetReport = "shmkit_set_report" (Subject);
 }
@@ -166,7 +167,8 @@ fn fill<const N: usize>(name: &str, call: &Invocation, figures: &Figures, out: &
         "access" => push_access(figures.access, out),
         "mode" => out.push_octal(figures.mode),
         "signed" => out.push_signed(figures.signed),
-        "offset" => out.push_number(figures.offset),
+        "offset" => out.push_signed(figures.offset as i64),
+        "advice" => push_argument(Kind::Advice, figures.count, out),
         "fd" | "signed_fd" => out.push_signed(i64::from(figures.fd)),
         "seals" => push_set(figures.seals, SEALS, out),
         "size" => out.push_number(figures.size),
@@ -508,7 +510,7 @@ pub fn figures_of(call: &Invocation, page: usize) -> Figures {
             figures.addr = args[2];
         }
         Call::Ftok => figures.id = args[1] as i32,
-        Call::ShmUnlink | Call::Exit | Call::Limits | Call::SetPolicy | Call::SetReport => {}
+        Call::ShmUnlink | Call::Exit | Call::Limits | Call::Environment | Call::SetPolicy | Call::SetReport => {}
     }
     figures
 }

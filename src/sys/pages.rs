@@ -96,7 +96,9 @@ impl<T: Copy + Default> Array<T> {
                     core::ptr::null_mut(),
                     bytes,
                     libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    // MAP_NORESERVE keeps the kernel from merging these pages with the program's own mappings beside
+                    // them, which would make every later munmap there split and shrink the merged one.
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                     -1,
                     0,
                 )

@@ -126,3 +126,49 @@ pub fn segments() -> Vec<i32> {
     let table = std::fs::read_to_string("/proc/sysvipc/shm").expect("System V shared memory is there");
     table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect()
 }
+
+/// Moves this process into mount and IPC namespaces of its own, with `/dev/shm` a file system of `bytes` bytes.
+/// Root needs nothing else; others go through a user namespace. Must be called alone (see `alone`).
+pub fn own_namespaces(bytes: u64) {
+    let (uid, gid) = user_and_group();
+    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | if uid == 0 { 0 } else { libc::CLONE_NEWUSER };
+    // SAFETY: takes no pointers.
+    let moved = unsafe { libc::unshare(flags) };
+    assert_eq!(moved, 0, "this test needs root or unprivileged user namespaces: {}", std::io::Error::last_os_error());
+    if uid != 0 {
+        std::fs::write("/proc/self/setgroups", "deny").expect("the user namespace is ours");
+        std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).expect("the user namespace is ours");
+        std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).expect("the user namespace is ours");
+    }
+    let options = CString::new(format!("size={bytes},mode=1777")).expect("no NUL inside");
+    // SAFETY: the strings are terminated and outlive the calls.
+    unsafe {
+        let private = libc::mount(
+            c"none".as_ptr(),
+            c"/".as_ptr(),
+            std::ptr::null(),
+            libc::MS_REC | libc::MS_PRIVATE,
+            std::ptr::null(),
+        );
+        assert_eq!(private, 0, "{}", std::io::Error::last_os_error());
+        let mounted =
+            libc::mount(c"tmpfs".as_ptr(), c"/dev/shm".as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast());
+        assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+fn user_and_group() -> (u32, u32) {
+    // SAFETY: take no pointers.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Sets the soft limit of a resource of this process. Must be called alone (see `alone`).
+pub fn set_limit(resource: u32, value: u64) {
+    // SAFETY: the struct is initialised by getrlimit before it is passed back.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(resource as _, &mut limit), 0);
+        limit.rlim_cur = value;
+        assert_eq!(libc::setrlimit(resource as _, &limit), 0);
+    }
+}

@@ -71,6 +71,7 @@ pub struct Bench {
 impl Bench {
     /// Compiles the snippets, and tries whether a room can be had.
     pub fn new(page: &Page) -> Bench {
+        assert_eq!(shmkit::sys::limits::page_size(), 4096, "the examples count on pages of 4096 bytes");
         let bench = Bench { folder: TempDir::new().expect("a temporary folder can be made") };
         // The programs run as another user, and the library may lie where that user cannot go.
         open_to_all(bench.folder.path(), 0o755);

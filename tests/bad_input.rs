@@ -1,0 +1,213 @@
+//! Wrong arguments of every kind, and every resource at its end: an error that says why, never a crash.
+//! Each test runs in a process of its own, so that a crash is one test's failure.
+
+mod support;
+
+use std::ffi::{c_char, c_void};
+use std::ptr::{null, null_mut};
+
+use shmkit::calls::limits::Limits;
+use shmkit::capi::{error, file, limits, memory, policy, posix, sysv};
+use shmkit::error::Status;
+use support::{alone, errno, message, object_name, own_namespaces, set_limit};
+
+/// Addresses at which nothing of a program can be: null, the first page, the kernel's half, the hole between.
+const WILD: [usize; 5] = [0, 8, 4095, 0x8000_0000_0000_0000, usize::MAX];
+
+/// The call failed with this errno, and its words name it, the call, and `figure`.
+#[track_caller]
+fn refused(result: i64, expected: i32, figure: &str) {
+    assert_eq!((result, errno()), (-1, expected), "{}", message());
+    let words = message();
+    assert!(words.contains(figure), "the words do not say {figure:?}: {words}");
+    assert!(words.contains(shmkit::error::errno_name(expected)), "{words}");
+}
+
+#[test]
+fn pointers_that_lead_nowhere() {
+    alone("pointers_that_lead_nowhere", &[], || {
+        // SAFETY: these are the calls' documented answers to addresses that cannot be read.
+        unsafe {
+            for addr in WILD {
+                let name = addr as *const c_char;
+                refused(posix::shmkit_shm_open(name, libc::O_RDWR, 0).into(), libc::EFAULT, "SHM-ARG-POINTER");
+                refused(posix::shmkit_shm_unlink(name).into(), libc::EFAULT, "shm_unlink");
+                refused(posix::shmkit_memfd_create(name, 0).into(), libc::EFAULT, "memfd_create");
+                refused(sysv::shmkit_ftok(name, 1).into(), libc::EFAULT, "ftok");
+                assert_eq!(policy::shmkit_set_report(name), Status::ErrBadPointer as i32);
+                assert_eq!(limits::shmkit_limits(addr as *mut Limits), Status::ErrBadPointer as i32);
+                refused(file::shmkit_fstat(0, addr as *mut libc::stat).into(), libc::EFAULT, "fstat");
+                let id = sysv::shmkit_shmget(libc::IPC_PRIVATE, 1, 0o600);
+                for command in [libc::IPC_STAT, libc::IPC_SET] {
+                    refused(
+                        sysv::shmkit_shmctl(id, command, addr as *mut _).into(),
+                        libc::EFAULT,
+                        "SHM-CONTROL-NO-BUFFER",
+                    );
+                }
+                assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+            }
+            let misaligned = (&raw mut *Box::new([0u64; 32])).cast::<u8>().add(1);
+            assert_eq!(limits::shmkit_limits(misaligned.cast()), Status::ErrBadPointer as i32);
+            let mut too_small = Limits { struct_size: 4, ..Limits::default() };
+            assert_eq!(limits::shmkit_limits(&mut too_small), Status::ErrBadPointer as i32);
+            assert_eq!(too_small.page_size, 0, "an error wrote its output");
+        }
+    });
+}
+
+#[test]
+fn numbers_that_mean_nothing() {
+    alone("numbers_that_mean_nothing", &[], || {
+        for fd in [-1, i32::MIN, i32::MAX, 19_999] {
+            refused(file::shmkit_close(fd).into(), libc::EBADF, "SHM-FD-CLOSED");
+            refused(file::shmkit_ftruncate(fd, 1).into(), libc::EBADF, "ftruncate");
+            // SAFETY: the buffer is null, which the call answers.
+            refused(unsafe { file::shmkit_fstat(fd, null_mut()) }.into(), libc::EBADF, "SHM-FD-CLOSED");
+            let at = memory::shmkit_mmap(null_mut(), 4096, 1, libc::MAP_SHARED, fd, 0);
+            refused(at as i64, libc::EBADF, "mmap");
+            assert_eq!(file::shmkit_posix_fallocate(fd, 0, 1), libc::EBADF);
+        }
+        for size in [usize::MAX, 1 << 62, 1 << 57] {
+            refused(memory::shmkit_mmap(null_mut(), size, 3, 0x21, -1, 0) as i64, libc::ENOMEM, "address space");
+            refused(
+                sysv::shmkit_shmget(libc::IPC_PRIVATE, size, 0o600).into(),
+                if size == usize::MAX { libc::EINVAL } else { errno() },
+                "shmget",
+            );
+            refused(memory::shmkit_munmap(4096 as *mut c_void, size).into(), libc::EINVAL, "munmap");
+            refused(memory::shmkit_mprotect(4096 as *mut c_void, size, 1).into(), libc::ENOMEM, "mprotect");
+            refused(memory::shmkit_msync(4096 as *mut c_void, size, libc::MS_SYNC).into(), libc::ENOMEM, "msync");
+        }
+        for id in [-1, i32::MIN, i32::MAX] {
+            refused(sysv::shmkit_shmat(id, null(), 0) as i64, libc::EINVAL, "shmat");
+            // SAFETY: the command takes no buffer.
+            refused(unsafe { sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()) }.into(), libc::EINVAL, "shmctl");
+        }
+        refused(sysv::shmkit_shmdt(null()).into(), libc::EINVAL, "SHM-DETACH-NOT-ATTACHED");
+        assert_eq!(policy::shmkit_set_policy(99), Status::ErrInvalidArgument as i32);
+        assert!(message().contains("SHM-CONFIG-UNKNOWN"), "{}", message());
+        // SAFETY: the string is terminated.
+        assert_ne!(unsafe { policy::shmkit_set_report(c"/no/such/folder/file".as_ptr()) }, 0);
+        assert!(message().contains("/no/such/folder/file"), "{}", message());
+    });
+}
+
+#[test]
+fn what_is_gone() {
+    alone("what_is_gone", &[], || {
+        // SAFETY: the commands take no buffer or a good one.
+        unsafe {
+            let id = sysv::shmkit_shmget(libc::IPC_PRIVATE, 100, 0o600);
+            assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+            refused(sysv::shmkit_shmat(id, null(), 0) as i64, libc::EINVAL, "SHM-SEG-GONE");
+            refused(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()).into(), libc::EINVAL, "SHM-SEG-GONE");
+            let mut status: libc::shmid_ds = std::mem::zeroed();
+            refused(sysv::shmkit_shmctl(id, libc::IPC_STAT, &mut status).into(), libc::EINVAL, "SHM-SEG-GONE");
+            let name = object_name();
+            let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
+            assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), 0);
+            refused(posix::shmkit_shm_unlink(name.as_ptr()).into(), libc::ENOENT, "there is no object");
+            refused(
+                posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR, 0).into(),
+                libc::ENOENT,
+                name.to_str().unwrap(),
+            );
+            assert_eq!(file::shmkit_close(fd), 0);
+            refused(file::shmkit_close(fd).into(), libc::EBADF, "second close");
+            let at = memory::shmkit_mmap(null_mut(), 4096, 3, 0x21, -1, 0);
+            assert_eq!(memory::shmkit_munmap(at, 4096), 0);
+            refused(memory::shmkit_mprotect(at, 4096, 1).into(), libc::ENOMEM, "SHM-RANGE-NOT-MAPPED");
+            refused(memory::shmkit_mremap(at, 4096, 8192, 1, null_mut()) as i64, libc::EFAULT, "SHM-REMAP-NOT-MAPPED");
+        }
+    });
+}
+
+#[test]
+fn descriptors_used_up() {
+    alone("descriptors_used_up", &[], || {
+        set_limit(libc::RLIMIT_NOFILE, 40);
+        let mut open = Vec::new();
+        let name = object_name();
+        // SAFETY: the strings are terminated.
+        unsafe {
+            loop {
+                let fd = posix::shmkit_memfd_create(c"one".as_ptr(), libc::MFD_CLOEXEC);
+                if fd < 0 {
+                    break;
+                }
+                open.push(fd);
+            }
+            refused(-1, libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
+            let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
+            refused(fd.into(), libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
+        }
+        assert!(open.len() > 20);
+        open.into_iter().for_each(|fd| assert_eq!(file::shmkit_close(fd), 0));
+    });
+}
+
+#[test]
+fn segments_used_up() {
+    alone("segments_used_up", &[], || {
+        own_namespaces(1 << 20);
+        std::fs::write("/proc/sys/kernel/shmmni", "5").expect("the IPC namespace is ours");
+        let get = |size: usize| sysv::shmkit_shmget(libc::IPC_PRIVATE, size, 0o600);
+        let ids: Vec<_> = (0..5).map(|_| get(1)).collect();
+        assert!(ids.iter().all(|id| *id >= 0));
+        refused(get(1).into(), libc::ENOSPC, "all 5 segments that SHMMNI allows are in use (5)");
+        // SAFETY: the command takes no buffer.
+        ids.into_iter().for_each(|id| assert_eq!(unsafe { sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()) }, 0));
+        std::fs::write("/proc/sys/kernel/shmall", "10").expect("the IPC namespace is ours");
+        refused(get(11 * 4096).into(), libc::ENOSPC, "11 pages are needed and the system's segments use 0 of the 10");
+        std::fs::write("/proc/sys/kernel/shmmax", "4096").expect("the IPC namespace is ours");
+        refused(get(4097).into(), libc::EINVAL, "4097 bytes are more than SHMMAX, 4096 bytes");
+    });
+}
+
+#[test]
+fn a_full_file_system() {
+    alone("a_full_file_system", &[], || {
+        own_namespaces(64 << 10);
+        // SAFETY: the strings are terminated.
+        unsafe {
+            let fd = posix::shmkit_shm_open(c"/full".as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
+            assert_eq!(file::shmkit_posix_fallocate(fd, 0, 1 << 20), libc::ENOSPC);
+            let words = message();
+            assert!(words.contains("posix:/full would need 1048576 more bytes"), "{words}");
+            assert!(words.contains("has 65536 free of 65536"), "{words}");
+            // Sparse growth is legal; who asks for enforcement is told before the first SIGBUS.
+            assert_eq!(file::shmkit_ftruncate(fd, 1 << 20), 0);
+            assert_eq!(file::shmkit_ftruncate(fd, 0), 0);
+            assert_eq!(policy::shmkit_set_policy(2), 0);
+            refused(file::shmkit_ftruncate(fd, 1 << 20).into(), libc::ENOSPC, "would need 1048576 more bytes");
+        }
+    });
+}
+
+#[test]
+fn address_space_used_up() {
+    alone("address_space_used_up", &[], || {
+        set_limit(libc::RLIMIT_AS, 512 << 20);
+        let at = memory::shmkit_mmap(null_mut(), 1 << 30, 3, 0x21, -1, 0);
+        refused(at as i64, libc::ENOMEM, "RLIMIT_AS is 536870912 bytes");
+        let id = sysv::shmkit_shmget(libc::IPC_PRIVATE, 1 << 30, 0o600);
+        assert!(id >= 0, "{}", message());
+        refused(sysv::shmkit_shmat(id, null(), 0) as i64, libc::ENOMEM, "RLIMIT_AS is 536870912 bytes");
+        // SAFETY: the command takes no buffer.
+        assert_eq!(unsafe { sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()) }, 0);
+    });
+}
+
+#[test]
+fn a_status_in_words_whatever_the_number() {
+    for number in [0, -1, -24, -25, 1, i32::MIN, i32::MAX] {
+        // SAFETY: both give static, terminated strings.
+        unsafe {
+            let name = std::ffi::CStr::from_ptr(error::shmkit_status_name(number));
+            let words = std::ffi::CStr::from_ptr(error::shmkit_status_message(number));
+            assert_eq!(Status::from_number(number).is_none(), name == c"unknown");
+            assert!(!words.is_empty());
+        }
+    }
+}

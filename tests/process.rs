@@ -1,0 +1,294 @@
+//! The library inside a process: threads, forks, signal handlers, errno, the ledger's bounds and the end of the process.
+//! `SHMKIT_STORM_SECONDS` sets how long the storm of threads lasts (10). scripts/test runs it under sanitizers too.
+
+mod support;
+
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use shmkit::calls::ledger;
+use shmkit::calls::limits::Limits;
+use shmkit::capi::{file, limits, memory, policy, posix, sysv};
+use support::{alone, errno, in_good_child, message, object_name, set_errno};
+
+const PAGE: usize = 4096;
+const ANON: i32 = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+
+fn map(pages: usize) -> *mut c_void {
+    let at = memory::shmkit_mmap(null_mut(), pages * PAGE, 3, ANON, -1, 0);
+    assert_ne!(at, libc::MAP_FAILED, "{}", message());
+    at
+}
+
+/// One round of every call, on objects of this thread alone; nothing is left behind.
+fn everything() {
+    let name = object_name();
+    // SAFETY: the strings and buffers are this function's own.
+    unsafe {
+        let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o600);
+        assert!(fd >= 0, "{}", message());
+        assert_eq!(file::shmkit_ftruncate(fd, 4 * PAGE as i64), 0);
+        assert_eq!(file::shmkit_posix_fallocate(fd, 0, 2 * PAGE as i64), 0);
+        let at = memory::shmkit_mmap(null_mut(), 4 * PAGE, 3, libc::MAP_SHARED, fd, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        assert_eq!(memory::shmkit_mprotect(at, PAGE, 1), 0);
+        assert_eq!(memory::shmkit_msync(at, PAGE, libc::MS_SYNC), 0);
+        assert_eq!(memory::shmkit_madvise(at, PAGE, libc::MADV_WILLNEED), 0);
+        assert_eq!(memory::shmkit_mlock(at, PAGE), 0);
+        assert_eq!(memory::shmkit_munlock(at, PAGE), 0);
+        let mut stat: libc::stat = std::mem::zeroed();
+        assert_eq!(file::shmkit_fstat(fd, &mut stat), 0);
+        assert_eq!(stat.st_size, 4 * PAGE as i64);
+        // A hole in the middle, then the rest moved to a place of its own.
+        assert_eq!(memory::shmkit_munmap(at.add(PAGE), PAGE), 0);
+        let moved = memory::shmkit_mremap(at.add(2 * PAGE), 2 * PAGE, 3 * PAGE, libc::MREMAP_MAYMOVE, null_mut());
+        assert_ne!(moved, libc::MAP_FAILED, "{}", message());
+        assert_eq!(memory::shmkit_munmap(moved, 3 * PAGE), 0);
+        assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
+        assert_eq!(file::shmkit_close(fd), 0);
+        assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), 0);
+
+        let memfd = posix::shmkit_memfd_create(c"storm".as_ptr(), libc::MFD_CLOEXEC);
+        assert_eq!(file::shmkit_close(memfd), 0);
+        let key = sysv::shmkit_ftok(c"/proc/self/exe".as_ptr(), 1);
+        assert_ne!(key, -1);
+        let id = sysv::shmkit_shmget(libc::IPC_PRIVATE, PAGE, 0o600);
+        assert!(id >= 0, "{}", message());
+        let attached = sysv::shmkit_shmat(id, null(), 0);
+        assert_ne!(attached, libc::MAP_FAILED);
+        let mut status: libc::shmid_ds = std::mem::zeroed();
+        assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_STAT, &mut status), 0);
+        assert_eq!(status.shm_nattch, 1);
+        assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+        assert_eq!(sysv::shmkit_shmdt(attached), 0);
+        let mut all = Limits { struct_size: size_of::<Limits>(), ..Limits::default() };
+        assert_eq!(limits::shmkit_limits(&mut all), 0);
+        // Failures too: each leaves its words in this thread alone.
+        assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), -1);
+        assert!(message().contains(name.to_str().unwrap()), "{}", message());
+    }
+}
+
+fn storm_time() -> Duration {
+    let seconds = std::env::var("SHMKIT_STORM_SECONDS").map_or(10, |text| text.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds)
+}
+
+/// Eight threads call everything; at the end the ledger holds what it held before.
+fn storm() {
+    everything();
+    let before = ledger::counts();
+    let rounds = AtomicU64::new(0);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while start.elapsed() < storm_time() {
+                    everything();
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("{} rounds of every call by 8 threads in {:?}", rounds.load(Ordering::Relaxed), start.elapsed());
+    assert!(rounds.load(Ordering::Relaxed) > 8);
+    assert_eq!(ledger::counts(), before, "the ledger lost or kept something");
+}
+
+#[test]
+fn eight_threads_call_everything() {
+    alone("eight_threads_call_everything", &[], storm);
+}
+
+#[test]
+fn eight_threads_call_everything_while_somebody_listens() {
+    let report = std::env::temp_dir().join(format!("shmkit-storm-{}", support::unique()));
+    let name = report.to_str().expect("temporary folders have plain names");
+    alone("eight_threads_call_everything_while_somebody_listens", &[("SHMKIT_REPORT", name)], storm);
+    let _absent_when_alone = std::fs::remove_file(&report);
+}
+
+#[test]
+fn a_success_leaves_errno_and_the_last_failure_alone() {
+    alone("a_success_leaves_errno_and_the_last_failure_alone", &[], || {
+        assert_eq!(file::shmkit_close(-1), -1);
+        let words = message();
+        for policy in [0, 1, 2] {
+            assert_eq!(policy::shmkit_set_policy(policy), 0);
+            set_errno(4095);
+            let at = map(2);
+            assert_eq!(memory::shmkit_munmap(at, 2 * PAGE), 0);
+            assert_eq!((errno(), message()), (4095, words.clone()));
+        }
+    });
+}
+
+#[test]
+fn forks_beside_busy_threads_give_children_that_work() {
+    alone("forks_beside_busy_threads_give_children_that_work", &[], || {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let at = map(1);
+                        assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
+                    }
+                });
+            }
+            for _ in 0..300 {
+                in_good_child(|| {
+                    let start = Instant::now();
+                    let at = map(1);
+                    assert_eq!(ledger::range_in(at as usize, PAGE).map(|range| range.start), Some(at as u64));
+                    assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
+                    assert!(start.elapsed() < Duration::from_millis(500), "the child waited for a lock");
+                });
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
+fn a_child_made_behind_the_c_library_does_not_hang() {
+    alone("a_child_made_behind_the_c_library_does_not_hang", &[], || {
+        // SAFETY: fork by system call: no fork handler runs. The child only maps, unmaps and leaves.
+        unsafe {
+            for _ in 0..50 {
+                let child = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as i32;
+                assert!(child >= 0);
+                if child == 0 {
+                    let at = memory::shmkit_mmap(null_mut(), PAGE, 3, ANON, -1, 0);
+                    let good = at != libc::MAP_FAILED && memory::shmkit_munmap(at, PAGE) == 0;
+                    libc::_exit(i32::from(!good));
+                }
+                let mut status = 0;
+                assert_eq!(libc::waitpid(child, &mut status, 0), child);
+                assert_eq!(status, 0);
+            }
+        }
+    });
+}
+
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_signal(_signal: i32) {
+    let before = errno();
+    let at = memory::shmkit_mmap(null_mut(), PAGE, 3, ANON, -1, 0);
+    if at != libc::MAP_FAILED && memory::shmkit_munmap(at, PAGE) == 0 {
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+    }
+    // A failure in the handler must not harm the words of the thread that it interrupted.
+    assert_eq!(file::shmkit_close(-1), -1);
+    set_errno(before);
+}
+
+#[test]
+fn a_signal_handler_may_interrupt_any_call() {
+    alone("a_signal_handler_may_interrupt_any_call", &[], || {
+        // SAFETY: the handler is async-signal-safe as far as the calls in it are, which is what is tested.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_RESTART;
+            assert_eq!(libc::sigaction(libc::SIGALRM, &action, null_mut()), 0);
+            let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
+            let timer = libc::itimerval { it_interval: every, it_value: every };
+            assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()), 0);
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(3) {
+                let at = map(1);
+                assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
+                // Its own failure, or the handler's: never a mixture, never a hang.
+                assert_eq!(memory::shmkit_munmap(null_mut(), 0), -1);
+                assert!(message().starts_with("munmap(") || message().starts_with("close("), "{}", message());
+            }
+            let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
+            libc::setitimer(libc::ITIMER_REAL, &libc::itimerval { it_interval: never, it_value: never }, null_mut());
+        }
+        println!("{} signals handled in the middle of calls", HANDLED.load(Ordering::Relaxed));
+        assert!(HANDLED.load(Ordering::Relaxed) > 1000);
+    });
+}
+
+#[test]
+fn the_ledger_knows_what_is_mapped_split_and_moved() {
+    alone("the_ledger_knows_what_is_mapped_split_and_moved", &[], || {
+        let (_, _, _, before) = ledger::counts();
+        let ranges = || ledger::counts().3 - before;
+        let at = map(5);
+        assert_eq!(ranges(), 1);
+        // SAFETY: within the five pages.
+        let page = |index: usize| unsafe { at.add(index * PAGE) };
+        assert_eq!(memory::shmkit_munmap(page(2), PAGE), 0);
+        assert_eq!(ranges(), 2);
+        assert!(ledger::range_in(page(2) as usize, PAGE).is_none());
+        let over = memory::shmkit_mmap(page(1), 3 * PAGE, 1, ANON | libc::MAP_FIXED, -1, 0);
+        assert_eq!(over, page(1));
+        assert_eq!(ranges(), 3);
+        let moved = memory::shmkit_mremap(page(1), 3 * PAGE, 8 * PAGE, libc::MREMAP_MAYMOVE, null_mut());
+        assert_ne!(moved, libc::MAP_FAILED);
+        assert_eq!(ledger::range_in(moved as usize, 1).map(|range| range.end - range.start), Some(8 * PAGE as u64));
+        // A call that fails changes nothing.
+        assert_eq!(memory::shmkit_mremap(moved, 8 * PAGE, 1 << 46, 0, null_mut()), libc::MAP_FAILED);
+        assert_eq!(ranges(), 3);
+        for (start, pages) in [(page(0), 5), (moved, 8)] {
+            assert_eq!(memory::shmkit_munmap(start, pages * PAGE), 0);
+        }
+        assert_eq!(ranges(), 0);
+    });
+}
+
+#[test]
+fn an_object_is_forgotten_with_its_last_mapping() {
+    alone("an_object_is_forgotten_with_its_last_mapping", &[("SHMKIT_POLICY", "enforce")], || {
+        let before = ledger::counts();
+        // More rounds than the ledger has room for objects.
+        for round in 0..20_000 {
+            let name = object_name();
+            // SAFETY: the name is terminated.
+            unsafe {
+                let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o600);
+                assert_eq!(file::shmkit_ftruncate(fd, 2 * PAGE as i64), 0, "{}", message());
+                let at = memory::shmkit_mmap(null_mut(), 2 * PAGE, 3, libc::MAP_SHARED, fd, 0);
+                // Half of it is mapped: the object is still known, and shrinking it is still a hazard.
+                assert_eq!(memory::shmkit_munmap(at.add(PAGE), PAGE), 0);
+                assert_eq!((file::shmkit_ftruncate(fd, 0), errno()), (-1, libc::EBUSY));
+                assert_eq!(file::shmkit_ftruncate(fd, PAGE as i64), 0, "{}", message());
+                assert_eq!(file::shmkit_close(fd), 0);
+                assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), 0);
+                if round % 2 == 0 {
+                    assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
+                } else {
+                    // Replaced, then unmapped as what replaced it.
+                    assert_eq!(memory::shmkit_mprotect(at, PAGE, 0), 0);
+                    assert_eq!(libc::munmap(at, PAGE), 0);
+                    let again = memory::shmkit_mmap(at, PAGE, 0, ANON | libc::MAP_FIXED, -1, 0);
+                    assert_eq!(again, at, "{}", message());
+                    assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
+                }
+            }
+        }
+        assert_eq!(ledger::counts(), before);
+    });
+}
+
+#[test]
+fn thirty_thousand_mappings_come_and_go() {
+    alone("thirty_thousand_mappings_come_and_go", &[], || {
+        let (_, _, _, before) = ledger::counts();
+        // Alternating protection keeps the kernel from merging neighbours.
+        let all: Vec<_> =
+            (0..30_000).map(|index| memory::shmkit_mmap(null_mut(), PAGE, 1 + index % 2, ANON, -1, 0)).collect();
+        assert!(all.iter().all(|at| *at != libc::MAP_FAILED), "{}", message());
+        assert_eq!(ledger::counts().3 - before, 30_000);
+        all.iter()
+            .step_by(2)
+            .chain(all.iter().skip(1).step_by(2))
+            .for_each(|at| assert_eq!(memory::shmkit_munmap(*at, PAGE), 0));
+        assert_eq!(ledger::counts().3, before);
+    });
+}
