@@ -3,7 +3,7 @@
 //! with malloc, never blocks for long, and what it cannot take it leaves out. After a fork the child has its own copy.
 //! Bounds: 65,536 descriptors, 16,384 objects, 16,384 segments, 4,096 keys, 2^20 ranges. Next: `ranges.rs`, `slab.rs`.
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::ranges::{Content, Range, Ranges};
 use super::slab::Slab;
@@ -101,13 +101,31 @@ extern "C" fn after_fork_in_child() {
 }
 
 /// This process, for `Object::creator`. Asks the kernel once; afterwards the fork handler keeps it true.
+#[inline]
 pub fn process() -> i32 {
-    static STARTED: AtomicU32 = AtomicU32::new(0);
-    if STARTED.load(Ordering::Relaxed) == 0 && STARTED.swap(1, Ordering::Relaxed) == 0 {
-        PROCESS.store(process::pid(), Ordering::Relaxed);
+    // Relaxed: every thread that finds 0 learns the same number for itself.
+    match PROCESS.load(Ordering::Relaxed) {
+        0 => start(),
+        process => process,
+    }
+}
+
+#[cold]
+fn start() -> i32 {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
         process::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
     }
-    PROCESS.load(Ordering::Relaxed)
+    let process = process::pid();
+    PROCESS.store(process, Ordering::Relaxed);
+    process
+}
+
+/// Runs `work` on the ledger, if it can be had: see `Guarded::with`. From the first time on, forks find it whole.
+#[inline]
+fn with<R>(work: impl FnOnce(&mut Ledger) -> R) -> Option<R> {
+    process();
+    LEDGER.with(work)
 }
 
 fn hash_name(name: &[u8]) -> u32 {
@@ -160,30 +178,33 @@ impl Ledger {
         link.checked_sub(1)
     }
 
+    /// Notes that a descriptor leads to an object. A record of the same number that was left over is dropped after the
+    /// new one is counted: both may be of one object, which must not go in between.
     fn set_descriptor(&mut self, fd: i32, object: u32) {
-        self.forget_descriptor(fd);
-        let Ok(place) = usize::try_from(fd) else {
-            return;
-        };
-        if place >= MOST_DESCRIPTORS || !self.descriptors.extend_to(place + 1) {
-            release(&mut self.objects, object);
-            return;
-        }
-        self.descriptors.as_mut_slice()[place] = object + 1;
         if let Some(object) = self.objects.get_mut(object) {
             object.descriptors += 1;
         }
+        self.forget_descriptor(fd);
+        let place = usize::try_from(fd).unwrap_or(MOST_DESCRIPTORS);
+        if place < MOST_DESCRIPTORS && self.descriptors.extend_to(place + 1) {
+            self.descriptors.as_mut_slice()[place] = object + 1;
+        } else {
+            self.uncount_descriptor(object);
+        }
     }
 
-    fn forget_descriptor(&mut self, fd: i32) {
-        let Some(object) = self.object_of(fd) else {
-            return;
-        };
-        self.descriptors.as_mut_slice()[fd as usize] = 0;
+    fn uncount_descriptor(&mut self, object: u32) {
         if let Some(object) = self.objects.get_mut(object) {
             object.descriptors = object.descriptors.saturating_sub(1);
         }
         release(&mut self.objects, object);
+    }
+
+    fn forget_descriptor(&mut self, fd: i32) {
+        if let Some(object) = self.object_of(fd) {
+            self.descriptors.as_mut_slice()[fd as usize] = 0;
+            self.uncount_descriptor(object);
+        }
     }
 
     fn by_identity(&self, identity: (u64, u64)) -> Option<u32> {
@@ -215,7 +236,9 @@ impl Ledger {
     #[inline]
     fn put_range(&mut self, range: Range) {
         let Ledger { ranges, objects, .. } = self;
-        ranges.replace(range, |piece| disown(objects, &piece));
+        if !ranges.replace(range, |piece| disown(objects, &piece)) {
+            disown(objects, &range);
+        }
     }
 }
 
@@ -225,7 +248,7 @@ pub fn opened(fd: i32, name: &[u8], created: bool, status: Option<&Status>) {
     let name = bare(name);
     let hash = hash_name(name);
     let identity = status.map_or((0, 0), |status| (status.dev, status.ino));
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let same = |object: &Object| {
             object.kind == Kind::Posix
                 && object.name.bytes() == name
@@ -248,8 +271,7 @@ pub fn opened(fd: i32, name: &[u8], created: bool, status: Option<&Status>) {
 
 /// Notes a memfd that was made as `fd`.
 pub fn made_memfd(fd: i32, label: &[u8]) {
-    process();
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let mut object = Object { kind: Kind::Memfd, ..Object::default() };
         object.name.push_bytes(label);
         if let Some(index) = ledger.objects.insert(hash_name(label), object) {
@@ -261,14 +283,14 @@ pub fn made_memfd(fd: i32, label: &[u8]) {
 /// Forgets a descriptor; called before the kernel closes it, because afterwards its number can be another thread's.
 #[inline]
 pub fn closing(fd: i32) {
-    LEDGER.with(|ledger| ledger.forget_descriptor(fd));
+    with(|ledger| ledger.forget_descriptor(fd));
 }
 
 /// Notes that a name was removed.
 pub fn unlinked(name: &[u8]) {
     let name = bare(name);
     let hash = hash_name(name);
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let ours = |object: &Object| object.kind == Kind::Posix && object.left_by_us && object.name.bytes() == name;
         while let Some(index) = ledger.objects.find(hash, ours) {
             if let Some(object) = ledger.objects.get_mut(index) {
@@ -302,9 +324,8 @@ fn end_of(addr: usize, length: usize) -> u64 {
 /// Notes a mapping; whatever was mapped there before is gone, as with MAP_FIXED.
 #[inline]
 pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
-    process();
     let (start, end) = (mapping.addr as u64, end_of(mapping.addr, mapping.length));
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let mut range = Range { start, end, offset: mapping.offset, owner: 0, content: Content::Anonymous };
         match mapping.fd {
             None if mapping.reservation => range.content = Content::Reservation,
@@ -348,7 +369,7 @@ impl Taken {
 #[inline]
 pub fn unmapping(addr: usize, length: usize) -> Taken {
     let mut taken = Taken::default();
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let Ledger { ranges, objects, .. } = ledger;
         ranges.remove(addr as u64, end_of(addr, length), |piece| match taken.pieces.get_mut(taken.count) {
             Some(place) => {
@@ -365,21 +386,21 @@ pub fn unmapping(addr: usize, length: usize) -> Taken {
 #[inline]
 pub fn unmapped(taken: &Taken) {
     if taken.pieces().iter().any(|piece| piece.content == Content::File) {
-        LEDGER.with(|ledger| taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece)));
+        with(|ledger| taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece)));
     }
 }
 
 /// Puts back what was taken out when the kernel would not unmap it.
 #[cold]
 pub fn restore(taken: &Taken) {
-    LEDGER.with(|ledger| taken.pieces().iter().for_each(|piece| ledger.put_range(*piece)));
+    with(|ledger| taken.pieces().iter().for_each(|piece| ledger.put_range(*piece)));
 }
 
 /// Notes that what was taken out now lies elsewhere, with another length.
 pub fn moved(taken: &Taken, addr: usize, length: usize) {
     let Some(first) = taken.pieces().first() else { return };
     let range = Range { start: addr as u64, end: end_of(addr, length), ..*first };
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         own(&mut ledger.objects, &range);
         taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece));
         ledger.put_range(range);
@@ -389,7 +410,7 @@ pub fn moved(taken: &Taken, addr: usize, length: usize) {
 /// Notes a segment that shmget gave.
 pub fn got_segment(id: i32, key: i32, size: u64, created: bool) {
     let creator = if created { process() } else { 0 };
-    LEDGER.with(|ledger| match ledger.segments.find(id as u32, |segment| segment.id == id) {
+    with(|ledger| match ledger.segments.find(id as u32, |segment| segment.id == id) {
         Some(index) => {
             if let Some(segment) = ledger.segments.get_mut(index) {
                 segment.size = segment.size.max(size);
@@ -403,7 +424,7 @@ pub fn got_segment(id: i32, key: i32, size: u64, created: bool) {
 
 /// Notes that a segment was removed.
 pub fn removed_segment(id: i32) {
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         if let Some(index) = ledger.segments.find(id as u32, |segment| segment.id == id) {
             ledger.segments.remove(id as u32, index);
         }
@@ -412,7 +433,7 @@ pub fn removed_segment(id: i32) {
 
 /// What is known of a segment.
 pub fn segment(id: i32) -> Option<Segment> {
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let index = ledger.segments.find(id as u32, |segment| segment.id == id)?;
         ledger.segments.get(index).copied()
     })?
@@ -420,8 +441,7 @@ pub fn segment(id: i32) -> Option<Segment> {
 
 /// Notes an attached segment. `size` is what the kernel said, when it was asked.
 pub fn attached(addr: usize, id: i32, size: Option<u64>) {
-    process();
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let known = ledger.segments.find(id as u32, |segment| segment.id == id);
         let size = size.or_else(|| ledger.segments.get(known?).map(|segment| segment.size)).unwrap_or(1);
         let (start, end) = (addr as u64, end_of(addr, size.max(1) as usize));
@@ -432,7 +452,7 @@ pub fn attached(addr: usize, id: i32, size: Option<u64>) {
 /// Takes the segment attached at `addr` out; called before the kernel detaches it.
 pub fn detaching(addr: usize) -> Taken {
     let mut taken = Taken::default();
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let start = addr as u64;
         let here = ledger.ranges.first_in(start, start + 1);
         if let Some(range) = here.filter(|range| range.start == start && range.content == Content::Segment) {
@@ -444,46 +464,43 @@ pub fn detaching(addr: usize) -> Taken {
 
 /// The first known range that shares an address with these bytes.
 pub fn range_in(addr: usize, length: usize) -> Option<Range> {
-    LEDGER.with(|ledger| ledger.ranges.first_in(addr as u64, end_of(addr, length)))?
+    with(|ledger| ledger.ranges.first_in(addr as u64, end_of(addr, length)))?
 }
 
 /// Whether every known range in these bytes is address space that was only set aside, and there is one.
 pub fn is_reservation(addr: usize, length: usize) -> bool {
     let (start, end) = (addr as u64, end_of(addr, length));
-    LEDGER
-        .with(|ledger| {
-            let mut next = start;
-            while let Some(range) = ledger.ranges.first_in(next, end) {
-                if range.content != Content::Reservation || range.start > next {
-                    return false;
-                }
-                next = range.end;
-                if next >= end {
-                    return true;
-                }
+    with(|ledger| {
+        let mut next = start;
+        while let Some(range) = ledger.ranges.first_in(next, end) {
+            if range.content != Content::Reservation || range.start > next {
+                return false;
             }
-            false
-        })
-        .unwrap_or(false)
+            next = range.end;
+            if next >= end {
+                return true;
+            }
+        }
+        false
+    })
+    .unwrap_or(false)
 }
 
 /// How far into the object behind `fd` this process maps it, in bytes; 0 when it does not.
 pub fn mapped_end(fd: i32, status: &Status) -> u64 {
-    LEDGER
-        .with(|ledger| {
-            let Some(index) = ledger.object_behind(fd, Some(status)) else {
-                return 0;
-            };
-            let of_object =
-                ledger.ranges.iter().filter(|range| range.content == Content::File && range.owner == index + 1);
-            of_object.map(|range| range.offset + (range.end - range.start)).max().unwrap_or(0)
-        })
-        .unwrap_or(0)
+    with(|ledger| {
+        let Some(index) = ledger.object_behind(fd, Some(status)) else {
+            return 0;
+        };
+        let of_object = ledger.ranges.iter().filter(|range| range.content == Content::File && range.owner == index + 1);
+        of_object.map(|range| range.offset + (range.end - range.start)).max().unwrap_or(0)
+    })
+    .unwrap_or(0)
 }
 
 /// What is known of the object behind a descriptor.
 pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         let index = ledger.object_behind(fd, status)?;
         ledger.objects.get(index).copied()
     })?
@@ -491,15 +508,14 @@ pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
 
 /// Notes the key that ftok made of a file and an id; true when it was made of others before.
 pub fn key_collides(key: i32, id: i32, file: (u64, u64)) -> bool {
-    LEDGER
-        .with(|ledger| match ledger.keys.find(key as u32, |origin| origin.key == key) {
-            Some(index) => ledger.keys.get(index).is_some_and(|origin| (origin.id, origin.file) != (id, file)),
-            None => {
-                ledger.keys.insert(key as u32, KeyOrigin { key, id, file });
-                false
-            }
-        })
-        .unwrap_or(false)
+    with(|ledger| match ledger.keys.find(key as u32, |origin| origin.key == key) {
+        Some(index) => ledger.keys.get(index).is_some_and(|origin| (origin.id, origin.file) != (id, file)),
+        None => {
+            ledger.keys.insert(key as u32, KeyOrigin { key, id, file });
+            false
+        }
+    })
+    .unwrap_or(false)
 }
 
 /// Calls `object` for each POSIX object and `segment` for each segment that this process made and did not remove.
@@ -507,7 +523,7 @@ pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Seg
     let process = process();
     // Copied out one at a time, so that nothing is called while the lock is held.
     let mut index = 0;
-    while let Some(Some(next)) = LEDGER.with(|ledger| {
+    while let Some(Some(next)) = with(|ledger| {
         let mut rest = ledger.objects.iter().skip_while(|(at, _)| *at < index);
         rest.find(|(_, object)| object.left_by_us && object.creator == process).map(|(at, object)| (at, *object))
     }) {
@@ -515,7 +531,7 @@ pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Seg
         object(&next.1);
     }
     index = 0;
-    while let Some(Some(next)) = LEDGER.with(|ledger| {
+    while let Some(Some(next)) = with(|ledger| {
         let mut rest = ledger.segments.iter().skip_while(|(at, _)| *at < index);
         rest.find(|(_, segment)| segment.creator == process).map(|(at, segment)| (at, *segment))
     }) {
@@ -527,10 +543,9 @@ pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Seg
 /// How much the ledger holds, for tests: descriptors, objects, segments, ranges.
 #[doc(hidden)]
 pub fn counts() -> (usize, usize, usize, usize) {
-    LEDGER
-        .with(|ledger| {
-            let descriptors = ledger.descriptors.as_slice().iter().filter(|link| **link != 0).count();
-            (descriptors, ledger.objects.count(), ledger.segments.count(), ledger.ranges.count())
-        })
-        .unwrap_or_default()
+    with(|ledger| {
+        let descriptors = ledger.descriptors.as_slice().iter().filter(|link| **link != 0).count();
+        (descriptors, ledger.objects.count(), ledger.segments.count(), ledger.ranges.count())
+    })
+    .unwrap_or_default()
 }

@@ -190,7 +190,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// One report, one line, one write: lines of several processes do not mix in a file opened for appending.
+/// One report, one write: reports of several processes do not mix in a file opened for appending.
 fn write(detail: &Detail, words: &Words, rule: Rule, outcome: Outcome) {
     let Some(Target { path, json }) = WHERE.with(|target| *target) else {
         return;
@@ -235,9 +235,9 @@ fn write(detail: &Detail, words: &Words, rule: Rule, outcome: Outcome) {
             line.push_str(" = ");
             line.push_str(errno_name(detail.errno));
         }
-        line.push_str(": ");
+        line.push_str("\n    why: ");
         line.push_bytes(words.cause.bytes());
-        line.push_str("; ");
+        line.push_str("\n    fix: ");
         line.push_bytes(words.remedy.bytes());
         line.push(b'\n');
     }
