@@ -7,6 +7,7 @@ use super::ledger;
 use super::memory::address_of;
 use super::policy;
 use crate::checks::file::{self as checks, Growth};
+use crate::checks::memory::pages_of;
 use crate::checks::words::{Call, Figures, Invocation};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
@@ -44,8 +45,9 @@ fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno>
         }
     } else if length < status.size {
         // The object's last page stays whole, so only pages beyond it are lost.
-        let kept = length.checked_next_multiple_of(page_size() as u64).unwrap_or(length);
-        figures.end = ledger::mapped_end(fd, &status).min(status.size.next_multiple_of(page_size() as u64));
+        let kept = pages_of(length as usize, page_size()).unwrap_or(usize::MAX) as u64;
+        let whole = pages_of(status.size as usize, page_size()).unwrap_or(usize::MAX) as u64;
+        figures.end = ledger::mapped_end(fd, &status).min(whole);
         broken = broken.with(checks::shrink(kept, figures.end));
     }
     if broken.is_empty() {

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::ranges::{Content, Range, Ranges};
 use super::slab::Slab;
+use crate::checks::memory::pages_of;
 use crate::sys::file::Status;
 use crate::sys::lock::Guarded;
 use crate::sys::pages::Array;
@@ -318,7 +319,7 @@ pub struct Mapping {
 
 fn end_of(addr: usize, length: usize) -> u64 {
     let page = crate::sys::limits::page_size();
-    (addr as u64).saturating_add(length.checked_next_multiple_of(page).unwrap_or(length) as u64)
+    (addr as u64).saturating_add(pages_of(length, page).unwrap_or(length) as u64)
 }
 
 /// Notes a mapping; whatever was mapped there before is gone, as with MAP_FIXED.
@@ -345,38 +346,21 @@ pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
     });
 }
 
-/// Ranges that were taken out before a call that might still fail.
+/// The range that was taken out before a call that might still fail. A failure concerns one range nearly always (the
+/// kernel cannot split a mapping); of several, the first is remembered and the others are forgotten.
 #[derive(Clone, Copy, Default)]
-pub struct Taken {
-    pieces: [Range; 4],
-    count: usize,
-}
-
-impl Taken {
-    fn of(piece: Range) -> Taken {
-        let mut taken = Taken { count: 1, ..Taken::default() };
-        taken.pieces[0] = piece;
-        taken
-    }
-
-    fn pieces(&self) -> &[Range] {
-        self.pieces.get(..self.count).unwrap_or_default()
-    }
-}
+pub struct Taken(Option<Range>);
 
 /// Takes a range out; called before the kernel unmaps it, because afterwards another thread can be given the place.
 /// What was taken still counts on its object until `unmapped`, `moved` or `restore` says what became of it.
 #[inline]
 pub fn unmapping(addr: usize, length: usize) -> Taken {
-    let mut taken = Taken::default();
+    let mut taken = Taken(None);
     with(|ledger| {
         let Ledger { ranges, objects, .. } = ledger;
-        ranges.remove(addr as u64, end_of(addr, length), |piece| match taken.pieces.get_mut(taken.count) {
-            Some(place) => {
-                *place = piece;
-                taken.count += 1;
-            }
-            None => disown(objects, &piece),
+        ranges.remove(addr as u64, end_of(addr, length), |piece| match taken.0 {
+            None => taken.0 = Some(piece),
+            Some(_) => disown(objects, &piece),
         });
     });
     taken
@@ -385,24 +369,26 @@ pub fn unmapping(addr: usize, length: usize) -> Taken {
 /// Notes that the kernel unmapped what was taken out.
 #[inline]
 pub fn unmapped(taken: &Taken) {
-    if taken.pieces().iter().any(|piece| piece.content == Content::File) {
-        with(|ledger| taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece)));
+    if let Some(piece) = taken.0.filter(|piece| piece.content == Content::File && piece.owner != 0) {
+        with(|ledger| disown(&mut ledger.objects, &piece));
     }
 }
 
 /// Puts back what was taken out when the kernel would not unmap it.
 #[cold]
 pub fn restore(taken: &Taken) {
-    with(|ledger| taken.pieces().iter().for_each(|piece| ledger.put_range(*piece)));
+    if let Some(piece) = taken.0 {
+        with(|ledger| ledger.put_range(piece));
+    }
 }
 
 /// Notes that what was taken out now lies elsewhere, with another length.
 pub fn moved(taken: &Taken, addr: usize, length: usize) {
-    let Some(first) = taken.pieces().first() else { return };
-    let range = Range { start: addr as u64, end: end_of(addr, length), ..*first };
+    let Some(piece) = taken.0 else { return };
+    let range = Range { start: addr as u64, end: end_of(addr, length), ..piece };
     with(|ledger| {
         own(&mut ledger.objects, &range);
-        taken.pieces().iter().for_each(|piece| disown(&mut ledger.objects, piece));
+        disown(&mut ledger.objects, &piece);
         ledger.put_range(range);
     });
 }
@@ -451,12 +437,12 @@ pub fn attached(addr: usize, id: i32, size: Option<u64>) {
 
 /// Takes the segment attached at `addr` out; called before the kernel detaches it.
 pub fn detaching(addr: usize) -> Taken {
-    let mut taken = Taken::default();
+    let mut taken = Taken(None);
     with(|ledger| {
         let start = addr as u64;
         let here = ledger.ranges.first_in(start, start + 1);
         if let Some(range) = here.filter(|range| range.start == start && range.content == Content::Segment) {
-            ledger.ranges.remove(range.start, range.end, |piece| taken = Taken::of(piece));
+            ledger.ranges.remove(range.start, range.end, |piece| taken.0 = Some(piece));
         }
     });
     taken

@@ -58,12 +58,14 @@ pub struct Ranges {
     /// Index plus one of the first unused block; 0 for none.
     free: u32,
     count: usize,
+    /// The position of the block that was last changed: a hint, checked before it is used.
+    last: usize,
 }
 
 impl Ranges {
     /// No ranges.
     pub const fn new() -> Self {
-        Ranges { blocks: Array::new(), order: Array::new(), free: 0, count: 0 }
+        Ranges { blocks: Array::new(), order: Array::new(), free: 0, count: 0, last: 0 }
     }
 
     /// How many ranges there are.
@@ -81,10 +83,16 @@ impl Ranges {
         self.blocks.as_mut_slice().get_mut(block as usize)
     }
 
-    /// The position of the last block that begins at or before `addr`.
+    /// The position of the last block that begins at or before `addr`. The block that was last changed is tried first:
+    /// what is mapped is often unmapped next.
     #[inline]
     fn position(&self, addr: u64) -> usize {
-        self.order.as_slice().partition_point(|top| top.first <= addr).saturating_sub(1)
+        let order = self.order.as_slice();
+        let begins = |position: usize| order.get(position).is_none_or(|top| top.first > addr);
+        if !begins(self.last) && begins(self.last + 1) {
+            return self.last;
+        }
+        order.partition_point(|top| top.first <= addr).saturating_sub(1)
     }
 
     /// The place of the first range that ends after `addr`.
@@ -142,9 +150,12 @@ impl Ranges {
         match self.block_mut(position) {
             Some(block) if (block.length as usize) < PER_BLOCK => {
                 let length = block.length as usize;
-                block.items.copy_within(index..length, index + 1);
+                if index < length {
+                    block.items.copy_within(index..length, index + 1);
+                }
                 block.items[index] = range;
                 block.length += 1;
+                self.last = position;
                 if index == 0 {
                     self.order.as_mut_slice()[position].first = range.start;
                 }
@@ -194,10 +205,13 @@ impl Ranges {
             return;
         };
         let length = block.length as usize;
-        block.items.copy_within(index + 1..length, index);
+        if index + 1 < length {
+            block.items.copy_within(index + 1..length, index);
+        }
         block.length -= 1;
         let first = block.items[0].start;
         self.count -= 1;
+        self.last = position;
         // The last block stays, empty, so that one mapping that comes and goes does not make it anew each time.
         if length == 1 && self.order.as_slice().len() > 1 {
             let freed = self.order.as_slice()[position].block;

@@ -11,7 +11,6 @@ pub mod policy;
 pub mod posix;
 pub mod sysv;
 
-use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,23 +24,21 @@ use crate::error::{Errno, Status};
 use crate::sys;
 use crate::sys::limits::page_size;
 
-std::thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
 static HUSHED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the words of a panic inside the library from standard error; every other panic of the process goes on to the
-/// hook that was there before. The library's own code is written not to panic: this is the last net.
+/// Keeps the words of a panic in the library's own code from standard error; every other panic of the process goes on
+/// to the hook that was there before. The library is written not to panic: this is the last net.
 #[cold]
+#[inline(never)]
 fn hush() {
     // A thread that is panicking may not change the hook; a later call will.
     if std::thread::panicking() || HUSHED.swap(true, Ordering::Relaxed) {
         return;
     }
+    let own_sources = file!().trim_end_matches("capi/mod.rs");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !GUARDED.get() {
+        if !info.location().is_some_and(|place| place.file().starts_with(own_sources)) {
             before(info);
         }
     }));
@@ -53,11 +50,7 @@ fn guard<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Er
     if !HUSHED.load(Ordering::Relaxed) {
         hush();
     }
-    // A report callback that makes checked calls nests guards: the outer one stays up.
-    let nested = GUARDED.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(work));
-    GUARDED.set(nested);
-    result.unwrap_or_else(|_| Err(panicked(call)))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked(call)))
 }
 
 #[cold]

@@ -54,6 +54,13 @@ const PROT_GROWS: i32 = 0x0100_0000 | 0x0200_0000;
 /// where this machine's is smaller, the kernel says so itself.
 pub const ADDRESS_LIMIT: usize = if cfg!(target_arch = "x86_64") { 1 << 56 } else { 1 << 52 };
 
+/// A length rounded up to whole pages; `None` when that is more than a number holds. Pages are powers of two, and a
+/// mask costs a cycle where a division costs thirty.
+#[inline(always)]
+pub fn pages_of(length: usize, page: usize) -> Option<usize> {
+    Some(length.checked_add(page - 1)? & !(page - 1))
+}
+
 /// The arguments of mmap.
 #[derive(Clone, Copy)]
 pub struct Map {
@@ -96,9 +103,28 @@ fn writes_and_executes(prot: i32) -> bool {
     prot & BOTH == BOTH
 }
 
+/// Whether a call of mmap is one of the usual ones, which break no rule: a few comparisons in place of all of them.
+/// The tests hold that this never accepts what `map` does not.
+#[inline(always)]
+fn is_usual(map: &Map, page: usize) -> bool {
+    const PLAIN: i32 = libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_POPULATE | libc::MAP_STACK;
+    const LARGE: usize = 1 << 46;
+    let sharing = map.flags & !PLAIN;
+    let of_file = map.fd >= 0 && map.offset as usize & (page - 1) == 0 && (map.offset as u64) < LARGE as u64;
+    let of_none = map.fd == -1 && map.offset == 0;
+    (sharing == libc::MAP_SHARED || sharing == libc::MAP_PRIVATE)
+        && map.prot & !(libc::PROT_READ | libc::PROT_WRITE) == 0
+        && map.length.wrapping_sub(1) < LARGE
+        && if map.is_anonymous() { of_none } else { of_file }
+}
+
 /// The rules that the arguments of mmap break.
 #[inline]
 pub fn map(map: &Map, page: usize) -> RuleSet {
+    if is_usual(map, page) { RuleSet::EMPTY } else { map_in_full(map, page) }
+}
+
+fn map_in_full(map: &Map, page: usize) -> RuleSet {
     let mut broken = RuleSet::EMPTY;
     let anonymous = map.is_anonymous();
     let kind = map.flags & MAP_TYPE;
@@ -110,7 +136,7 @@ pub fn map(map: &Map, page: usize) -> RuleSet {
     broken.put(map.length == 0, Rule::MapZeroLength);
     broken.put(map.length > ADDRESS_LIMIT, Rule::MapLength);
     // Whole pages are mapped, so the last one must lie below the largest offset.
-    let rounded = map.length.checked_next_multiple_of(page).unwrap_or(map.length);
+    let rounded = pages_of(map.length, page).unwrap_or(map.length);
     let end = (map.offset as u64).checked_add(rounded as u64);
     broken.put(!anonymous && end.is_none_or(|end| end > i64::MAX as u64), Rule::MapOffsetOverflow);
     broken.put(fixed && map.addr & (page - 1) != 0, Rule::MapAddressAlign);
@@ -131,7 +157,7 @@ pub fn map_of(map: &Map, size: u64, page: usize) -> RuleSet {
     let mut broken = RuleSet::EMPTY;
     let end = (map.offset as u64).saturating_add(map.length as u64);
     // The rest of the object's last page can be touched: it reads as zero.
-    let backed = size.checked_next_multiple_of(page as u64).unwrap_or(u64::MAX);
+    let backed = pages_of(size as usize, page).map_or(u64::MAX, |size| size as u64);
     broken.put(size == 0 && map.length != 0, Rule::MapNeverSized);
     broken.put(size != 0 && end > backed, Rule::MapPastEnd);
     broken
@@ -147,7 +173,7 @@ fn range(broken: &mut RuleSet, addr: usize, length: usize, page: usize, outside:
 /// Whether the pages of a range reach past the end of all addresses.
 #[inline(always)]
 fn wraps(addr: usize, length: usize, page: usize) -> bool {
-    addr.checked_add(length).is_none_or(|end| end.checked_next_multiple_of(page).is_none())
+    addr.checked_add(length).is_none_or(|end| pages_of(end, page).is_none())
 }
 
 /// The rules that the arguments of munmap break.
@@ -228,7 +254,7 @@ pub fn remap(remap: &Remap, page: usize) -> RuleSet {
     let flags = remap.flags;
     let moves = flags & libc::MREMAP_MAYMOVE != 0;
     let needs_move = flags & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) != 0;
-    let rounded = |size: usize| size.checked_next_multiple_of(page).unwrap_or(0);
+    let rounded = |size: usize| pages_of(size, page).unwrap_or(0);
     let resizes = flags & MREMAP_DONTUNMAP != 0 && rounded(remap.old_size) != rounded(remap.new_size);
     broken.put(flags & !KNOWN != 0 || needs_move && !moves || resizes, Rule::RemapFlags);
     broken.put(remap.old & (page - 1) != 0, Rule::MapAddressAlign);
@@ -280,6 +306,33 @@ mod tests {
         for (index, (given, expected)) in cases.into_iter().enumerate() {
             assert_eq!(ids(map(&given, PAGE)), expected, "case {index}");
         }
+    }
+
+    #[test]
+    fn what_is_usual_breaks_no_rule() {
+        let numbers =
+            [0, 1, PAGE, PAGE + 1, (1 << 46) - 1, 1 << 46, (1 << 46) + 1, 1 << 62, i64::MAX as usize, usize::MAX];
+        let mut usual = 0;
+        for length in numbers {
+            for offset in numbers.map(|number| number as i64) {
+                for fd in [-2, -1, 0, 3, i32::MAX, i32::MIN] {
+                    for prot in -1..16 {
+                        for flags in (0..64).map(|low| low | 0x4000).chain((0..32).map(|bit| 1 << bit | 1)).chain(0..64)
+                        {
+                            let given = Map { addr: 0, length, prot, flags, fd, offset };
+                            if is_usual(&given, PAGE) {
+                                usual += 1;
+                                assert!(
+                                    map_in_full(&given, PAGE).is_empty(),
+                                    "{length:#x} {offset:#x} {fd} {prot} {flags:#x}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(usual > 100);
     }
 
     #[test]
