@@ -89,31 +89,15 @@ pub extern "C" fn shmkit_clear_error() {
     detail::clear();
 }
 
-macro_rules! status_strings {
-    ($($status:ident)*) => {
-        const fn name_of(status: Status) -> *const c_char {
-            match status { $(Status::$status => {
-                const TEXT: Terminated<48> = Terminated::new(Status::$status.words().name);
-                const { &TEXT }.0.as_ptr().cast()
-            })* }
-        }
-        const fn cause_of(status: Status) -> *const c_char {
-            match status { $(Status::$status => {
-                const TEXT: Terminated<128> = Terminated::new(Status::$status.words().cause);
-                const { &TEXT }.0.as_ptr().cast()
-            })* }
-        }
-    };
-}
+/// A string of the status table with the NUL that C needs.
+#[derive(Clone, Copy)]
+struct Terminated([u8; 128]);
 
-/// A string of the table with the NUL that C needs, made at compile time.
-struct Terminated<const N: usize>([u8; N]);
-
-impl<const N: usize> Terminated<N> {
+impl Terminated {
     const fn new(text: &str) -> Self {
         let bytes = text.as_bytes();
-        assert!(bytes.len() < N, "the text needs more room");
-        let mut all = [0; N];
+        let mut all = [0; 128];
+        assert!(bytes.len() < all.len(), "the text needs more room");
         let mut index = 0;
         while index < bytes.len() {
             all[index] = bytes[index];
@@ -123,22 +107,33 @@ impl<const N: usize> Terminated<N> {
     }
 }
 
-status_strings! {
-    Ok ErrInternal ErrInvalidArgument ErrBadPointer ErrBadDescriptor ErrNotFound ErrExists ErrAccess ErrNotPermitted
-    ErrNameTooLong ErrNoSpace ErrNoMemory ErrLimit ErrTooBig ErrOverflow ErrRemoved ErrBusy ErrAgain ErrInterrupted
-    ErrUnsupported ErrPastEnd ErrNotMappable ErrIo ErrNotAnObject ErrSystem
+/// Name and cause of each status, in the order of `Status::ALL`, made at compile time.
+static STATUS_TEXTS: [[Terminated; 2]; Status::ALL.len()] = {
+    let mut texts = [[Terminated([0; 128]); 2]; Status::ALL.len()];
+    let mut index = 0;
+    while index < texts.len() {
+        let words = Status::ALL[index].words();
+        texts[index] = [Terminated::new(words.name), Terminated::new(words.cause)];
+        index += 1;
+    }
+    texts
+};
+
+/// The strings of a status; its number is minus its place in the table, which a test of `error.rs` holds.
+fn texts_of(status: shmkit_status_t) -> Option<&'static [Terminated; 2]> {
+    STATUS_TEXTS.get(usize::try_from(status.checked_neg()?).ok()?)
 }
 
 /// The name of a status, as "SHMKIT_ERR_NO_SPACE"; "unknown" for a number that is none. Static; thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_status_name(status: shmkit_status_t) -> *const c_char {
-    Status::from_number(status).map_or(c"unknown".as_ptr(), name_of)
+    texts_of(status).map_or(c"unknown".as_ptr(), |[name, _]| name.0.as_ptr().cast())
 }
 
 /// What a status means, in words; "unknown" for a number that is none. Static; thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_status_message(status: shmkit_status_t) -> *const c_char {
-    Status::from_number(status).map_or(c"unknown".as_ptr(), cause_of)
+    texts_of(status).map_or(c"unknown".as_ptr(), |[_, cause]| cause.0.as_ptr().cast())
 }
 
 /// The version of the library, as "0.1.0". Static; thread-safe.
