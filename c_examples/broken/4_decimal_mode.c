@@ -1,4 +1,4 @@
-/* The mode is written in decimal: 666 is 01232, and no other process of the same user can open the object again. */
+/* The mode is written in decimal: 666 is 01232, and nobody but root can open the object again. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
