@@ -1,12 +1,26 @@
 //! Text in a buffer of fixed size: how the library makes words without allocating.
 //! Never fails: what does not fit is left out, and the text then ends in "...". Next: `checks/words.rs`.
 
-/// Up to `N` bytes of text.
-#[derive(Clone, Copy)]
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
+use core::ops::{Deref, DerefMut};
+
+/// The decimal number that a text begins with; 0 when it begins with none.
+pub fn leading_number(text: &[u8]) -> u64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
+
+/// Text in its bytes: `Text<N>` where it lives, `Writer` where it is written, so that the code that writes exists once.
+#[derive(Clone, Copy)]
+pub struct Buffer<B: ?Sized> {
+    length: usize,
+    bytes: B,
+}
+
+/// Up to `N` bytes of text.
+pub type Text<const N: usize> = Buffer<[u8; N]>;
+
+/// A `Text` of any size.
+pub type Writer = Buffer<[u8]>;
 
 impl<const N: usize> Default for Text<N> {
     fn default() -> Self {
@@ -17,9 +31,25 @@ impl<const N: usize> Default for Text<N> {
 impl<const N: usize> Text<N> {
     /// No text.
     pub const fn new() -> Self {
-        Text { bytes: [0; N], length: 0 }
+        Buffer { length: 0, bytes: [0; N] }
     }
+}
 
+impl<const N: usize> Deref for Text<N> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        self
+    }
+}
+
+impl<const N: usize> DerefMut for Text<N> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        self
+    }
+}
+
+impl Writer {
     /// The text so far.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
@@ -147,7 +177,7 @@ impl<const N: usize> Text<N> {
 
     /// Ends the text with a NUL that is always there, cutting the text if it must; for handing it to C.
     pub fn terminate(&mut self) {
-        self.length = self.length.min(N - 1);
+        self.length = self.length.min(self.bytes.len() - 1);
         self.bytes[self.length] = 0;
     }
 }

@@ -58,15 +58,19 @@ pub fn limits() -> Limits {
             all.posix_capacity = room.capacity;
             all.posix_free = room.free;
         }
-        let mut count = 0;
-        let _none = limits::huge_page_sizes(|size| {
-            if let Some(place) = all.huge_page_sizes.get_mut(count) {
-                *place = size;
-                count += 1;
-            }
-        });
-        all.huge_page_sizes[..count].sort_unstable();
-        all.huge_page_count = count as u64;
+        let _none = limits::huge_page_sizes(|size| insert(&mut all, size));
         all
     })
+}
+
+/// Adds a huge page size where it belongs in the ascending list.
+fn insert(all: &mut Limits, size: u64) {
+    let count = all.huge_page_count as usize;
+    if size == 0 || count >= all.huge_page_sizes.len() {
+        return;
+    }
+    let place = all.huge_page_sizes[..count].iter().take_while(|other| **other < size).count();
+    all.huge_page_sizes.copy_within(place..count, place + 1);
+    all.huge_page_sizes[place] = size;
+    all.huge_page_count += 1;
 }

@@ -13,6 +13,7 @@ use crate::error::Errno;
 use crate::sys::file::{self, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
 use crate::sys::{self, memory as sys_memory};
+use crate::text::leading_number;
 
 fn map_words(map: &Map) -> Invocation {
     let args =
@@ -244,8 +245,7 @@ fn huge_figures(map: &Map, figures: &mut Figures) {
 fn first_number(path: &core::ffi::CStr) -> u64 {
     let mut buffer = [0u8; 64];
     let length = file::read_small(path, &mut buffer).unwrap_or(0);
-    let digits = buffer[..length].iter().take_while(|byte| byte.is_ascii_digit());
-    digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    leading_number(&buffer[..length])
 }
 
 /// munmap(addr, length)—removes mappings.

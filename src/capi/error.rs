@@ -89,51 +89,46 @@ pub extern "C" fn shmkit_clear_error() {
     detail::clear();
 }
 
-/// A string of the status table with the NUL that C needs.
-#[derive(Clone, Copy)]
-struct Terminated([u8; 128]);
-
-impl Terminated {
-    const fn new(text: &str) -> Self {
-        let bytes = text.as_bytes();
-        let mut all = [0; 128];
-        assert!(bytes.len() < all.len(), "the text needs more room");
-        let mut index = 0;
-        while index < bytes.len() {
-            all[index] = bytes[index];
-            index += 1;
-        }
-        Terminated(all)
+/// A string of the status table with the NUL that C needs, made at compile time.
+const fn terminated<const N: usize>(text: &str) -> [u8; N] {
+    let bytes = text.as_bytes();
+    let mut all = [0; N];
+    assert!(bytes.len() < N, "the text needs more room");
+    let mut index = 0;
+    while index < bytes.len() {
+        all[index] = bytes[index];
+        index += 1;
     }
+    all
 }
 
-/// Name and cause of each status, in the order of `Status::ALL`, made at compile time.
-static STATUS_TEXTS: [[Terminated; 2]; Status::ALL.len()] = {
-    let mut texts = [[Terminated([0; 128]); 2]; Status::ALL.len()];
+/// The name and cause of each status, in the order of `Status::ALL`.
+static STATUS_TEXTS: [([u8; 32], [u8; 96]); Status::ALL.len()] = {
+    let mut texts = [([0; 32], [0; 96]); Status::ALL.len()];
     let mut index = 0;
     while index < texts.len() {
         let words = Status::ALL[index].words();
-        texts[index] = [Terminated::new(words.name), Terminated::new(words.cause)];
+        texts[index] = (terminated(words.name), terminated(words.cause));
         index += 1;
     }
     texts
 };
 
 /// The strings of a status; its number is minus its place in the table, which a test of `error.rs` holds.
-fn texts_of(status: shmkit_status_t) -> Option<&'static [Terminated; 2]> {
+fn texts_of(status: shmkit_status_t) -> Option<&'static ([u8; 32], [u8; 96])> {
     STATUS_TEXTS.get(usize::try_from(status.checked_neg()?).ok()?)
 }
 
 /// The name of a status, as "SHMKIT_ERR_NO_SPACE"; "unknown" for a number that is none. Static; thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_status_name(status: shmkit_status_t) -> *const c_char {
-    texts_of(status).map_or(c"unknown".as_ptr(), |[name, _]| name.0.as_ptr().cast())
+    texts_of(status).map_or(c"unknown".as_ptr(), |(name, _)| name.as_ptr().cast())
 }
 
 /// What a status means, in words; "unknown" for a number that is none. Static; thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_status_message(status: shmkit_status_t) -> *const c_char {
-    texts_of(status).map_or(c"unknown".as_ptr(), |[_, cause]| cause.0.as_ptr().cast())
+    texts_of(status).map_or(c"unknown".as_ptr(), |(_, cause)| cause.as_ptr().cast())
 }
 
 /// The version of the library, as "0.1.0". Static; thread-safe.

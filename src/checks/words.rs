@@ -5,7 +5,7 @@
 use super::memory::{MAP_FIXED_NOREPLACE, MAP_SYNC, MAP_TYPE, MREMAP_DONTUNMAP};
 use super::{memory, posix, sysv as segment};
 use crate::sys::sysv;
-use crate::text::Text;
+use crate::text::{Text, Writer};
 
 /// What kind of value an argument is, which decides how it is printed.
 #[derive(Clone, Copy)]
@@ -140,7 +140,7 @@ pub struct Figures {
 }
 
 /// Fills the placeholders of a template; false when it names one that does not exist.
-pub fn render<const N: usize>(template: &str, call: &Invocation, figures: &Figures, out: &mut Text<N>) -> bool {
+pub fn render(template: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> bool {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
@@ -156,7 +156,7 @@ pub fn render<const N: usize>(template: &str, call: &Invocation, figures: &Figur
     true
 }
 
-fn fill<const N: usize>(name: &str, call: &Invocation, figures: &Figures, out: &mut Text<N>) -> bool {
+fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> bool {
     match name {
         "addr" => push_address(figures.addr, out),
         "end_addr" => out.push_hex(figures.addr.saturating_add(figures.length)),
@@ -202,7 +202,7 @@ fn fill<const N: usize>(name: &str, call: &Invocation, figures: &Figures, out: &
 }
 
 /// Appends the call as `name(argument, ...)`.
-pub fn push_call<const N: usize>(call: &Invocation, out: &mut Text<N>) {
+pub fn push_call(call: &Invocation, out: &mut Writer) {
     out.push_str(call.call.name());
     out.push(b'(');
     push_arguments(call, out);
@@ -210,7 +210,7 @@ pub fn push_call<const N: usize>(call: &Invocation, out: &mut Text<N>) {
 }
 
 /// Appends the arguments, separated by commas.
-pub fn push_arguments<const N: usize>(call: &Invocation, out: &mut Text<N>) {
+pub fn push_arguments(call: &Invocation, out: &mut Writer) {
     // The fifth argument of mremap is not passed unless a flag says so.
     let unread = call.call == Call::Mremap && call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0;
     let kinds = call.call.arguments();
@@ -327,11 +327,11 @@ const ADVICE: Names = &[
 ];
 
 /// Appends the names of the bits that are set, the rest as a number, `0` for none.
-fn push_set<const N: usize>(bits: u64, names: Names, out: &mut Text<N>) {
+fn push_set(bits: u64, names: Names, out: &mut Writer) {
     push_set_after(bits, names, true, out);
 }
 
-fn push_set_after<const N: usize>(mut bits: u64, names: Names, mut first: bool, out: &mut Text<N>) {
+fn push_set_after(mut bits: u64, names: Names, mut first: bool, out: &mut Writer) {
     let alone = first;
     for (name, value) in names {
         if bits & value == *value {
@@ -351,23 +351,23 @@ fn push_set_after<const N: usize>(mut bits: u64, names: Names, mut first: bool, 
     }
 }
 
-fn push_named<const N: usize>(value: u64, names: Names, out: &mut Text<N>) {
+fn push_named(value: u64, names: Names, out: &mut Writer) {
     match names.iter().find(|(_, number)| *number == value) {
         Some((name, _)) => out.push_str(name),
         None => out.push_signed(i64::from(value as i32)),
     }
 }
 
-fn push_address<const N: usize>(address: u64, out: &mut Text<N>) {
+fn push_address(address: u64, out: &mut Writer) {
     if address == 0 { out.push_str("NULL") } else { out.push_hex(address) }
 }
 
 /// A limit; the kernel's "no limit" is said so.
-fn push_bound<const N: usize>(limit: u64, out: &mut Text<N>) {
+fn push_bound(limit: u64, out: &mut Writer) {
     if limit == u64::MAX { out.push_str("unlimited") } else { out.push_number(limit) }
 }
 
-fn push_access<const N: usize>(flags: u64, out: &mut Text<N>) {
+fn push_access(flags: u64, out: &mut Writer) {
     out.push_str(match flags as i32 & libc::O_ACCMODE {
         libc::O_RDONLY => "O_RDONLY",
         libc::O_WRONLY => "O_WRONLY",
@@ -376,7 +376,7 @@ fn push_access<const N: usize>(flags: u64, out: &mut Text<N>) {
     });
 }
 
-fn push_argument<const N: usize>(kind: Kind, value: u64, out: &mut Text<N>) {
+fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
     // Flags and the like come as C ints: only their 32 bits count.
     let bits = u64::from(value as u32);
     match kind {
@@ -420,7 +420,7 @@ fn push_argument<const N: usize>(kind: Kind, value: u64, out: &mut Text<N>) {
 }
 
 /// The flags of a finding, in the words of the call that they were given to.
-fn push_flags<const N: usize>(call: Call, flags: u64, out: &mut Text<N>) {
+fn push_flags(call: Call, flags: u64, out: &mut Writer) {
     match call.arguments().iter().find(|kind| {
         matches!(kind, Kind::MemfdFlags | Kind::MapFlags | Kind::RemapFlags | Kind::SyncFlags | Kind::AttachFlags)
     }) {

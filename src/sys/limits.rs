@@ -68,9 +68,8 @@ pub fn huge_page_sizes(mut found: impl FnMut(u64)) -> Sys<()> {
                 break;
             }
             let name = core::ffi::CStr::from_ptr((*entry).d_name.as_ptr()).to_bytes();
-            let digits = name.strip_prefix(b"hugepages-").and_then(|rest| rest.strip_suffix(b"kB"));
-            if let Some(kib) = digits.and_then(|digits| core::str::from_utf8(digits).ok()?.parse::<u64>().ok()) {
-                found(kib.saturating_mul(1024));
+            if let Some(digits) = name.strip_prefix(b"hugepages-") {
+                found(crate::text::leading_number(digits).saturating_mul(1024));
             }
         }
         libc::closedir(folder);
