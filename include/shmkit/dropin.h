@@ -21,36 +21,19 @@
 #error "shmkit supports 64-bit platforms only"
 #endif
 
-#pragma redefine_extname shm_open shmkit_shm_open
-#pragma redefine_extname shm_unlink shmkit_shm_unlink
-#pragma redefine_extname memfd_create shmkit_memfd_create
-#pragma redefine_extname mmap64 shmkit_mmap64
-#pragma redefine_extname munmap shmkit_munmap
-#pragma redefine_extname mremap shmkit_mremap
-#pragma redefine_extname mprotect shmkit_mprotect
-#pragma redefine_extname msync shmkit_msync
-#pragma redefine_extname madvise shmkit_madvise
-#pragma redefine_extname mlock shmkit_mlock
-#pragma redefine_extname munlock shmkit_munlock
-#pragma redefine_extname ftruncate64 shmkit_ftruncate64
-#pragma redefine_extname posix_fallocate64 shmkit_posix_fallocate
-#pragma redefine_extname fstat64 shmkit_fstat
-#pragma redefine_extname close shmkit_close
-#pragma redefine_extname shmget shmkit_shmget
-#pragma redefine_extname shmat shmkit_shmat
-#pragma redefine_extname shmdt shmkit_shmdt
-#pragma redefine_extname shmctl shmkit_shmctl
-#pragma redefine_extname ftok shmkit_ftok
-
 /*
  * Four calls take an off_t or a struct that depends on it. With _FILE_OFFSET_BITS=64 the C library names their
  * symbols itself (mmap becomes mmap64), and the first name given to a function stays. So:
- *   - where the system headers come later, the calls are declared here first, under our names;
- *   - where they came before and named the symbols, only a macro is left.
+ *   - where the system headers come later, those calls are declared here first, under our names;
+ *   - where they came before and named the symbols, only a macro is left, and code above the include (an inline
+ *     function in an earlier header) keeps the C library's call.
+ * C++ always includes the headers first: G++ defines _GNU_SOURCE, so that nothing is decided too early by that, and
+ * a declaration here would have to know which calls the C library declares noexcept.
  */
 #if defined(__cplusplus) || (defined(__clang__) && defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #endif
@@ -60,6 +43,41 @@
 #else
 #define SHMKIT_DROPIN_NAMED_BY_LIBC 0
 #endif
+
+/* SHMKIT_DROPIN(call, name): the symbol of `call` is `shmkit_name`. */
+#if defined(__cplusplus) && !defined(__clang__)
+/* G++ applies the pragma to no function that was declared before it; a second declaration carries the name. */
+#if !defined(_GNU_SOURCE)
+#error "shmkit/dropin.h needs _GNU_SOURCE, which G++ defines: do not undefine it"
+#endif
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wredundant-decls"
+#define SHMKIT_DROPIN(call, name) extern "C" decltype(call) call __asm__("shmkit_" #name);
+#else
+#define SHMKIT_DROPIN_PRAGMA(text) _Pragma(#text)
+#define SHMKIT_DROPIN(call, name) SHMKIT_DROPIN_PRAGMA(redefine_extname call shmkit_##name)
+#endif
+
+SHMKIT_DROPIN(shm_open, shm_open)
+SHMKIT_DROPIN(shm_unlink, shm_unlink)
+SHMKIT_DROPIN(memfd_create, memfd_create)
+SHMKIT_DROPIN(mmap64, mmap64)
+SHMKIT_DROPIN(munmap, munmap)
+SHMKIT_DROPIN(mremap, mremap)
+SHMKIT_DROPIN(mprotect, mprotect)
+SHMKIT_DROPIN(msync, msync)
+SHMKIT_DROPIN(madvise, madvise)
+SHMKIT_DROPIN(mlock, mlock)
+SHMKIT_DROPIN(munlock, munlock)
+SHMKIT_DROPIN(ftruncate64, ftruncate64)
+SHMKIT_DROPIN(posix_fallocate64, posix_fallocate)
+SHMKIT_DROPIN(fstat64, fstat)
+SHMKIT_DROPIN(close, close)
+SHMKIT_DROPIN(shmget, shmget)
+SHMKIT_DROPIN(shmat, shmat)
+SHMKIT_DROPIN(shmdt, shmdt)
+SHMKIT_DROPIN(shmctl, shmctl)
+SHMKIT_DROPIN(ftok, ftok)
 
 #if defined(__cplusplus)
 #define SHMKIT_DROPIN_C extern "C"
@@ -75,7 +93,7 @@ extern void *mmap(void *, __SIZE_TYPE__, int, int, int, long) __asm__("shmkit_mm
 SHMKIT_DROPIN_C void *shmkit_mmap(void *, __SIZE_TYPE__, int, int, int, long);
 #define mmap shmkit_mmap
 #else
-#pragma redefine_extname mmap shmkit_mmap
+SHMKIT_DROPIN(mmap, mmap)
 #endif
 
 #if !defined(_UNISTD_H)
@@ -84,7 +102,7 @@ extern int ftruncate(int, long) __asm__("shmkit_ftruncate");
 SHMKIT_DROPIN_C int shmkit_ftruncate(int, long);
 #define ftruncate shmkit_ftruncate
 #else
-#pragma redefine_extname ftruncate shmkit_ftruncate
+SHMKIT_DROPIN(ftruncate, ftruncate)
 #endif
 
 #if !defined(_FCNTL_H)
@@ -93,7 +111,7 @@ extern int posix_fallocate(int, long, long) __asm__("shmkit_posix_fallocate");
 SHMKIT_DROPIN_C int shmkit_posix_fallocate(int, long, long);
 #define posix_fallocate shmkit_posix_fallocate
 #else
-#pragma redefine_extname posix_fallocate shmkit_posix_fallocate
+SHMKIT_DROPIN(posix_fallocate, posix_fallocate)
 #endif
 
 #if !defined(_SYS_STAT_H)
@@ -102,9 +120,15 @@ extern int fstat(int, struct stat *) __asm__("shmkit_fstat");
 SHMKIT_DROPIN_C int shmkit_fstat(int, struct stat *);
 #define fstat shmkit_fstat
 #else
-#pragma redefine_extname fstat shmkit_fstat
+SHMKIT_DROPIN(fstat, fstat)
 #endif
 
+#if defined(__cplusplus) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#else
+#undef SHMKIT_DROPIN_PRAGMA
+#endif
+#undef SHMKIT_DROPIN
 #undef SHMKIT_DROPIN_C
 #undef SHMKIT_DROPIN_NAMED_BY_LIBC
 

@@ -76,12 +76,13 @@ struct Last {
     detail: Option<Detail>,
     /// Whether `words` are those of `detail`.
     worded: bool,
-    words: Words,
 }
 
 std::thread_local! {
     // No destructor: reading it is sound at any time of the thread's life, and needs no allocation.
-    static LAST: RefCell<Last> = const { RefCell::new(Last { detail: None, worded: false, words: Words::new() }) };
+    static LAST: RefCell<Last> = const { RefCell::new(Last { detail: None, worded: false }) };
+    // Apart from LAST, so that it is all zeros and takes no room in the library's file.
+    static WORDS: RefCell<Words> = const { RefCell::new(Words::new()) };
 }
 
 /// Keeps a failure. A signal handler that interrupts this very function keeps nothing.
@@ -108,11 +109,14 @@ pub fn read<R>(reader: impl FnOnce(&Detail, &Words) -> R) -> Option<R> {
     LAST.with(|last| {
         let mut last = last.try_borrow_mut().ok()?;
         let detail = last.detail?;
-        if !last.worded {
-            last.words.fill(&detail);
-            last.worded = true;
-        }
-        Some(reader(&detail, &last.words))
+        WORDS.with(|words| {
+            let mut words = words.try_borrow_mut().ok()?;
+            if !last.worded {
+                words.fill(&detail);
+                last.worded = true;
+            }
+            Some(reader(&detail, &words))
+        })
     })
 }
 

@@ -1,0 +1,65 @@
+# Places shmkit below an install prefix, for find_package and pkg-config alike; what is installed can be moved.
+# Never builds. Included by CMakeLists.txt when SHMKIT_INSTALL is ON.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(shmkit_cmake_folder "${CMAKE_INSTALL_LIBDIR}/cmake/shmkit")
+set(shmkit_pkgconfig_folder "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+
+# What a configured file writes for a folder: below ${prefix} when it is relative, itself when it is absolute.
+function(shmkit_below_prefix folder result)
+  if(IS_ABSOLUTE "${folder}")
+    set(${result} "${folder}" PARENT_SCOPE)
+  else()
+    set(${result} "\${prefix}/${folder}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+function(shmkit_write_pkgconfig)
+  shmkit_below_prefix("${CMAKE_INSTALL_INCLUDEDIR}" includedir)
+  shmkit_below_prefix("${CMAKE_INSTALL_LIBDIR}" libdir)
+  set(prefix "${CMAKE_INSTALL_PREFIX}")
+  if(NOT IS_ABSOLUTE "${shmkit_pkgconfig_folder}")
+    file(RELATIVE_PATH up "/${shmkit_pkgconfig_folder}" "/")
+    string(REGEX REPLACE "/$" "" up "${up}")
+    set(prefix "\${pcfiledir}/${up}")
+  endif()
+  list(JOIN shmkit_private_libraries " " private_libraries)
+  set(libraries "")
+  if(NOT SHMKIT_SHARED)
+    set(libraries " ${private_libraries}")
+  endif()
+  foreach(name IN ITEMS shmkit shmkit-dropin)
+    configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
+    install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${name}.pc" DESTINATION "${shmkit_pkgconfig_folder}")
+  endforeach()
+endfunction()
+
+function(shmkit_write_package)
+  set(include "${CMAKE_INSTALL_INCLUDEDIR}")
+  set(libraries "${CMAKE_INSTALL_LIBDIR}")
+  foreach(kind IN ITEMS shared static)
+    cmake_path(GET shmkit_${kind} FILENAME ${kind})
+  endforeach()
+  configure_package_config_file(cmake/shmkitConfig.cmake.in shmkitConfig.cmake
+    INSTALL_DESTINATION "${shmkit_cmake_folder}" PATH_VARS include libraries)
+  # As the soname has it: one major version is one ABI.
+  write_basic_package_version_file(shmkitConfigVersion.cmake COMPATIBILITY SameMajorVersion)
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/shmkitConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/shmkitConfigVersion.cmake"
+    DESTINATION "${shmkit_cmake_folder}")
+  install(FILES cmake/targets.cmake RENAME shmkitTargets.cmake DESTINATION "${shmkit_cmake_folder}")
+endfunction()
+
+install(FILES include/shmkit.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(FILES include/shmkit/dropin.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/shmkit")
+if(SHMKIT_SHARED)
+  install(FILES "${shmkit_shared}" "${shmkit_library_folder}/libshmkit.so.${PROJECT_VERSION_MAJOR}"
+    "${shmkit_library_folder}/libshmkit.so" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
+if(SHMKIT_STATIC)
+  install(FILES "${shmkit_static}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
+shmkit_write_pkgconfig()
+shmkit_write_package()
+file(GLOB shmkit_documents README.md docs/rules.md LICENSE* LICENCE* COPYING*)
+install(FILES ${shmkit_documents} DESTINATION "${CMAKE_INSTALL_DOCDIR}")
