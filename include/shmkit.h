@@ -277,7 +277,8 @@ int shmkit_mprotect(void *addr, size_t length, int prot);
 /**
  * Writes a shared file mapping back to its file.
  *
- * As msync(2) and POSIX, checked first: exactly one of MS_SYNC and MS_ASYNC. Returns 0, or -1 with errno. Thread-safe.
+ * As msync(2) and POSIX, checked first: exactly one of MS_SYNC and MS_ASYNC. Returns 0, or -1 with errno. Thread-safe;
+ * a cancellation point, once the call is done.
  */
 int shmkit_msync(void *addr,
                  size_t length,
@@ -335,7 +336,8 @@ int shmkit_fstat(int fd, struct stat *buffer);
 /**
  * Closes a descriptor; mappings made through it stay.
  *
- * As close(2) and POSIX. Returns 0, or -1 with errno. Thread-safe. After EINTR the descriptor is closed: do not close
+ * As close(2) and POSIX. Returns 0, or -1 with errno. Thread-safe; a cancellation point, once the descriptor is closed.
+ * After EINTR the descriptor is closed: do not close
  * it again.
  */
 int shmkit_close(int fd);

@@ -65,6 +65,19 @@ impl Writer {
         self.length == 0
     }
 
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.bytes.len() - self.length
+    }
+
+    /// Lets `fill` write into the room that is left; it says how many bytes it wrote, and so does this.
+    pub fn fill(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> usize {
+        let room = self.bytes.get_mut(self.length..).unwrap_or_default();
+        let count = fill(room).min(room.len());
+        self.length += count;
+        count
+    }
+
     /// Appends one byte.
     pub fn push(&mut self, byte: u8) {
         match self.bytes.get_mut(self.length) {

@@ -39,8 +39,15 @@ pub struct Words {
     pub message: Text<2048>,
 }
 
+impl Default for Words {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Words {
-    const fn new() -> Self {
+    /// No words.
+    pub const fn new() -> Self {
         Words { call: Text::new(), cause: Text::new(), remedy: Text::new(), message: Text::new() }
     }
 

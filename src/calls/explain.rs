@@ -12,8 +12,9 @@ use crate::sys::limits::{Resource, soft_limit};
 #[cold]
 pub fn by_rule(rule: Rule, errno: Errno, call: &Invocation, figures: &Figures) -> Errno {
     let detail = Detail::of_rule(rule, errno.0, call, figures);
-    detail::keep(&detail);
+    // Last, because a callback's own failures are kept too.
     report::send(&detail, Outcome::Failed);
+    detail::keep(&detail);
     errno
 }
 

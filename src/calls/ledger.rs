@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::ranges::{Content, Range, Ranges};
+use super::report;
 use super::slab::Slab;
 use crate::checks::memory::pages_of;
 use crate::sys::file::Status;
@@ -88,17 +89,20 @@ static LEDGER: Guarded<Ledger> = Guarded::new(Ledger {
 /// This process's id as of the last fork, so that no call has to ask the kernel for it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
+/// Every lock of the library is taken, so that the child's copies are whole and free.
 extern "C" fn before_fork() {
+    report::before_fork();
     LEDGER.before_fork();
 }
 
 extern "C" fn after_fork_in_parent() {
     LEDGER.after_fork();
+    report::after_fork();
 }
 
 extern "C" fn after_fork_in_child() {
     PROCESS.store(process::pid(), Ordering::Relaxed);
-    LEDGER.after_fork();
+    after_fork_in_parent();
 }
 
 /// This process, for `Object::creator`. Asks the kernel once; afterwards the fork handler keeps it true.

@@ -45,12 +45,9 @@ impl Policy {
     }
 
     fn from_name(name: &[u8]) -> Option<Policy> {
-        match name {
-            b"observe" => Some(Policy::Observe),
-            b"check" => Some(Policy::Check),
-            b"enforce" => Some(Policy::Enforce),
-            _ => None,
-        }
+        let names: [(&[u8], Policy); 3] =
+            [(b"observe", Policy::Observe), (b"check", Policy::Check), (b"enforce", Policy::Enforce)];
+        names.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name.trim_ascii())).map(|(_, policy)| policy)
     }
 
     /// Whether a call with this verdict is refused.
@@ -73,27 +70,26 @@ fn state() -> u32 {
 
 #[cold]
 fn read_environment() -> u32 {
-    let mut buffer = [0u8; 4096];
-    let name = process::environment(c"SHMKIT_POLICY", &mut buffer).map(|length| &buffer[..length]);
-    let policy = name.map_or(Some(Policy::Check), Policy::from_name);
-    let bits = READ | (policy.unwrap_or(Policy::Check) as u32) << POLICY_SHIFT;
+    let mut unknown = [None, None];
+    let policy = process::environment(c"SHMKIT_POLICY", |name| {
+        let policy = Policy::from_name(name);
+        if policy.is_none() {
+            unknown[0] = Some(report::setting("SHMKIT_POLICY=", name));
+        }
+        policy
+    });
+    let bits = READ | (policy.flatten().unwrap_or(Policy::Check) as u32) << POLICY_SHIFT;
     // Another thread may have come first; then its word stands, with whatever was set since.
     if STATE.compare_exchange(0, bits, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return STATE.load(Ordering::Relaxed);
     }
-    let mut unknown = [None, None];
-    if policy.is_none() {
-        unknown[0] = name.map(|value| report::setting("SHMKIT_POLICY=", value));
-    }
-    let mut buffer = [0u8; 4096];
-    if let Some(length) = process::environment(c"SHMKIT_REPORT", &mut buffer) {
-        let target = &buffer[..length];
+    process::environment(c"SHMKIT_REPORT", |target| {
         if !report::set_target(target) {
             // Reports were asked for: what cannot go to the file goes to standard error, beginning with that.
             unknown[1] = Some(report::setting("SHMKIT_REPORT=", target));
             report::set_target(b"stderr");
         }
-    }
+    });
     unknown.iter().flatten().for_each(report::unknown_setting);
     STATE.load(Ordering::Relaxed)
 }

@@ -4,13 +4,14 @@
 use core::ffi::{CStr, c_char, c_void};
 
 use super::detail::{Detail, Words};
+use super::ledger;
 use super::policy::{self, CALLBACK, TARGET};
 use crate::checks::words::{Call, Invocation};
 use crate::checks::{Rule, Verdict};
 use crate::error::errno_name;
 use crate::sys::lock::Guarded;
 use crate::sys::{self, process};
-use crate::text::Text;
+use crate::text::{Text, Writer};
 
 /// What became of the call that is reported.
 #[repr(i32)]
@@ -58,15 +59,18 @@ struct Listener {
     user: usize,
 }
 
-#[derive(Clone, Copy)]
-struct Target {
+/// Where reports are written, and the room in which they are put into words: not on the stack, which may be a small
+/// thread's or a signal handler's.
+struct Pen {
     /// Terminated; empty for standard error.
-    path: Text<4096>,
+    path: Text<4097>,
     json: bool,
+    words: Words,
+    line: Text<4096>,
 }
 
 static LISTENER: Guarded<Listener> = Guarded::new(Listener { callback: None, user: 0 });
-static WHERE: Guarded<Target> = Guarded::new(Target { path: Text::new(), json: false });
+static PEN: Guarded<Pen> = Guarded::new(Pen { path: Text::new(), json: false, words: Words::new(), line: Text::new() });
 
 std::thread_local! {
     static IN_CALLBACK: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
@@ -89,25 +93,29 @@ pub fn set_target(target: &[u8]) -> bool {
         Some(rest) => (true, rest),
         None => (false, target),
     };
-    let mut path = Text::new();
-    if target != b"stderr" {
-        let mut buffer = [0u8; 4096];
-        let Some(length) = process::absolute(target, &mut buffer) else {
-            return false;
-        };
-        path.push_bytes(&buffer[..length]);
-        path.push(0);
-        if with_path(&path, |path| sys::preserving_errno(|| sys::file::append(path, b""))).is_err() {
-            return false;
+    let set = PEN.with(|pen| {
+        // The line is free while no report is made: the new path is tried there before it replaces the old one.
+        let Pen { path, line, .. } = pen;
+        line.clear();
+        if target != b"stderr" {
+            if !process::push_absolute(target, line) {
+                return false;
+            }
+            line.push(0);
+            let file = CStr::from_bytes_until_nul(line.bytes()).ok();
+            if sys::preserving_errno(|| sys::file::append(file, b"")).is_err() {
+                return false;
+            }
         }
+        path.clear();
+        path.push_bytes(line.bytes());
+        pen.json = json;
+        true
+    });
+    if set == Some(true) {
+        policy::set_listening(TARGET, true);
     }
-    WHERE.with(|place| *place = Target { path, json });
-    policy::set_listening(TARGET, true);
-    true
-}
-
-fn with_path<R>(path: &Text<4096>, work: impl FnOnce(Option<&CStr>) -> R) -> R {
-    work(CStr::from_bytes_until_nul(path.bytes()).ok())
+    set == Some(true)
 }
 
 /// A setting of the environment that is not known, to be reported once reports have somewhere to go.
@@ -130,32 +138,53 @@ pub fn unknown_setting(setting: &Setting) {
     send(&Detail::of_rule(Rule::ConfigUnknown, libc::EINVAL, &call, &figures), Outcome::Passed);
 }
 
-/// Tells everybody who listens. Leaves errno and this thread's last failure as they were.
-#[cold]
+/// Tells everybody who listens. Leaves errno alone.
 pub fn send(detail: &Detail, outcome: Outcome) {
-    let listening = policy::listening();
-    let Some(rule) = detail.rule.filter(|_| listening != 0) else {
-        return;
-    };
+    if policy::listening() != 0 {
+        send_to_listeners(detail, outcome);
+    }
+}
+
+/// Apart from `send`, so that a failure that nobody hears of needs little stack.
+#[cold]
+#[inline(never)]
+fn send_to_listeners(detail: &Detail, outcome: Outcome) {
+    let Some(rule) = detail.rule else { return };
     sys::preserving_errno(|| {
-        let mut words = Words { call: Text::new(), cause: Text::new(), remedy: Text::new(), message: Text::new() };
-        words.fill(detail);
-        if listening & CALLBACK != 0 {
-            call_back(detail, &words, rule, outcome);
-        }
-        if listening & TARGET != 0 {
-            write(detail, &words, rule, outcome);
-        }
+        process::uncancelled(|| {
+            if policy::listening() & CALLBACK != 0 {
+                call_back(detail, rule, outcome);
+            }
+            if policy::listening() & TARGET != 0 {
+                write(detail, rule, outcome);
+            }
+        });
     });
 }
 
-fn call_back(detail: &Detail, words: &Words, rule: Rule, outcome: Outcome) {
+/// Takes this file's locks before a fork.
+pub fn before_fork() {
+    LISTENER.before_fork();
+    PEN.before_fork();
+}
+
+/// Gives them back, in the parent and in the child.
+pub fn after_fork() {
+    PEN.after_fork();
+    LISTENER.after_fork();
+}
+
+#[inline(never)]
+fn call_back(detail: &Detail, rule: Rule, outcome: Outcome) {
     let Some(Listener { callback: Some(callback), user }) = LISTENER.with(|listener| *listener) else {
         return;
     };
     if IN_CALLBACK.replace(true) {
         return;
     }
+    // On the stack, because no lock may be held while the program's function runs.
+    let mut words = Words::new();
+    words.fill(detail);
     let mut id = Text::<64>::new();
     id.push_str(rule.row().id);
     id.terminate();
@@ -190,57 +219,69 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// One report, one write: reports of several processes do not mix in a file opened for appending.
-fn write(detail: &Detail, words: &Words, rule: Rule, outcome: Outcome) {
-    let Some(Target { path, json }) = WHERE.with(|target| *target) else {
-        return;
-    };
-    let mut line = Text::<4096>::new();
-    let (id, verdict) = (rule.row().id, verdict_name(rule.row().verdict));
-    if json {
-        line.push_str("{\"schema\":1,\"time_ns\":");
-        line.push_number(process::wall_clock_ns());
-        line.push_str(",\"pid\":");
-        line.push_signed(i64::from(process::pid()));
-        line.push_str(",\"tid\":");
-        line.push_signed(i64::from(process::tid()));
-        for (key, value) in [
-            ("rule", id.as_bytes()),
-            ("verdict", verdict.as_bytes()),
-            ("outcome", outcome_name(outcome).as_bytes()),
-            ("errno", if outcome == Outcome::Passed { b"" } else { errno_name(detail.errno).as_bytes() }),
-            ("function", detail.call.call.name().as_bytes()),
-            ("call", words.call.bytes()),
-            ("cause", words.cause.bytes()),
-            ("remedy", words.remedy.bytes()),
-        ] {
-            line.push_str(",\"");
-            line.push_str(key);
-            line.push_str("\":");
-            line.push_json(value);
+/// One report, one write: reports of several processes do not mix in a file opened for appending. A report from a
+/// signal handler that interrupted this very function is lost.
+fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
+    PEN.with(|pen| {
+        pen.words.fill(detail);
+        pen.line.clear();
+        match pen.json {
+            true => push_json_line(&pen.words, &mut pen.line, detail, rule, outcome),
+            false => push_text_lines(&pen.words, &mut pen.line, detail, rule, outcome),
         }
-        line.push_str("}\n");
-    } else {
-        line.push_str("shmkit[");
-        line.push_signed(i64::from(process::pid()));
-        line.push_str("] ");
-        line.push_str(verdict);
-        line.push(b' ');
-        line.push_str(id);
-        line.push_str(", ");
-        line.push_str(outcome_name(outcome));
-        line.push_str(": ");
-        line.push_bytes(words.call.bytes());
-        if outcome != Outcome::Passed {
-            line.push_str(" = ");
-            line.push_str(errno_name(detail.errno));
+        let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
+        // The program may have closed standard error, and an object of its own may have got the number.
+        if path.is_none() && ledger::object(2, None).is_some() {
+            return;
         }
-        line.push_str("\n    why: ");
-        line.push_bytes(words.cause.bytes());
-        line.push_str("\n    fix: ");
-        line.push_bytes(words.remedy.bytes());
-        line.push(b'\n');
+        // A report that cannot be written is lost: there is nobody left to tell.
+        let _lost = sys::file::append(path, pen.line.bytes());
+    });
+}
+
+fn push_json_line(words: &Words, line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {
+    line.push_str("{\"schema\":1,\"time_ns\":");
+    line.push_number(process::wall_clock_ns());
+    line.push_str(",\"pid\":");
+    line.push_signed(i64::from(process::pid()));
+    line.push_str(",\"tid\":");
+    line.push_signed(i64::from(process::tid()));
+    for (key, value) in [
+        ("rule", rule.row().id.as_bytes()),
+        ("verdict", verdict_name(rule.row().verdict).as_bytes()),
+        ("outcome", outcome_name(outcome).as_bytes()),
+        ("errno", if outcome == Outcome::Passed { b"" } else { errno_name(detail.errno).as_bytes() }),
+        ("function", detail.call.call.name().as_bytes()),
+        ("call", words.call.bytes()),
+        ("cause", words.cause.bytes()),
+        ("remedy", words.remedy.bytes()),
+    ] {
+        line.push_str(",\"");
+        line.push_str(key);
+        line.push_str("\":");
+        line.push_json(value);
     }
-    // A report that cannot be written is lost: there is nobody left to tell.
-    let _lost = with_path(&path, |path| sys::file::append(path, line.bytes()));
+    line.push_str("}\n");
+}
+
+fn push_text_lines(words: &Words, line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {
+    line.push_str("shmkit[");
+    line.push_signed(i64::from(process::pid()));
+    line.push_str("] ");
+    line.push_str(verdict_name(rule.row().verdict));
+    line.push(b' ');
+    line.push_str(rule.row().id);
+    line.push_str(", ");
+    line.push_str(outcome_name(outcome));
+    line.push_str(": ");
+    line.push_bytes(words.call.bytes());
+    if outcome != Outcome::Passed {
+        line.push_str(" = ");
+        line.push_str(errno_name(detail.errno));
+    }
+    line.push_str("\n    why: ");
+    line.push_bytes(words.cause.bytes());
+    line.push_str("\n    fix: ");
+    line.push_bytes(words.remedy.bytes());
+    line.push(b'\n');
 }

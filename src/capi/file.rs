@@ -2,10 +2,11 @@
 
 use core::ffi::c_int;
 
-use super::{answer_unit, guard};
+use super::{answer_unit, guard, guard_uncancelled};
 use crate::calls::file as calls;
 use crate::checks::words::Call;
 use crate::sys::file as sys_file;
+use crate::sys::process::cancellation_point;
 
 /// Sets the size of a file or shared memory object, in bytes.
 ///
@@ -49,9 +50,12 @@ pub unsafe extern "C" fn shmkit_fstat(fd: c_int, buffer: *mut libc::stat) -> c_i
 
 /// Closes a descriptor; mappings made through it stay.
 ///
-/// As close(2) and POSIX. Returns 0, or -1 with errno. Thread-safe. After EINTR the descriptor is closed: do not close
+/// As close(2) and POSIX. Returns 0, or -1 with errno. Thread-safe; a cancellation point, once the descriptor is closed.
+/// After EINTR the descriptor is closed: do not close
 /// it again.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_close(fd: c_int) -> c_int {
-    answer_unit(guard(Call::Close, || calls::close(fd)))
+pub extern "C-unwind" fn shmkit_close(fd: c_int) -> c_int {
+    let result = answer_unit(guard_uncancelled(Call::Close, || calls::close(fd)));
+    cancellation_point();
+    result
 }

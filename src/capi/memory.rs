@@ -2,10 +2,11 @@
 
 use core::ffi::{c_int, c_void};
 
-use super::{answer_address, answer_unit, guard};
+use super::{answer_address, answer_unit, guard, guard_uncancelled};
 use crate::calls::memory as calls;
 use crate::checks::memory::{Map, Remap};
 use crate::checks::words::Call;
+use crate::sys::process::cancellation_point;
 
 /// Maps memory, a file or a shared memory object.
 ///
@@ -76,10 +77,13 @@ pub extern "C" fn shmkit_mprotect(addr: *mut c_void, length: usize, prot: c_int)
 
 /// Writes a shared file mapping back to its file.
 ///
-/// As msync(2) and POSIX, checked first: exactly one of MS_SYNC and MS_ASYNC. Returns 0, or -1 with errno. Thread-safe.
+/// As msync(2) and POSIX, checked first: exactly one of MS_SYNC and MS_ASYNC. Returns 0, or -1 with errno. Thread-safe;
+/// a cancellation point, once the call is done.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_msync(addr: *mut c_void, length: usize, flags: c_int) -> c_int {
-    answer_unit(guard(Call::Msync, || calls::msync(addr as usize, length, flags)))
+pub extern "C-unwind" fn shmkit_msync(addr: *mut c_void, length: usize, flags: c_int) -> c_int {
+    let result = answer_unit(guard_uncancelled(Call::Msync, || calls::msync(addr as usize, length, flags)));
+    cancellation_point();
+    result
 }
 
 /// Tells the kernel how memory will be used.

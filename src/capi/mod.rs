@@ -12,7 +12,6 @@ pub mod posix;
 pub mod sysv;
 
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::calls::detail::{self, Detail};
@@ -24,17 +23,11 @@ use crate::error::{Errno, Status};
 use crate::sys;
 use crate::sys::limits::page_size;
 
-static HUSHED: AtomicBool = AtomicBool::new(false);
-
-/// Keeps the words of a panic in the library's own code from standard error; every other panic of the process goes on
-/// to the hook that was there before. The library is written not to panic: this is the last net.
-#[cold]
-#[inline(never)]
-fn hush() {
-    // A thread that is panicking may not change the hook; a later call will.
-    if std::thread::panicking() || HUSHED.swap(true, Ordering::Relaxed) {
-        return;
-    }
+/// Runs when the library is loaded: registers the fork handlers before the program registers its own, so that ours
+/// lock last and unlock first, and keeps the words of a panic in the library's own code from standard error; every
+/// other panic of the process goes on to the hook that was there. Not at the first call: that may be in a signal handler.
+extern "C" fn at_load() {
+    crate::calls::ledger::process();
     let own_sources = file!().trim_end_matches("capi/mod.rs");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -44,13 +37,21 @@ fn hush() {
     }));
 }
 
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = at_load;
+
 /// Runs the work of an exported function. A panic ends here: it becomes EIO and SHMKIT_ERR_INTERNAL.
 #[inline(always)]
 fn guard<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    if !HUSHED.load(Ordering::Relaxed) {
-        hush();
-    }
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked(call)))
+}
+
+/// As `guard`, for calls that POSIX makes cancellation points: a cancellation that waits takes effect after the call is
+/// done and noted, in `process::cancellation_point`, because it must not unwind through the work.
+#[inline(always)]
+fn guard_uncancelled<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    guard(call, || sys::process::uncancelled(work))
 }
 
 #[cold]
@@ -121,6 +122,20 @@ unsafe fn name<'a>(text: *const c_char) -> Name<'a> {
         let bytes = core::slice::from_raw_parts(text.cast::<u8>(), length + 1);
         Name::Text(CStr::from_bytes_with_nul_unchecked(bytes))
     }
+}
+
+/// As `name`, for calls whose string the kernel reads itself and answers EFAULT where there is none: the first page is
+/// asked for before it is read.
+///
+/// # Safety
+/// As for `name`, but `text` may also lead to memory that is not mapped.
+unsafe fn name_for_kernel<'a>(text: *const c_char) -> Name<'a> {
+    let page = text as usize & !(page_size() - 1);
+    if is_plausible(text as usize) && !sys::preserving_errno(|| sys::memory::is_mapped(page, 1)) {
+        return Name::Nowhere(text as usize);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { name(text) }
 }
 
 #[cfg(test)]

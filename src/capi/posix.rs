@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_int, c_uint};
 
-use super::{answer, answer_unit, guard, name};
+use super::{answer, answer_unit, guard, name, name_for_kernel};
 use crate::calls::posix as calls;
 use crate::checks::words::Call;
 
@@ -44,6 +44,6 @@ pub unsafe extern "C" fn shmkit_shm_unlink(name: *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_memfd_create(name: *const c_char, flags: c_uint) -> c_int {
     // SAFETY: the caller's promise.
-    let name = unsafe { self::name(name) };
+    let name = unsafe { name_for_kernel(name) };
     answer(guard(Call::MemfdCreate, || calls::memfd_create(name, flags)))
 }

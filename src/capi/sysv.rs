@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use super::{answer, answer_address, answer_unit, guard, name};
+use super::{answer, answer_address, answer_unit, guard, name_for_kernel};
 use crate::calls::policy;
 use crate::calls::sysv::{self as calls, Control};
 use crate::checks::words::Call;
@@ -80,6 +80,6 @@ fn mode_in(buffer: usize) -> Option<u32> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_ftok(pathname: *const c_char, proj_id: c_int) -> libc::key_t {
     // SAFETY: the caller's promise.
-    let path = unsafe { name(pathname) };
+    let path = unsafe { name_for_kernel(pathname) };
     answer(guard(Call::Ftok, || calls::ftok(path, proj_id)))
 }

@@ -19,6 +19,8 @@ pub struct Guarded<T> {
     owner: AtomicUsize,
     /// The thread that took the lock for a fork, so that only it gives it back.
     forking: AtomicUsize,
+    /// A holder that was waited for in vain.
+    stuck: AtomicUsize,
     /// Set when the value can no longer be trusted; it is never touched again.
     broken: AtomicBool,
     value: UnsafeCell<T>,
@@ -48,6 +50,7 @@ impl<T> Guarded<T> {
         Guarded {
             owner: AtomicUsize::new(0),
             forking: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
             value: UnsafeCell::new(value),
         }
@@ -73,28 +76,39 @@ impl<T> Guarded<T> {
         Some(result)
     }
 
-    /// Waits a bounded time for the holder: its work takes well under a microsecond, so a second means that it is gone.
+    /// Waits a bounded time for the holder, whose work takes well under a microsecond. A holder that does not come back
+    /// (it jumped out of a signal handler, or was lost in a fork behind the C library) is waited for once: after that
+    /// every thread goes away at once, until the lock is free again.
     #[cold]
     fn wait(&self, me: usize) -> bool {
         const SPINS: u32 = 100;
-        const YIELDS: u32 = 200;
-        const SLEEPS: u32 = 20_000;
+        const YIELDS: u32 = 100;
         const SLEEP_NS: i64 = 50_000;
-        for attempt in 0..SPINS + YIELDS + SLEEPS {
-            if self.owner.load(Ordering::Relaxed) == me || self.broken.load(Ordering::Relaxed) {
+        const PATIENCE_NS: u64 = 100_000_000;
+        let start = process::monotonic_ns();
+        for attempt in 0u32.. {
+            let owner = self.owner.load(Ordering::Relaxed);
+            if owner == me || owner != 0 && owner == self.stuck.load(Ordering::Relaxed) {
                 return false;
             }
             if self.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return true;
             }
-            match attempt {
-                0..SPINS => core::hint::spin_loop(),
-                // A yield alone could starve a holder of lower real-time priority; the sleeps below cannot.
-                SPINS..300 => super::preserving_errno(process::yield_now),
-                _ => super::preserving_errno(|| process::sleep_ns(SLEEP_NS)),
+            if attempt < SPINS {
+                core::hint::spin_loop();
+            } else if attempt < SPINS + YIELDS {
+                process::yield_now();
+            } else if process::monotonic_ns().saturating_sub(start) < PATIENCE_NS {
+                // A yield alone could starve a holder of lower real-time priority; a sleep cannot.
+                super::preserving_errno(|| process::sleep_ns(SLEEP_NS));
+            } else {
+                // A fork holds the lock for as long as it takes to copy the process, and gives it back.
+                if self.forking.load(Ordering::Relaxed) == 0 {
+                    self.stuck.store(owner, Ordering::Relaxed);
+                }
+                return false;
             }
         }
-        self.broken.store(true, Ordering::Relaxed);
         false
     }
 

@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 
+use crate::text::Writer;
+
 /// This process's id, in its own pid namespace.
 pub fn pid() -> i32 {
     // SAFETY: takes no pointers.
@@ -49,6 +51,14 @@ pub fn sleep_ns(nanoseconds: i64) {
     unsafe { libc::nanosleep(&time, core::ptr::null_mut()) };
 }
 
+/// Nanoseconds of a clock that only goes forward.
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the buffer is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+}
+
 /// Nanoseconds since the epoch.
 pub fn wall_clock_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -57,41 +67,64 @@ pub fn wall_clock_ns() -> u64 {
     (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
 }
 
-/// Copies an environment variable; `None` when it is unset, too long, or the program runs with raised privileges.
-pub fn environment(name: &CStr, buffer: &mut [u8]) -> Option<usize> {
-    // SAFETY: the name is terminated. The C library's string lives until the environment changes; it is copied at once.
-    // getauxval takes no pointers.
+/// Shows an environment variable to `reader`; `None` when it is unset, or the program runs with raised privileges.
+pub fn environment<R>(name: &CStr, reader: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    // SAFETY: the name is terminated. The C library's string lives until the environment changes, and is only read
+    // here. getauxval takes no pointers.
     unsafe {
         if libc::getauxval(libc::AT_SECURE) != 0 {
             return None;
         }
         let value = libc::getenv(name.as_ptr());
-        if value.is_null() {
-            return None;
-        }
-        let value = CStr::from_ptr(value).to_bytes();
-        buffer.get_mut(..value.len())?.copy_from_slice(value);
-        Some(value.len())
+        if value.is_null() { None } else { Some(reader(CStr::from_ptr(value).to_bytes())) }
     }
 }
 
-/// Makes a path absolute, so that it means the same after a change of directory; returns the length.
-pub fn absolute(path: &[u8], buffer: &mut [u8]) -> Option<usize> {
-    let mut length = 0;
+/// Appends a path, made absolute so that it means the same after a change of directory; false when it does not fit.
+pub fn push_absolute(path: &[u8], out: &mut Writer) -> bool {
     if path.first() != Some(&b'/') {
-        // SAFETY: the buffer is writable for its length.
-        let here = unsafe { libc::getcwd(buffer.as_mut_ptr().cast(), buffer.len()) };
-        if here.is_null() {
-            return None;
+        // SAFETY: the room is writable for its length.
+        let here = out.fill(|room| unsafe {
+            let here = libc::getcwd(room.as_mut_ptr().cast(), room.len());
+            if here.is_null() { 0 } else { libc::strlen(here) }
+        });
+        if here == 0 {
+            return false;
         }
-        length = buffer.iter().position(|byte| *byte == 0)?;
-        *buffer.get_mut(length)? = b'/';
-        length += 1;
+        out.push(b'/');
     }
-    let end = length.checked_add(path.len())?;
-    buffer.get_mut(length..end)?.copy_from_slice(path);
-    *buffer.get_mut(end)? = 0;
-    Some(end)
+    let before = out.bytes().len();
+    out.push_bytes(path);
+    // One byte is left for the NUL.
+    out.bytes().len() == before + path.len() && out.room() > 0
+}
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+}
+
+unsafe extern "C-unwind" {
+    fn pthread_testcancel();
+}
+
+/// Runs `work` with cancellation of this thread put off: a cancellation unwinds, and must not do so through our frames.
+#[inline]
+pub fn uncancelled<R>(work: impl FnOnce() -> R) -> R {
+    const DISABLE: libc::c_int = 1;
+    let (mut old, mut ours) = (0, 0);
+    // SAFETY: both places are writable; the calls change this thread's own state alone, and the second restores it.
+    unsafe { pthread_setcancelstate(DISABLE, &mut old) };
+    let result = work();
+    // SAFETY: as above.
+    unsafe { pthread_setcancelstate(old, &mut ours) };
+    result
+}
+
+/// Acts on a cancellation that waits. Unwinds the thread if there is one: no frame of ours may be in its way.
+#[inline(always)]
+pub extern "C-unwind" fn cancellation_point() {
+    // SAFETY: takes no pointers; our callers have nothing to drop.
+    unsafe { pthread_testcancel() }
 }
 
 /// Calls these around every fork of this process: before it, then after it in the parent and in the child.
