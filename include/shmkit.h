@@ -31,8 +31,8 @@
 #define SHMKIT_ERR_NAME_TOO_LONG      (-9) /* the name is too long */
 #define SHMKIT_ERR_NO_SPACE          (-10) /* there is no space left for it */
 #define SHMKIT_ERR_NO_MEMORY         (-11) /* the kernel has no memory or address space for it, or the range is not mapped */
-#define SHMKIT_ERR_LIMIT             (-12) /* a limit on the number of open descriptors is reached */
-#define SHMKIT_ERR_TOO_BIG           (-13) /* the size is larger than the file system or the process's limit allows */
+#define SHMKIT_ERR_LIMIT             (-12) /* a limit of the process or the system is reached */
+#define SHMKIT_ERR_TOO_BIG           (-13) /* the size is larger than what there is or what a limit allows */
 #define SHMKIT_ERR_OVERFLOW          (-14) /* the numbers do not fit: offset plus length overflows */
 #define SHMKIT_ERR_REMOVED           (-15) /* the segment was removed */
 #define SHMKIT_ERR_BUSY              (-16) /* it is in use */

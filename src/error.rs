@@ -145,14 +145,14 @@ impl Status {
             Status::ErrLimit => (
                 "SHMKIT_ERR_LIMIT",
                 libc::EMFILE,
-                "a limit on the number of open descriptors is reached",
-                "close what is not needed or raise the limit",
+                "a limit of the process or the system is reached",
+                "release what is not needed or raise the limit",
             ),
             Status::ErrTooBig => (
                 "SHMKIT_ERR_TOO_BIG",
                 libc::EFBIG,
-                "the size is larger than the file system or the process's limit allows",
-                "ask for less or raise RLIMIT_FSIZE",
+                "the size is larger than what there is or what a limit allows",
+                "ask for less or raise the limit",
             ),
             Status::ErrOverflow => (
                 "SHMKIT_ERR_OVERFLOW",

@@ -292,3 +292,105 @@ fn thirty_thousand_mappings_come_and_go() {
         assert_eq!(ledger::counts().3, before);
     });
 }
+
+extern "C" fn close_nothing(_signal: i32) {
+    let before = errno();
+    assert_eq!(file::shmkit_close(-1), -1);
+    set_errno(before);
+}
+
+#[test]
+fn the_first_call_of_all_may_be_in_a_signal_handler_inside_malloc() {
+    alone("the_first_call_of_all_may_be_in_a_signal_handler_inside_malloc", &[], || {
+        for _ in 0..40 {
+            in_good_child(|| {
+                // SAFETY: the handler makes one call, the first of this process.
+                unsafe {
+                    let mut action: libc::sigaction = std::mem::zeroed();
+                    action.sa_sigaction = close_nothing as *const () as usize;
+                    assert_eq!(libc::sigaction(libc::SIGALRM, &action, null_mut()), 0);
+                    let once = libc::timeval { tv_sec: 0, tv_usec: 300 };
+                    let timer = libc::itimerval { it_interval: once, it_value: once };
+                    assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()), 0);
+                    let mut kept: Vec<Box<[u8]>> = Vec::new();
+                    for round in 0..20_000usize {
+                        kept.push(vec![1; 16 + round % 700].into_boxed_slice());
+                        if round % 3 == 0 {
+                            kept.swap_remove(round % kept.len());
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+extern "C" fn cancelled_in_close(_nothing: *mut c_void) -> *mut c_void {
+    loop {
+        file::shmkit_close(-1);
+    }
+}
+
+extern "C" fn cancelled_in_msync(_nothing: *mut c_void) -> *mut c_void {
+    let at = map(1);
+    loop {
+        memory::shmkit_msync(at, PAGE, libc::MS_SYNC);
+    }
+}
+
+unsafe extern "C" {
+    fn pthread_cancel(thread: libc::pthread_t) -> i32;
+}
+
+#[test]
+fn a_thread_may_be_cancelled_in_close_and_msync() {
+    alone("a_thread_may_be_cancelled_in_close_and_msync", &[], || {
+        for body in [cancelled_in_close, cancelled_in_msync] as [extern "C" fn(*mut c_void) -> *mut c_void; 2] {
+            // SAFETY: the thread is made, cancelled and joined here; it holds nothing.
+            unsafe {
+                let mut thread: libc::pthread_t = std::mem::zeroed();
+                assert_eq!(libc::pthread_create(&mut thread, std::ptr::null(), body, null_mut()), 0);
+                std::thread::sleep(Duration::from_millis(20));
+                assert_eq!(pthread_cancel(thread), 0);
+                let mut result = null_mut();
+                assert_eq!(libc::pthread_join(thread, &mut result), 0);
+                assert_eq!(result as isize, -1, "the thread did not end by its cancellation");
+            }
+        }
+    });
+}
+
+extern "C" fn on_a_small_stack(_nothing: *mut c_void) -> *mut c_void {
+    let name = c"/shmkit-small-stack";
+    // SAFETY: the name is terminated.
+    unsafe {
+        let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o602);
+        file::shmkit_ftruncate(fd, 100);
+        let at = memory::shmkit_mmap(null_mut(), 2 * PAGE, 3, libc::MAP_SHARED, fd, 0);
+        file::shmkit_ftruncate(fd, 0);
+        memory::shmkit_munmap(at, 2 * PAGE);
+        file::shmkit_close(fd);
+        file::shmkit_close(fd);
+        posix::shmkit_shm_unlink(name.as_ptr());
+        posix::shmkit_shm_unlink(name.as_ptr());
+    }
+    null_mut()
+}
+
+#[test]
+fn the_smallest_thread_is_large_enough() {
+    let run = || {
+        // SAFETY: the thread is made and joined here.
+        unsafe {
+            let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+            assert_eq!(libc::pthread_attr_init(&mut attributes), 0);
+            // The smallest stack, and what an unoptimised build and its test harness need beside it.
+            let spare = if cfg!(debug_assertions) { 48 << 10 } else { 0 };
+            assert_eq!(libc::pthread_attr_setstacksize(&mut attributes, libc::PTHREAD_STACK_MIN + spare), 0);
+            let mut thread: libc::pthread_t = std::mem::zeroed();
+            assert_eq!(libc::pthread_create(&mut thread, &attributes, on_a_small_stack, null_mut()), 0);
+            assert_eq!(libc::pthread_join(thread, null_mut()), 0);
+        }
+    };
+    alone("the_smallest_thread_is_large_enough", &[("SHMKIT_REPORT", "/dev/null")], run);
+}

@@ -39,6 +39,8 @@ extern "C" fn listen(report: *const Report, user: *mut c_void) {
 fn a_callback_hears_what_was_passed_refused_and_failed() {
     alone("a_callback_hears_what_was_passed_refused_and_failed", &[], || {
         let name = object_name();
+        // SAFETY: takes no pointers; this process is the test's own.
+        unsafe { libc::umask(0) };
         assert_eq!(policy::shmkit_set_report_callback(Some(listen), 7 as *mut c_void), 0);
         // SAFETY: the name is terminated.
         let fd = unsafe { posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o602) };

@@ -10,6 +10,7 @@ use super::report;
 use super::slab::Slab;
 use crate::checks::memory::pages_of;
 use crate::sys::file::Status;
+use crate::sys::limits::page_size;
 use crate::sys::lock::Guarded;
 use crate::sys::pages::Array;
 use crate::sys::process;
@@ -322,8 +323,7 @@ pub struct Mapping {
 }
 
 fn end_of(addr: usize, length: usize) -> u64 {
-    let page = crate::sys::limits::page_size();
-    (addr as u64).saturating_add(pages_of(length, page).unwrap_or(length) as u64)
+    (addr as u64).saturating_add(pages_of(length, page_size()).unwrap_or(length) as u64)
 }
 
 /// Notes a mapping; whatever was mapped there before is gone, as with MAP_FIXED.
@@ -395,6 +395,48 @@ pub fn moved(taken: &Taken, addr: usize, length: usize) {
         disown(&mut ledger.objects, &piece);
         ledger.put_range(range);
     });
+}
+
+/// Notes that mremap made a second view of what lies at `old`, and left that where it was.
+pub fn copied(old: usize, addr: usize, length: usize) {
+    with(|ledger| {
+        let Some(first) = ledger.ranges.first_in(old as u64, old as u64 + 1) else { return };
+        let offset = first.offset + (old as u64 - first.start);
+        let range = Range { start: addr as u64, end: end_of(addr, length), offset, ..first };
+        own(&mut ledger.objects, &range);
+        ledger.put_range(range);
+    });
+}
+
+/// Notes that address space which was only set aside can be touched from now on.
+pub fn made_live(addr: usize, length: usize) {
+    let (start, end) = (addr as u64, end_of(addr, length));
+    with(|ledger| {
+        let mut next = start;
+        while next < end {
+            let Some(range) = ledger.ranges.first_in(next, end) else { return };
+            next = range.end.min(end);
+            if range.content == Content::Reservation {
+                let live = Range { start: range.start.max(start), end: next, content: Content::Anonymous, ..range };
+                ledger.put_range(live);
+            }
+        }
+    });
+}
+
+/// An attached segment of which these bytes are a part, but not the whole.
+pub fn split_attach(addr: usize, length: usize) -> Option<Range> {
+    let (start, end) = (addr as u64, end_of(addr, length));
+    with(|ledger| {
+        let mut next = start;
+        while let Some(range) = ledger.ranges.first_in(next, end) {
+            if range.content == Content::Segment && (range.start < start || range.end > end) {
+                return Some(range);
+            }
+            next = range.end;
+        }
+        None
+    })?
 }
 
 /// Notes a segment that shmget gave.
@@ -476,16 +518,33 @@ pub fn is_reservation(addr: usize, length: usize) -> bool {
     .unwrap_or(false)
 }
 
-/// How far into the object behind `fd` this process maps it, in bytes; 0 when it does not.
+/// How far into the object of this identity this process maps it, in bytes; 0 when it does not.
+pub fn mapped_end_of(status: &Status) -> u64 {
+    mapped_end(-1, status)
+}
+
+/// How far into the object behind `fd` this process maps it, in bytes; 0 when it does not. The kernel is asked whether
+/// there is still a mapping where one was noted: other code may have removed it.
 pub fn mapped_end(fd: i32, status: &Status) -> u64 {
+    let mut farthest = noted_end(fd, status, u64::MAX);
+    while let Some(range) = farthest {
+        let last_page = range.end - page_size() as u64;
+        if crate::sys::preserving_errno(|| crate::sys::memory::is_mapped(last_page as usize, 1)) {
+            return range.offset + (range.end - range.start);
+        }
+        farthest = noted_end(fd, status, range.offset + (range.end - range.start));
+    }
+    0
+}
+
+/// The range that reaches farthest into an object, of those that end below `below`.
+fn noted_end(fd: i32, status: &Status, below: u64) -> Option<Range> {
+    let end_of = |range: &Range| range.offset + (range.end - range.start);
     with(|ledger| {
-        let Some(index) = ledger.object_behind(fd, Some(status)) else {
-            return 0;
-        };
-        let of_object = ledger.ranges.iter().filter(|range| range.content == Content::File && range.owner == index + 1);
-        of_object.map(|range| range.offset + (range.end - range.start)).max().unwrap_or(0)
-    })
-    .unwrap_or(0)
+        let index = ledger.object_behind(fd, Some(status))?;
+        let of_object = ledger.ranges.iter().filter(|range| owner(range) == Some(index) && end_of(range) < below);
+        of_object.max_by_key(|range| end_of(range)).copied()
+    })?
 }
 
 /// What is known of the object behind a descriptor.

@@ -5,12 +5,11 @@ use super::explain;
 use super::judge::{figures, gate, judge};
 use super::ledger::{self, Kind, Mapping, Taken};
 use super::policy;
-use super::ranges::Content;
 use crate::checks::memory::{self as checks, Map, Remap};
 use crate::checks::words::{Call, Figures, Invocation, Subject};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
-use crate::sys::file::{self, Status};
+use crate::sys::file::{self, FileSystem, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
 use crate::sys::{self, memory as sys_memory};
 use crate::text::leading_number;
@@ -21,22 +20,22 @@ fn map_words(map: &Map) -> Invocation {
     Invocation::new(Call::Mmap, args)
 }
 
-/// The address string of the object behind a descriptor: from the ledger, else from /proc.
+/// The address string of the object behind a descriptor: from /proc, which knows it, else from the ledger.
 pub fn address_of(fd: i32, status: Option<&Status>) -> Subject {
     let mut subject = Subject::new();
-    if let Some(object) = ledger::object(fd, status).filter(|object| object.kind != Kind::File) {
-        subject.push_str(if object.kind == Kind::Posix { "posix:/" } else { "memfd:" });
-        subject.push_printable(object.name.bytes());
-        return subject;
-    }
-    let mut buffer = [0u8; 256];
+    let mut buffer = [0u8; 280];
     let Ok(length) = sys::preserving_errno(|| file::link_of(fd, &mut buffer)) else {
+        // Without /proc, what is remembered will do.
+        if let Some(object) = ledger::object(fd, status).filter(|object| object.kind != Kind::File) {
+            subject.push_str(if object.kind == Kind::Posix { "posix:/" } else { "memfd:" });
+            subject.push_printable(object.name.bytes());
+        }
         return subject;
     };
     let path = &buffer[..length];
     if let Some(name) = path.strip_prefix(b"/dev/shm/") {
         subject.push_str("posix:/");
-        subject.push_printable(name);
+        subject.push_printable(name.strip_suffix(b" (deleted)").unwrap_or(name));
     } else if let Some(label) = path.strip_prefix(b"/memfd:") {
         subject.push_str("memfd:");
         subject.push_printable(label.strip_suffix(b" (deleted)").unwrap_or(label));
@@ -109,7 +108,10 @@ fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
         true => None,
         false => sys::preserving_errno(|| file::status(map.fd)).ok(),
     };
-    if let Some(status) = status.filter(|status| status.is_regular() && map.prot != libc::PROT_NONE) {
+    let bounded = |status: &Status| {
+        status.is_regular() && sys::preserving_errno(|| file::file_system(map.fd)) != Ok(FileSystem::Pseudo)
+    };
+    if let Some(status) = status.filter(|status| map.prot != libc::PROT_NONE && bounded(status)) {
         broken = broken.with(checks::map_of(map, status.size, page_size()));
         figures.size = status.size;
     }
@@ -131,7 +133,7 @@ fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
 
 /// What lies where a fixed mapping shall go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     /// Nothing that is known; the kernel was not asked.
     Unknown,
     /// Something.
@@ -142,7 +144,7 @@ enum Place {
 
 impl Place {
     /// Asks the kernel by a mapping that may not replace anything: its own answer, not the ledger's guess.
-    fn take(addr: usize, length: usize) -> Place {
+    pub fn take(addr: usize, length: usize) -> Place {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | checks::MAP_FIXED_NOREPLACE;
         match sys_memory::mmap(addr, length, libc::PROT_NONE, flags, -1, 0) {
             Ok(got) if got == addr => Place::Held,
@@ -157,7 +159,7 @@ impl Place {
     }
 
     /// Gives a held place back, when the mapping that it was held for does not come.
-    fn give_back(self, addr: usize, length: usize) {
+    pub fn give_back(self, addr: usize, length: usize) {
         if self == Place::Held {
             sys::preserving_errno(|| sys_memory::munmap(addr, length)).unwrap_or_default();
         }
@@ -279,9 +281,8 @@ fn examine_unmap(addr: usize, length: usize, call: &Invocation) -> Result<(), Er
     let mut broken = RuleSet::EMPTY;
     let mut figures = figures(call);
     broken.put(!sys::preserving_errno(|| sys_memory::is_mapped(addr, length)), Rule::UnmapNotMapped);
-    if let Some(range) = ledger::range_in(addr, length).filter(|range| range.content == Content::Segment) {
-        let end = (addr as u64).saturating_add(length as u64);
-        broken.put(range.start < addr as u64 || range.end > end, Rule::UnmapSplitsAttach);
+    if let Some(range) = ledger::split_attach(addr, length) {
+        broken.put(true, Rule::UnmapSplitsAttach);
         figures.start = range.start;
     }
     if broken.is_empty() { Ok(()) } else { judge(broken, call, &figures) }
@@ -293,6 +294,7 @@ pub fn mremap(remap: &Remap) -> Result<usize, Errno> {
         [remap.old as u64, remap.old_size as u64, remap.new_size as u64, remap.flags as u64, remap.new as u64, 0];
     let words = || Invocation::new(Call::Mremap, args);
     gate(checks::remap(remap, page_size()), words)?;
+    let place = if policy::attentive() { examine_remap(remap, &words())? } else { Place::Unknown };
     let keeps_old = remap.flags & checks::MREMAP_DONTUNMAP != 0 || remap.old_size == 0;
     // The old place is another thread's as soon as the kernel has moved the mapping: see `ledger::unmapping`.
     let taken = match keeps_old {
@@ -302,9 +304,13 @@ pub fn mremap(remap: &Remap) -> Result<usize, Errno> {
     match sys_memory::mremap(remap.old, remap.old_size, remap.new_size, remap.flags, remap.new) {
         Ok(addr) => {
             ledger::moved(&taken, addr, remap.new_size);
+            if keeps_old {
+                ledger::copied(remap.old, addr, remap.new_size);
+            }
             Ok(addr)
         }
         Err(errno) => {
+            place.give_back(remap.new, remap.new_size);
             ledger::restore(&taken);
             let call = words();
             let mut figures = figures(&call);
@@ -326,6 +332,23 @@ pub fn mremap(remap: &Remap) -> Result<usize, Errno> {
     }
 }
 
+/// What lies where MREMAP_FIXED shall go.
+#[cold]
+fn examine_remap(remap: &Remap, call: &Invocation) -> Result<Place, Errno> {
+    if remap.flags & libc::MREMAP_FIXED == 0 {
+        return Ok(Place::Unknown);
+    }
+    let place = sys::preserving_errno(|| Place::take(remap.new, remap.new_size));
+    let mut broken = RuleSet::EMPTY;
+    broken.put(place == Place::InUse && !ledger::is_reservation(remap.new, remap.new_size), Rule::MapFixedOver);
+    if !broken.is_empty() {
+        let mut figures = figures(call);
+        figures.addr = remap.new as u64;
+        judge(broken, call, &figures)?;
+    }
+    Ok(place)
+}
+
 /// What a failed call on a range comes to: ENOMEM with a hole in the range has a rule of its own.
 #[cold]
 fn explain_range(call: &Invocation, errno: Errno) -> Errno {
@@ -344,7 +367,15 @@ fn explain_range(call: &Invocation, errno: Errno) -> Errno {
 pub fn mprotect(addr: usize, length: usize, prot: i32) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Mprotect, [addr as u64, length as u64, prot as u64, 0, 0, 0]);
     gate(checks::protect(addr, length, prot, page_size()), words)?;
-    sys_memory::mprotect(addr, length, prot).map_err(|errno| explain_range(&words(), errno))
+    match sys_memory::mprotect(addr, length, prot) {
+        Ok(()) => {
+            if prot != libc::PROT_NONE {
+                ledger::made_live(addr, length);
+            }
+            Ok(())
+        }
+        Err(errno) => Err(explain_range(&words(), errno)),
+    }
 }
 
 /// msync(addr, length, flags)—writes a shared file mapping back to its file.

@@ -11,7 +11,8 @@ use crate::checks::posix as checks;
 use crate::checks::words::{Call, Invocation};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
-use crate::sys::{self, file, posix as sys_posix};
+use crate::sys::file::Status;
+use crate::sys::{self, file, posix as sys_posix, process};
 use crate::text::Text;
 
 /// A string as it came from C.
@@ -64,9 +65,13 @@ pub fn shm_open(name: Name<'_>, oflag: i32, mode: u32) -> Result<i32, Errno> {
     let name = require_name(name, Call::ShmOpen, args)?;
     let bytes = name.to_bytes();
     let broken = checks::name(bytes).with(checks::open(oflag, mode));
+    let broken = if broken.is_empty() { broken } else { with_umask(broken) };
     let words = || Invocation::with_name(Call::ShmOpen, bytes, args);
     if !broken.is_empty() {
         judge_named(broken, &words(), ledger::bare(bytes).len(), checks::NAME_MAX)?;
+    }
+    if oflag & libc::O_TRUNC != 0 && policy::attentive() {
+        examine_truncation(bytes, &words())?;
     }
     let exclusive = oflag & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
     // Whether a plain O_CREAT made the object matters only to the report at exit.
@@ -84,13 +89,41 @@ pub fn shm_open(name: Name<'_>, oflag: i32, mode: u32) -> Result<i32, Errno> {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn exists(name: &[u8]) -> bool {
-    let mut path = Text::<4400>::new();
+    status_of(name).is_some()
+}
+
+/// The status of the object of this name, if there is one.
+fn status_of(name: &[u8]) -> Option<Status> {
+    let mut path = Text::<280>::new();
     path.push_bytes(sys_posix::OBJECT_FOLDER.to_bytes());
     path.push(b'/');
     path.push_bytes(ledger::bare(name));
     path.push(0);
-    CStr::from_bytes_until_nul(path.bytes()).is_ok_and(|path| sys::preserving_errno(|| file::status_at(path)).is_ok())
+    let path = CStr::from_bytes_until_nul(path.bytes()).ok()?;
+    sys::preserving_errno(|| file::status_at(path)).ok()
+}
+
+/// Drops the rule on world-writable modes where the umask takes the bit away, which only matters to somebody who hears
+/// of it: the mask is read from /proc, because the call that tells it changes it.
+#[cold]
+#[inline(never)]
+fn with_umask(broken: RuleSet) -> RuleSet {
+    let masked = broken.has(Rule::OpenWorldWritable)
+        && (!policy::attentive() || sys::preserving_errno(process::umask).is_some_and(|mask| mask & 0o002 != 0));
+    if masked { broken.without(Rule::OpenWorldWritable) } else { broken }
+}
+
+/// Refuses or reports O_TRUNC on an object that this process maps, as ftruncate to nothing would be.
+#[cold]
+#[inline(never)]
+fn examine_truncation(name: &[u8], call: &Invocation) -> Result<(), Errno> {
+    let Some(status) = status_of(name) else { return Ok(()) };
+    let mut figures = figures(call);
+    figures.end = ledger::mapped_end_of(&status);
+    judge(crate::checks::file::shrink(0, figures.end), call, &figures)
 }
 
 /// shm_unlink(name)—removes the name of an object; it lives on until its last mapping and descriptor are gone.

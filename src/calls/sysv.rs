@@ -5,7 +5,7 @@ use super::explain;
 use super::judge::{figures, gate, judge};
 use super::ledger;
 use super::limits::shmlba;
-use super::memory::limit_figures;
+use super::memory::{Place, limit_figures};
 use super::policy;
 use super::posix::{Name, require_name};
 use super::ranges::Content;
@@ -96,36 +96,38 @@ pub fn shmat(id: i32, addr: usize, flags: i32) -> Result<usize, Errno> {
         figures.limit = shmlba() as u64;
         judge(broken, &call, &figures)?;
     }
-    let size = if policy::attentive() { examine_attach(id, addr, flags, &words())? } else { None };
+    let attentive = policy::attentive();
+    let (size, place) = if attentive { examine_attach(id, addr, flags, &words())? } else { (None, Place::Unknown) };
     match sys_sysv::shmat(id, addr, flags) {
         Ok(at) => {
             ledger::attached(at, id, size);
             Ok(at)
         }
-        Err(errno) => Err(explain_attach(id, addr, errno, &words())),
+        Err(errno) => {
+            place.give_back(addr & !(shmlba() - 1), size.unwrap_or(0) as usize);
+            Err(explain_attach(id, addr, errno, &words()))
+        }
     }
 }
 
 #[cold]
-fn examine_attach(id: i32, addr: usize, flags: i32, call: &Invocation) -> Result<Option<u64>, Errno> {
-    let Ok(status) = sys::preserving_errno(|| sys_sysv::status(id)) else {
-        return Ok(None);
-    };
+fn examine_attach(id: i32, addr: usize, flags: i32, call: &Invocation) -> Result<(Option<u64>, Place), Errno> {
+    let Ok(status) = sys::preserving_errno(|| sys_sysv::status(id)) else { return Ok((None, Place::Unknown)) };
     let mut broken = RuleSet::EMPTY;
     let mut figures = figures(call);
+    let mut place = Place::Unknown;
     broken.put(status.mode & sys_sysv::SHM_DEST != 0, Rule::SegRemoved);
     if flags & libc::SHM_REMAP != 0 {
-        let at = addr & !(shmlba() - 1);
+        let (at, size) = (addr & !(shmlba() - 1), status.size as usize);
         figures.addr = at as u64;
         figures.length = status.size;
-        let taken =
-            ledger::range_in(at, status.size as usize).is_some_and(|range| range.content != Content::Reservation);
-        broken.put(taken, Rule::MapFixedOver);
+        place = sys::preserving_errno(|| Place::take(at, size));
+        broken.put(place == Place::InUse && !ledger::is_reservation(at, size), Rule::MapFixedOver);
     }
     if !broken.is_empty() {
-        judge(broken, call, &figures)?;
+        judge(broken, call, &figures).inspect_err(|_| place.give_back(figures.addr as usize, status.size as usize))?;
     }
-    Ok(Some(status.size))
+    Ok((Some(status.size), place))
 }
 
 /// What a failed call on a segment id comes to, when the id itself is the reason.

@@ -45,7 +45,7 @@ pub fn open(oflag: i32, mode: u32) -> RuleSet {
     broken.put(oflag & libc::O_TRUNC != 0 && access == libc::O_RDONLY, Rule::OpenTruncRdonly);
     broken.put(unknown_open_flags(oflag) != 0, Rule::OpenFlags);
     broken.put(creates && mode & !0o777 != 0, Rule::OpenModeBits);
-    broken.put(creates && mode & 0o600 != 0o600, Rule::OpenNoAccess);
+    broken.put(creates && mode & 0o400 == 0, Rule::OpenNoAccess);
     broken.put(creates && mode & 0o002 != 0, Rule::OpenWorldWritable);
     broken
 }

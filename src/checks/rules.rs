@@ -129,10 +129,10 @@ OpenModeBits = "SHM-OPEN-MODE-BITS", Hazard, Accepts, EINVAL, ErrInvalidArgument
     "the mode {mode} has bits beyond 0777 (a decimal number where octal was meant?)",
     "write the mode in octal, as in 0600", "POSIX shm_open, mode";
 OpenNoAccess = "SHM-OPEN-NO-ACCESS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
-    "the mode {mode} does not let the owner read and write: the next open will fail",
+    "the mode {mode} does not let the owner read: the next open will fail",
     "use 0600, or 0660 to share with a group", "POSIX shm_open, mode";
 OpenWorldWritable = "SHM-OPEN-WORLD-WRITABLE", Hazard, Accepts, EACCES, ErrAccess,
-    "the mode {mode} lets every user write (less what the umask takes away)",
+    "the mode {mode} lets every user write, and the umask does not take that away",
     "use 0600, or 0660 to share with a group", "shm_open(3)";
 
 // Sizes
@@ -330,7 +330,7 @@ SegFlags = "SHM-SEG-FLAGS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
     "the flags hold {flags}, which shmget does not know and takes in silence",
     "use permission bits with IPC_CREAT, IPC_EXCL, SHM_HUGETLB and SHM_NORESERVE", "shmget(2)";
 SegNoAccess = "SHM-SEG-NO-ACCESS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
-    "the segment is created with mode {mode}, which does not let its owner read and write: the next shmget or shmat will fail",
+    "the segment is created with mode {mode}, which does not let its owner read: the next shmget or shmat will fail",
     "add the permission bits to the flags, as in IPC_CREAT | 0600", "POSIX shmget, shmflg";
 SegWorldWritable = "SHM-SEG-WORLD-WRITABLE", Hazard, Accepts, EACCES, ErrAccess,
     "the mode {mode} lets every user write the segment, and no umask applies",

@@ -29,7 +29,7 @@ pub fn get(key: i32, size: usize, flags: i32) -> RuleSet {
     broken.put(!private && flags & CREATES_EXCLUSIVELY == libc::IPC_EXCL, Rule::SegExclNoCreat);
     broken.put(unknown_get_flags(flags) & !HUGE_SIZE_BITS != 0, Rule::SegFlags);
     broken.put(flags & SHM_HUGETLB == 0 && flags & HUGE_SIZE_BITS != 0, Rule::MapHugeIgnored);
-    broken.put(creates && flags & 0o600 != 0o600, Rule::SegNoAccess);
+    broken.put(creates && flags & 0o400 == 0, Rule::SegNoAccess);
     broken.put(creates && flags & 0o002 != 0, Rule::SegWorldWritable);
     broken
 }

@@ -118,6 +118,36 @@ pub fn seals(fd: i32) -> Sys<i32> {
     check(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) })
 }
 
+/// What kind of file system holds an open file, as far as it matters to mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// Memory: POSIX objects, memfds, tmpfs, hugetlbfs. What it cannot back is a SIGBUS.
+    Memory,
+    /// Files that the kernel makes up, whose size says nothing.
+    Pseudo,
+    /// Anything else.
+    Storage,
+}
+
+/// The file system of an open file.
+#[allow(clippy::unnecessary_cast, reason = "the width of the type differs between architectures")]
+pub fn file_system(fd: i32) -> Sys<FileSystem> {
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
+    let kind = unsafe {
+        check(libc::fstatfs(fd, stat.as_mut_ptr()))?;
+        stat.assume_init_ref().f_type as u64 & 0xffff_ffff
+    };
+    // linux/magic.h: tmpfs, hugetlbfs, ramfs; proc, sysfs, debugfs, tracefs, securityfs, cgroup, cgroup2, bpf.
+    Ok(match kind {
+        0x0102_1994 | 0x9584_58f6 | 0x8584_58f6 => FileSystem::Memory,
+        0x9fa0 | 0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x7363_6673 | 0x0027_e0eb | 0x6367_7270 | 0xcafe_4a11 => {
+            FileSystem::Pseudo
+        }
+        _ => FileSystem::Storage,
+    })
+}
+
 /// Room on a file system, in bytes.
 #[derive(Clone, Copy)]
 pub struct Room {

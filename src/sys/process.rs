@@ -59,6 +59,17 @@ pub fn monotonic_ns() -> u64 {
     (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
 }
 
+/// The umask, as /proc tells it: the call that gives it also changes it.
+pub fn umask() -> Option<u32> {
+    let mut buffer = [0u8; 256];
+    let length = super::file::read_small(c"/proc/self/status", &mut buffer).ok()?;
+    let text = buffer.get(..length)?;
+    let at = text.windows(6).position(|window| window == b"Umask:")? + 6;
+    let digits =
+        text.get(at..)?.iter().skip_while(|byte| !byte.is_ascii_digit()).take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |mask: u32, digit| mask << 3 | u32::from(digit - b'0')))
+}
+
 /// Nanoseconds since the epoch.
 pub fn wall_clock_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
