@@ -15,8 +15,8 @@ fn errno_of(rule: Rule, call: Call) -> i32 {
         // POSIX gives shm_unlink no EINVAL: a name that cannot exist does not exist.
         (Call::ShmUnlink, Rule::NameEmpty | Rule::NameInnerSlash) => libc::ENOENT,
         (Call::ShmUnlink, Rule::NameDot) => libc::EISDIR,
-        // mlock(2) names EINVAL for what the others call ENOMEM.
-        (Call::Mlock | Call::Munlock, Rule::RangeWraps) => libc::EINVAL,
+        // mlock(2) and madvise(2) name EINVAL for what the others call ENOMEM.
+        (Call::Mlock | Call::Munlock | Call::Madvise, Rule::RangeWraps) => libc::EINVAL,
         _ => rule.row().errno,
     }
 }

@@ -43,6 +43,8 @@ pub struct Object {
     pub left_by_us: bool,
     /// The process that made it, when `left_by_us`.
     pub creator: i32,
+    /// Where it is filed.
+    hash: u32,
     descriptors: u32,
     /// Bytes that this process maps of it.
     mapped: u64,
@@ -173,7 +175,7 @@ fn disown(objects: &mut Objects, piece: &Range) {
 fn release(objects: &mut Objects, index: u32) {
     let Some(object) = objects.get(index) else { return };
     if object.descriptors == 0 && object.mapped == 0 && !object.left_by_us {
-        let hash = hash_name(object.name.bytes());
+        let hash = object.hash;
         objects.remove(hash, index);
     }
 }
@@ -214,7 +216,9 @@ impl Ledger {
     }
 
     fn by_identity(&self, identity: (u64, u64)) -> Option<u32> {
-        self.objects.iter().find(|(_, object)| object.identity == identity).map(|(index, _)| index)
+        let file = |object: &Object| object.kind == Kind::File && object.identity == identity;
+        let named = || self.objects.iter().find(|(_, object)| object.identity == identity).map(|(index, _)| index);
+        self.objects.find(identity.1 as u32, file).or_else(named)
     }
 
     /// The object behind a descriptor. What the kernel says of it, if it was asked, overrules what was written here.
@@ -262,7 +266,7 @@ pub fn opened(fd: i32, name: &[u8], created: bool, status: Option<&Status>) {
         };
         let found = if created { None } else { ledger.objects.find(hash, same) };
         let index = found.or_else(|| {
-            let mut object = Object { kind: Kind::Posix, identity, ..Object::default() };
+            let mut object = Object { kind: Kind::Posix, identity, hash, ..Object::default() };
             object.name.push_bytes(name);
             ledger.objects.insert(hash, object)
         });
@@ -278,9 +282,10 @@ pub fn opened(fd: i32, name: &[u8], created: bool, status: Option<&Status>) {
 /// Notes a memfd that was made as `fd`.
 pub fn made_memfd(fd: i32, label: &[u8]) {
     with(|ledger| {
-        let mut object = Object { kind: Kind::Memfd, ..Object::default() };
+        // Labels are often all the same, and nothing looks a memfd up by its label: the descriptor spreads them.
+        let mut object = Object { kind: Kind::Memfd, hash: fd as u32, ..Object::default() };
         object.name.push_bytes(label);
-        if let Some(index) = ledger.objects.insert(hash_name(label), object) {
+        if let Some(index) = ledger.objects.insert(object.hash, object) {
             ledger.set_descriptor(fd, index);
         }
     });
@@ -339,8 +344,10 @@ pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
                 range.content = Content::File;
                 let object = ledger.object_behind(fd, status).or_else(|| {
                     let status = status?;
-                    let object = Object { kind: Kind::File, identity: (status.dev, status.ino), ..Object::default() };
-                    ledger.objects.insert(hash_name(b""), object)
+                    let identity = (status.dev, status.ino);
+                    let hash = status.ino as u32;
+                    let object = Object { kind: Kind::File, identity, hash, ..Object::default() };
+                    ledger.objects.insert(hash, object)
                 });
                 range.owner = object.map_or(0, |index| index + 1);
             }

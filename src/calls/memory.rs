@@ -393,7 +393,7 @@ pub fn msync(addr: usize, length: usize, flags: i32) -> Result<(), Errno> {
 #[inline]
 pub fn madvise(addr: usize, length: usize, advice: i32) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Madvise, [addr as u64, length as u64, advice as u64, 0, 0, 0]);
-    gate(checks::advise(addr, page_size()), words)?;
+    gate(checks::advise(addr, length, page_size()), words)?;
     sys_memory::madvise(addr, length, advice).map_err(|errno| match errno.0 {
         libc::EINVAL => explain::by_rule(Rule::AdviseAdvice, errno, &words(), &figures(&words())),
         _ => explain_range(&words(), errno),

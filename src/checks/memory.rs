@@ -214,9 +214,10 @@ pub fn sync(addr: usize, length: usize, flags: i32, page: usize) -> RuleSet {
 
 /// The rules that the arguments of madvise break.
 #[inline]
-pub fn advise(addr: usize, page: usize) -> RuleSet {
+pub fn advise(addr: usize, length: usize, page: usize) -> RuleSet {
     let mut broken = RuleSet::EMPTY;
     broken.put(addr & (page - 1) != 0, Rule::MapAddressAlign);
+    broken.put(wraps(addr, length, page), Rule::RangeWraps);
     broken
 }
 

@@ -152,7 +152,7 @@ SizeSealed = "SHM-SIZE-SEALED", Wrong, Refuses, EPERM, ErrNotPermitted,
     "{object} is sealed ({seals}) and is {size} bytes; its size cannot become {length}",
     "size it before it is sealed, or make another", "fcntl(2), file sealing";
 SizeLimit = "SHM-SIZE-LIMIT", Wrong, Refuses, EFBIG, ErrTooBig,
-    "{length} bytes are more than the file system or RLIMIT_FSIZE ({limit} bytes) allows",
+    "{length} bytes are more than the file system or RLIMIT_FSIZE ({limit_bytes}) allows",
     "ask for less, or raise the limit", "ftruncate(2), EFBIG";
 SizeNoSpace = "SHM-SIZE-NO-SPACE", Hazard, Accepts, ENOSPC, ErrNoSpace,
     "{object} would need {needed} more bytes; its file system has {free} free of {capacity}: the first touch beyond them is a SIGBUS",
@@ -238,7 +238,7 @@ MapExists = "SHM-MAP-EXISTS", Wrong, Refuses, EEXIST, ErrExists,
     "{addr} to {end_addr} is in use, and MAP_FIXED_NOREPLACE forbids replacing it",
     "choose another address, or let the kernel choose", "mmap(2), EEXIST";
 MapLimit = "SHM-MAP-LIMIT", Wrong, Refuses, ENOMEM, ErrNoMemory,
-    "no address space for {length} bytes: RLIMIT_AS is {limit} bytes, the process uses {used}, and vm.max_map_count is {count} mappings",
+    "no address space for {length} bytes: RLIMIT_AS is {limit_bytes}, the process uses {used}, and vm.max_map_count is {count} mappings",
     "ask for less, unmap what is not needed, or raise the limit", "mmap(2), ENOMEM";
 
 // Unmapping, protecting, moving
@@ -256,7 +256,7 @@ UnmapSplitsAttach = "SHM-UNMAP-SPLITS-ATTACH", Hazard, Accepts, EINVAL, ErrInval
     "detach it with shmdt({start})", "shmdt(2); shmat(2)";
 RangeWraps = "SHM-RANGE-WRAPS", Wrong, Accepts, ENOMEM, ErrOverflow,
     "{length} bytes from {addr} wrap around the end of the address space; rounded to pages, Linux takes some of these for an empty range",
-    "check the arithmetic that made the length: a negative number turned into a size looks like this", "POSIX mprotect, msync: ENOMEM; mlock(2), EINVAL";
+    "check the arithmetic that made the length: a negative number turned into a size looks like this", "POSIX mprotect, msync: ENOMEM; mlock(2), madvise(2), EINVAL";
 RangeNotMapped = "SHM-RANGE-NOT-MAPPED", Wrong, Refuses, ENOMEM, ErrNoMemory,
     "{addr} to {end_addr} is not wholly mapped",
     "use the address and length that were mapped", "POSIX mprotect, msync, mlock: ENOMEM";
@@ -290,7 +290,7 @@ AdviseAdvice = "SHM-ADVISE-ADVICE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
     "{advice} is unknown to this kernel, or does not apply to this kind of memory",
     "see madvise(2) for what applies to shared memory", "madvise(2), EINVAL";
 LockLimit = "SHM-LOCK-LIMIT", Wrong, Refuses, ENOMEM, ErrLimit,
-    "locking {length} bytes would pass RLIMIT_MEMLOCK, {limit} bytes",
+    "locking {length} bytes would pass RLIMIT_MEMLOCK, {limit_bytes}",
     "raise the limit (ulimit -l, or LimitMEMLOCK= of the service), or lock less", "mlock(2), ENOMEM and EPERM";
 
 // Keys

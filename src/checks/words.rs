@@ -162,7 +162,8 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "end_addr" => out.push_hex(figures.addr.saturating_add(figures.length)),
         "start" => out.push_hex(figures.start),
         "length" => out.push_number(figures.length),
-        "limit" => push_bound(figures.limit, out),
+        "limit" => out.push_number(figures.limit),
+        "limit_bytes" => push_bytes_bound(figures.limit, out),
         "flags" => push_flags(call.call, figures.flags, out),
         "access" => push_access(figures.access, out),
         "mode" => out.push_octal(figures.mode),
@@ -362,9 +363,14 @@ fn push_address(address: u64, out: &mut Writer) {
     if address == 0 { out.push_str("NULL") } else { out.push_hex(address) }
 }
 
-/// A limit; the kernel's "no limit" is said so.
-fn push_bound(limit: u64, out: &mut Writer) {
-    if limit == u64::MAX { out.push_str("unlimited") } else { out.push_number(limit) }
+/// A limit in bytes; the kernel's "no limit" is said so.
+fn push_bytes_bound(limit: u64, out: &mut Writer) {
+    if limit == u64::MAX {
+        out.push_str("unlimited");
+    } else {
+        out.push_number(limit);
+        out.push_str(" bytes");
+    }
 }
 
 fn push_access(flags: u64, out: &mut Writer) {

@@ -7,7 +7,8 @@ use super::limits::page_size;
 
 /// An array of plain values, empty and without memory until something is pushed.
 pub struct Array<T> {
-    start: NonNull<T>,
+    /// `None` without memory, so that an empty array is all zeros and takes no room in the library's file.
+    start: Option<NonNull<T>>,
     length: usize,
     capacity: usize,
 }
@@ -18,21 +19,23 @@ unsafe impl<T: Send> Send for Array<T> {}
 impl<T: Copy + Default> Array<T> {
     /// An empty array.
     pub const fn new() -> Self {
-        Array { start: NonNull::dangling(), length: 0, capacity: 0 }
+        Array { start: None, length: 0, capacity: 0 }
     }
 
     /// The values.
     #[inline]
     pub fn as_slice(&self) -> &[T] {
+        let Some(start) = self.start else { return &[] };
         // SAFETY: the first `length` values were written, and the pages are ours alone.
-        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+        unsafe { core::slice::from_raw_parts(start.as_ptr(), self.length) }
     }
 
     /// The values, to be changed.
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [T] {
+        let Some(start) = self.start else { return &mut [] };
         // SAFETY: as in `as_slice`; `&mut self` makes the access exclusive.
-        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+        unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), self.length) }
     }
 
     /// Appends a value; false when there is no memory for it.
@@ -40,8 +43,9 @@ impl<T: Copy + Default> Array<T> {
         if self.length == self.capacity && !self.grow(self.length + 1) {
             return false;
         }
+        let Some(start) = self.start else { return false };
         // SAFETY: `length` is below `capacity`, so the place lies within our pages.
-        unsafe { self.start.as_ptr().add(self.length).write(value) };
+        unsafe { start.as_ptr().add(self.length).write(value) };
         self.length += 1;
         true
     }
@@ -91,8 +95,9 @@ impl<T: Copy + Default> Array<T> {
         // SAFETY: a new private mapping, or our own pages made longer (and perhaps moved); nobody else knows their
         // address. Pages are aligned for every T.
         let start = super::preserving_errno(|| unsafe {
-            if self.capacity == 0 {
-                libc::mmap(
+            match self.start {
+                Some(old) => libc::mremap(old.as_ptr().cast(), old_bytes, bytes, libc::MREMAP_MAYMOVE),
+                None => libc::mmap(
                     core::ptr::null_mut(),
                     bytes,
                     libc::PROT_READ | libc::PROT_WRITE,
@@ -101,9 +106,7 @@ impl<T: Copy + Default> Array<T> {
                     libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                     -1,
                     0,
-                )
-            } else {
-                libc::mremap(self.start.as_ptr().cast(), old_bytes, bytes, libc::MREMAP_MAYMOVE)
+                ),
             }
         });
         if start == libc::MAP_FAILED {
@@ -112,7 +115,7 @@ impl<T: Copy + Default> Array<T> {
         let Some(start) = NonNull::new(start.cast()) else {
             return false;
         };
-        self.start = start;
+        self.start = Some(start);
         self.capacity = bytes / each;
         true
     }
@@ -126,10 +129,10 @@ impl<T: Copy + Default> Default for Array<T> {
 
 impl<T> Drop for Array<T> {
     fn drop(&mut self) {
-        if self.capacity != 0 {
+        if let Some(start) = self.start {
             let bytes = (self.capacity * size_of::<T>().max(1)).next_multiple_of(page_size());
             // SAFETY: these pages are ours and nobody refers to them any more.
-            unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+            unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
         }
     }
 }
