@@ -73,11 +73,13 @@ impl Ranges {
         self.count
     }
 
+    #[inline(always)]
     fn items(&self, position: usize) -> &[Range] {
         let block = self.order.as_slice().get(position).and_then(|top| self.blocks.as_slice().get(top.block as usize));
         block.and_then(|block| block.items.get(..block.length as usize)).unwrap_or_default()
     }
 
+    #[inline(always)]
     fn block_mut(&mut self, position: usize) -> Option<&mut Block> {
         let block = self.order.as_slice().get(position)?.block;
         self.blocks.as_mut_slice().get_mut(block as usize)
@@ -85,7 +87,7 @@ impl Ranges {
 
     /// The position of the last block that begins at or before `addr`. The block that was last changed is tried first:
     /// what is mapped is often unmapped next.
-    #[inline]
+    #[inline(always)]
     fn position(&self, addr: u64) -> usize {
         let order = self.order.as_slice();
         let begins = |position: usize| order.get(position).is_none_or(|top| top.first > addr);
@@ -145,7 +147,7 @@ impl Ranges {
     }
 
     /// Adds a range before the one at this place of this block.
-    #[inline]
+    #[inline(always)]
     fn insert_at(&mut self, position: usize, index: usize, range: Range) -> bool {
         match self.block_mut(position) {
             Some(block) if (block.length as usize) < PER_BLOCK => {
@@ -196,6 +198,9 @@ impl Ranges {
             }
             if range.end > end {
                 self.insert(Range { start: end, offset: range.offset + (end - range.start), ..range });
+            }
+            if range.end >= end {
+                return;
             }
         }
     }

@@ -1,7 +1,7 @@
 /*
- * Preloaded, and linked to libshmkit so that it finds it: counts the checked calls of all processes together in one shared array of numbers, the
- * file that EXISTING_COUNT names, and passes each call on. With a file as its argument, the same source compiled as a
- * program (-DPRINT) prints the sum and, for each call, its number.
+ * Preloaded, and linked to libshmkit so that it finds it: counts the checked calls of all processes together in one
+ * shared array of numbers, the file that EXISTING_COUNT names, and passes each call on. Compiled as a program
+ * (-DPRINT), it prints the sum of such a file and, for each call, its number.
  *
  * Never changes what a call does or returns, nor errno.
  */
