@@ -293,6 +293,36 @@ fn thirty_thousand_mappings_come_and_go() {
     });
 }
 
+/// What stress-ng's mmap stressor does: a program may map over the hole that its own munmap left, so nothing of the
+/// library's may have moved in.
+#[test]
+fn a_hole_that_the_program_made_stays_the_programs() {
+    alone("a_hole_that_the_program_made_stays_the_programs", &[], || {
+        const PAGES: usize = 20_000;
+        let all = map(PAGES);
+        // No gap is left above these pages, so that the highest free place is a hole in them.
+        while map(1) > all {}
+        let (_, _, _, others) = ledger::counts();
+        let page = |index: usize| all.wrapping_byte_add(index * PAGE);
+        // Holes of 1000 pages: there is room in them for what the ledger needs as it grows.
+        let hole = |index: usize| index % 2000 < 1000;
+        for index in (0..PAGES).filter(|index| hole(*index)) {
+            assert_eq!(memory::shmkit_munmap(page(index), PAGE), 0);
+        }
+        for index in (0..PAGES).step_by(2) {
+            assert_eq!(memory::shmkit_munmap(page(index), PAGE), 0);
+        }
+        for index in (0..PAGES).rev() {
+            let at = memory::shmkit_mmap(page(index), PAGE, 3, ANON | libc::MAP_FIXED, -1, 0);
+            assert_eq!(at, page(index), "{}", message());
+            // SAFETY: mapped just now, writable.
+            unsafe { libc::memset(at, 0xff, PAGE) };
+        }
+        assert_eq!(memory::shmkit_munmap(all, PAGES * PAGE), 0);
+        assert_eq!(ledger::counts().3, others - 1);
+    });
+}
+
 extern "C" fn close_nothing(_signal: i32) {
     let before = errno();
     assert_eq!(file::shmkit_close(-1), -1);

@@ -2,6 +2,7 @@
 //! Never moves what callers hold (they hold indices) and never shrinks. Next: `calls/ledger.rs`.
 
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::limits::page_size;
 
@@ -92,33 +93,67 @@ impl<T: Copy + Default> Array<T> {
             return false;
         };
         let old_bytes = (self.capacity * each).next_multiple_of(page_size());
-        // SAFETY: a new private mapping, or our own pages made longer (and perhaps moved); nobody else knows their
-        // address. Pages are aligned for every T.
-        let start = super::preserving_errno(|| unsafe {
-            match self.start {
-                Some(old) => libc::mremap(old.as_ptr().cast(), old_bytes, bytes, libc::MREMAP_MAYMOVE),
-                None => libc::mmap(
-                    core::ptr::null_mut(),
-                    bytes,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    // MAP_NORESERVE keeps the kernel from merging these pages with the program's own mappings beside
-                    // them, which would make every later munmap there split and shrink the merged one.
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                    -1,
-                    0,
-                ),
-            }
-        });
-        if start == libc::MAP_FAILED {
-            return false;
-        }
-        let Some(start) = NonNull::new(start.cast()) else {
+        let Some(start) = super::preserving_errno(|| match self.start {
+            Some(old) => lengthen(old.cast(), old_bytes, bytes),
+            None => reserve(bytes),
+        }) else {
             return false;
         };
+        let start = start.cast();
         self.start = Some(start);
         self.capacity = bytes / each;
         true
     }
+}
+
+/// How far below the addresses that the kernel hands out our pages lie, and how far apart from each other.
+const AWAY: usize = 1 << 40;
+const APART: usize = 1 << 30;
+
+/// Where the last reservation was asked for; 0 before the first.
+static PLACE: AtomicUsize = AtomicUsize::new(0);
+
+/// New pages, far from where the kernel puts a program's mappings. A program may take the hole that its own munmap left
+/// to be its own, and map over it with MAP_FIXED: nothing of ours may have moved in meanwhile.
+fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    // MAP_NORESERVE keeps the kernel from merging these pages with the program's own mappings beside them, which would
+    // make every later munmap there split and shrink the merged one.
+    let map = |hint: usize| {
+        // SAFETY: a new private mapping; the hint displaces nothing.
+        let start = unsafe {
+            libc::mmap(
+                core::ptr::without_provenance_mut(hint),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        (start != libc::MAP_FAILED).then(|| NonNull::new(start.cast())).flatten()
+    };
+    if PLACE.load(Relaxed) == 0 {
+        let usual: NonNull<u8> = map(0)?;
+        // SAFETY: mapped just now, and nobody else knows of it.
+        unsafe { libc::munmap(usual.as_ptr().cast(), bytes) };
+        PLACE.store(usual.as_ptr().addr().saturating_sub(AWAY), Relaxed);
+    }
+    map(PLACE.fetch_sub(APART, Relaxed))
+}
+
+/// Makes our own pages longer: where they are, or in a new place. The old ones stay when there is no memory.
+fn lengthen(old: NonNull<u8>, old_bytes: usize, bytes: usize) -> Option<NonNull<u8>> {
+    // SAFETY: the pages are ours and stay where they are.
+    if unsafe { libc::mremap(old.as_ptr().cast(), old_bytes, bytes, 0) } != libc::MAP_FAILED {
+        return Some(old);
+    }
+    let new = reserve(bytes)?;
+    // SAFETY: both are ours, apart, and at least `old_bytes` long; nobody refers to the old one after this.
+    unsafe {
+        core::ptr::copy_nonoverlapping(old.as_ptr(), new.as_ptr(), old_bytes);
+        libc::munmap(old.as_ptr().cast(), old_bytes);
+    }
+    Some(new)
 }
 
 impl<T: Copy + Default> Default for Array<T> {
