@@ -5,6 +5,7 @@
 #define SHMKIT_H
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ipc.h>
@@ -44,6 +45,16 @@
 #define SHMKIT_ERR_IO                (-22) /* an input or output error came from below */
 #define SHMKIT_ERR_NOT_AN_OBJECT     (-23) /* what has this name is not a shared memory object */
 #define SHMKIT_ERR_SYSTEM            (-24) /* the system refused the call */
+#define SHMKIT_ERR_TRUNCATED         (-25) /* a peer made the object shorter while it was in use */
+#define SHMKIT_ERR_TIMEOUT           (-26) /* the time ran out before the peer that was waited for was done */
+#define SHMKIT_ERR_LAYOUT            (-27) /* the region was made for another type, version, size or alignment */
+#define SHMKIT_ERR_CORRUPT           (-28) /* what the header says cannot be true */
+#define SHMKIT_ERR_NOT_A_REGION      (-29) /* the object has no region header: other software made it */
+#define SHMKIT_ERR_OWNER             (-30) /* the object belongs to a user who is not trusted, or everybody may write to it */
+#define SHMKIT_ERR_BAD_HANDLE        (-31) /* this is no handle of an open region */
+#define SHMKIT_ERR_BACKEND           (-32) /* this kind of memory cannot do it */
+#define SHMKIT_ERR_CALLBACK          (-33) /* the program's own callback refused */
+#define SHMKIT_ERR_UNFINISHED        (-34) /* its creator died before it was ready */
 
 /* Policies: what is refused. */
 #define SHMKIT_POLICY_OBSERVE  0 /* nothing; everything is reported */
@@ -66,6 +77,43 @@
 #define SHMKIT_LIMITS_INIT { .struct_size = sizeof(shmkit_limits_t) }
 #endif
 
+/** Options that are ready to be changed: every field says "as usual". */
+#ifdef __cplusplus
+#define SHMKIT_REGION_OPTIONS_INIT                                                                             \
+    (shmkit_region_options_t{sizeof(shmkit_region_options_t), 0, 0, shmkit_layout_t{nullptr, 0, 0, 0}, 0, nullptr, \
+                             nullptr, 0, SHMKIT_GROUP_SAME, SHMKIT_OWNER_SELF, SHMKIT_SPACE_RESERVE,           \
+                             SHMKIT_HUGE_NONE, 0, 0, 0})
+#else
+#define SHMKIT_REGION_OPTIONS_INIT \
+    { .struct_size = sizeof(shmkit_region_options_t), .group = SHMKIT_GROUP_SAME, .owner = SHMKIT_OWNER_SELF }
+#endif
+
+/** A shmkit_region_stat_t that is ready to be passed. */
+#ifdef __cplusplus
+#define SHMKIT_REGION_STAT_INIT (shmkit::detail::sized<shmkit_region_stat_t>())
+#else
+#define SHMKIT_REGION_STAT_INIT { .struct_size = sizeof(shmkit_region_stat_t) }
+#endif
+
+/** The layout of a type: SHMKIT_LAYOUT(struct telemetry, 3). A changed definition gets a new version. */
+#ifdef __cplusplus
+#define SHMKIT_LAYOUT(type, version) (shmkit_layout_t{#type, sizeof(type), (version), alignof(type)})
+#else
+#define SHMKIT_LAYOUT(type, version) ((shmkit_layout_t){#type, sizeof(type), (version), _Alignof(type)})
+#endif
+
+#ifdef __cplusplus
+namespace shmkit {
+namespace detail {
+template <typename T> inline T sized() {
+    T value{};
+    value.struct_size = sizeof value;
+    return value;
+}
+} // namespace detail
+} // namespace shmkit
+#endif
+
 #ifdef __cplusplus
 extern "C"
 #endif
@@ -76,6 +124,119 @@ extern "C"
  */
 void *shmkit_mremap(void *old_address, size_t old_size, size_t new_size, int flags, ...);
 
+
+/** Space is reserved at creation and growth: what does not fit is an error there (the default). */
+#define SHMKIT_SPACE_RESERVE 0
+
+/** Space is found at the first touch. */
+#define SHMKIT_SPACE_LAZY 1
+
+/** Space is reserved, and mapped at once. */
+#define SHMKIT_SPACE_POPULATE 2
+
+/** Usual pages (the default). */
+#define SHMKIT_HUGE_NONE 0
+
+/** Huge pages where the system has them, usual ones otherwise; shmkit_region_stat() tells which. */
+#define SHMKIT_HUGE_TRY 1
+
+/** Huge pages or an error. */
+#define SHMKIT_HUGE_REQUIRE 2
+
+/** The group stays the one that the system gives (the default). */
+#define SHMKIT_GROUP_SAME 4294967295
+
+/** Open what this user or root owns (the default). */
+#define SHMKIT_OWNER_SELF 4294967295
+
+/** Open whatever has the name. */
+#define SHMKIT_OWNER_ANY 4294967294
+
+/** Writing to the device is started. */
+#define SHMKIT_SYNC_START 0
+
+/** The data is on the device. */
+#define SHMKIT_SYNC_DATA 1
+
+/** The data and the file's metadata are on the device. */
+#define SHMKIT_SYNC_FILE 2
+
+/** And so is its name. */
+#define SHMKIT_SYNC_NAME 3
+
+/** The receiver may write. */
+#define SHMKIT_SEND_READ_WRITE 0
+
+/** The receiver gets a descriptor for reading only. */
+#define SHMKIT_SEND_READ_ONLY 1
+
+/** No more seals. */
+#define SHMKIT_SEAL_SEAL 1
+
+/** It cannot grow. (That it cannot shrink is sealed from the beginning.) */
+#define SHMKIT_SEAL_GROW 4
+
+/** Nobody may write; needs that nobody has it mapped for writing. */
+#define SHMKIT_SEAL_WRITE 8
+
+/** Nobody else may begin to write; who has it mapped for writing still may. */
+#define SHMKIT_SEAL_FUTURE_WRITE 16
+
+/** A POSIX shared memory object. */
+#define SHMKIT_BACKEND_POSIX 1
+
+/** A System V segment. */
+#define SHMKIT_BACKEND_SYSV 2
+
+/** A file. */
+#define SHMKIT_BACKEND_FILE 3
+
+/** A memory file without a name. */
+#define SHMKIT_BACKEND_MEMFD 4
+
+/** Memory that this process shares with its children. */
+#define SHMKIT_BACKEND_ANONYMOUS 5
+
+/** It is not so. */
+#define SHMKIT_NO 0
+
+/** It is so. */
+#define SHMKIT_YES 1
+
+/** It cannot be proved. */
+#define SHMKIT_UNKNOWN 2
+
+/** POSIX objects: what is in /dev/shm. */
+#define SHMKIT_LIST_POSIX 1
+
+/** System V segments. */
+#define SHMKIT_LIST_SYSV 2
+
+/**
+ * What processes have mapped, as far as /proc shows: memfds, files, anonymous memory, objects whose name is gone.
+ */
+#define SHMKIT_LIST_MAPPED 4
+
+/** All of it. */
+#define SHMKIT_LIST_ALL 7
+
+/** Says what would be removed, and removes nothing. */
+#define SHMKIT_GC_DRY_RUN 0
+
+/** Removes it. */
+#define SHMKIT_GC_REMOVE 1
+
+/** Made by other software, or a raw region. */
+#define SHMKIT_SORT_RAW 0
+
+/** A region. */
+#define SHMKIT_SORT_REGION 1
+
+/** What a dead creator left on its way to a region. */
+#define SHMKIT_SORT_LEFTOVER 2
+
+/** An open region: a token, which is checked at every call and never points anywhere. */
+typedef struct shmkit_region_t shmkit_region_t;
 
 /** SHMKIT_OK (0), or one of the negative SHMKIT_ERR_ numbers. */
 typedef int32_t shmkit_status_t;
@@ -157,6 +318,207 @@ typedef struct shmkit_limits_t {
     /** What is free on it. */
     uint64_t posix_free;
 } shmkit_limits_t;
+
+/** The type that a region holds; see SHMKIT_LAYOUT. A NULL name fits every region. */
+typedef struct shmkit_layout_t {
+    /** The type's name. "struct telemetry" and "telemetry" are the same. At most 47 bytes count. */
+    const char *name;
+    /** sizeof the type. */
+    uint64_t size;
+    /** The version that its author gives it. */
+    uint32_t version;
+    /** alignof the type. */
+    uint32_t alignment;
+} shmkit_layout_t;
+
+/**
+ * Fills a new region before anybody else sees it. Returns 0 when it is done; anything else undoes the creation.
+ *
+ * Must return: no exception, no longjmp. `size` is in bytes.
+ */
+typedef int (*shmkit_region_init_t)(void *data, size_t size, void *user);
+
+/** What a program asks for. Begin with SHMKIT_REGION_OPTIONS_INIT, and set what differs. */
+typedef struct shmkit_region_options_t {
+    /** sizeof this struct, so that it can grow. */
+    size_t struct_size;
+    /** Bytes of data. Needed to create; when opening, the region must have at least as many. */
+    uint64_t size;
+    /** The most that it may grow to, in bytes: address space, not memory. 0: it does not grow. */
+    uint64_t max_size;
+    /** The type that it holds. */
+    struct shmkit_layout_t layout;
+    /**
+     * How long to wait for a creator, a grower or a collector, in nanoseconds. 0: 10 seconds. UINT64_MAX: for ever.
+     * A dead one is never waited for.
+     */
+    uint64_t timeout_ns;
+    /**
+     * Fills the region before it is seen; once, however many processes create it at the same time. May be NULL.
+     */
+    shmkit_region_init_t init;
+    /** Passed to `init`. */
+    void *init_user;
+    /** Permission bits of a new region, whatever the umask is. 0: 0600. */
+    uint32_t mode;
+    /** The group of a new region, or SHMKIT_GROUP_SAME. */
+    uint32_t group;
+    /**
+     * Whose region may be opened: SHMKIT_OWNER_SELF (this user's or root's), SHMKIT_OWNER_ANY, or a user id.
+     */
+    uint32_t owner;
+    /** SHMKIT_SPACE_RESERVE, _LAZY or _POPULATE. */
+    int32_t space;
+    /** SHMKIT_HUGE_NONE, _TRY or _REQUIRE. */
+    int32_t huge_pages;
+    /** 1: map it for reading only. */
+    int32_t read_only;
+    /** 1: without a header: an object that other software made, or that it will open. */
+    int32_t raw;
+    /** 1: shmkit_gc() leaves it alone when nobody has it open. */
+    int32_t persistent;
+} shmkit_region_options_t;
+
+/** A process, as it was recorded. Explains; never proves that it lives. */
+typedef struct shmkit_process_t {
+    /** Its id in its own pid namespace; 0 when it is not known. */
+    uint32_t pid;
+    /** Its effective user. */
+    uint32_t uid;
+    /** When it started, in clock ticks since boot (/proc/PID/stat, field 22). */
+    uint64_t start_time;
+    /** The boot that it ran under (/proc/sys/kernel/random/boot_id), as two halves. */
+    uint64_t boot_id[2];
+    /** The inode of its pid namespace (/proc/PID/ns/pid). */
+    uint64_t pid_namespace;
+} shmkit_process_t;
+
+/** What is known of a region. */
+typedef struct shmkit_region_stat_t {
+    /** sizeof this struct, so that it can grow. */
+    size_t struct_size;
+    /** Bytes of data now. */
+    uint64_t size;
+    /** The most that it may grow to, in bytes. */
+    uint64_t max_size;
+    /** How often it grew. */
+    uint64_t generation;
+    /** Bytes of the object, header and all. */
+    uint64_t object_size;
+    /** Bytes that it has reserved. */
+    uint64_t reserved;
+    /** Bytes of a page of its memory: larger than the system's when it has huge pages of its own. */
+    uint64_t page_size;
+    /** Bytes in front of the data; 0 for a raw region. */
+    uint64_t data_offset;
+    /** When it was created, in nanoseconds since the epoch; 0 for a raw region. */
+    uint64_t created_ns;
+    /** Who created it; zeros for a raw region. */
+    struct shmkit_process_t creator;
+    /** The type that it holds, terminated; empty when none was named. */
+    char layout_name[48];
+    /** sizeof that type. */
+    uint64_t layout_size;
+    /** Its version. */
+    uint32_t layout_version;
+    /** Its alignment. */
+    uint32_t layout_alignment;
+    /** Device and inode; 0 and the segment's id for System V. */
+    uint64_t device;
+    /** See device. */
+    uint64_t inode;
+    /** Names of the object; 0 when it was unlinked, or never had one. */
+    uint64_t links;
+    /** One of SHMKIT_BACKEND_. */
+    uint32_t backend;
+    /** Permission bits. */
+    uint32_t mode;
+    /** Owner. */
+    uint32_t uid;
+    /** Group. */
+    uint32_t gid;
+    /** Seals, as F_GET_SEALS gives them; 0 where there are none. */
+    uint32_t seals;
+    /** 1: open for reading only. */
+    int32_t read_only;
+    /** 1: without a header. */
+    int32_t raw;
+    /** 1: shmkit_gc() leaves it alone. */
+    int32_t persistent;
+    /** 1: the kernel does not rule out that a peer truncates it: see shmkit_guard_enable(). */
+    int32_t fragile;
+} shmkit_region_stat_t;
+
+/** One who has a region open. */
+typedef struct shmkit_participant_t {
+    /** sizeof this struct, so that it can grow. */
+    size_t struct_size;
+    /** Who; the pid is 0 when nothing is recorded (a reader, or other software). */
+    struct shmkit_process_t process;
+    /**
+     * SHMKIT_YES: the kernel proves that it is attached now. SHMKIT_UNKNOWN: it took a lease, and cannot be looked at.
+     */
+    int32_t live;
+    /** 1: it is this very handle. */
+    int32_t own;
+    /** 1: it reads only. */
+    int32_t read_only;
+} shmkit_participant_t;
+
+/**
+ * Gets one participant; returns 0 to go on, anything else to stop. The struct is valid during the call.
+ */
+typedef int (*shmkit_participant_callback_t)(const struct shmkit_participant_t *participant, void *user);
+
+/** One object of this machine. */
+typedef struct shmkit_object_t {
+    /** sizeof this struct, so that it can grow. */
+    size_t struct_size;
+    /** Its address string; valid during the call. */
+    const char *address;
+    /** One of SHMKIT_BACKEND_; 0 for semaphores that were left without their segment. */
+    uint32_t backend;
+    /** One of SHMKIT_SORT_. */
+    uint32_t sort;
+    /** Bytes of the object; of the mapping, where only that can be seen. */
+    uint64_t size;
+    /** Bytes that it has reserved. */
+    uint64_t reserved;
+    /** Device; 0 for System V. */
+    uint64_t device;
+    /** Inode; the segment's id for System V. */
+    uint64_t inode;
+    /**
+     * How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when it
+     * cannot be told.
+     */
+    uint64_t users;
+    /** Who created it, when its header says so; zeros otherwise. */
+    struct shmkit_process_t creator;
+    /** When, in nanoseconds since the epoch; 0 when it is not known. */
+    uint64_t created_ns;
+    /** The type that it holds, terminated; empty when it is not known. */
+    char layout_name[48];
+    /** Its version. */
+    uint32_t layout_version;
+    /** Owner. */
+    uint32_t uid;
+    /** Group. */
+    uint32_t gid;
+    /** Permission bits. */
+    uint32_t mode;
+    /** SHMKIT_YES: it is proved that nobody uses it. */
+    int32_t orphan;
+    /** 1: its name is gone, and its memory lives as long as its users. */
+    int32_t unlinked;
+    /** 1: shmkit_gc() leaves it alone. */
+    int32_t persistent;
+    /** One process that has it mapped, or that made it; 0 when none can be seen. */
+    uint32_t pid;
+} shmkit_object_t;
+
+/** Gets one object; returns 0 to go on, anything else to stop. The struct is valid during the call. */
+typedef int (*shmkit_list_callback_t)(const struct shmkit_object_t *object, void *user);
 
 #ifdef __cplusplus
 extern "C" {
@@ -394,6 +756,272 @@ key_t shmkit_ftok(const char *pathname, int proj_id);
  * an error and writes nothing. What the system does not tell is 0. Thread-safe.
  */
 shmkit_status_t shmkit_limits(struct shmkit_limits_t *limits);
+
+/**
+ * Creates a region. Fails with SHMKIT_ERR_EXISTS when the name is taken.
+ *
+ * The region is born complete: nobody sees it before it has its size, its space, its mode and what `init` put there.
+ * `address` is one of posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, memfd:LABEL, anon:. Sets `*region`
+ * only on success. Errors: NO_SPACE (with needed and free bytes), EXISTS, ACCESS, CALLBACK, TIMEOUT, LIMIT and others.
+ * Thread-safe; not async-signal-safe. If the process dies on the way, nothing is visible, and whoever creates the
+ * same name next takes over. After a fork, parent and child each have a lease of their own.
+ */
+shmkit_status_t shmkit_region_create(const char *address,
+                                     const struct shmkit_region_options_t *options,
+                                     struct shmkit_region_t **region);
+
+/**
+ * Opens an existing region. Never creates one.
+ *
+ * Validates owner, mode, header, layout and size before anything is mapped; `options` may be NULL. Waits for a System V
+ * region's creator that is still at work. Errors: NOT_FOUND, LAYOUT, CORRUPT, NOT_A_REGION (open it raw), OWNER,
+ * NOT_AN_OBJECT (a symbolic link, a pipe), PAST_END (smaller than asked for), UNFINISHED, ACCESS. Sets `*region` only on
+ * success. Thread-safe; not async-signal-safe. A peer's death changes nothing for this handle.
+ */
+shmkit_status_t shmkit_region_open(const char *address,
+                                   const struct shmkit_region_options_t *options,
+                                   struct shmkit_region_t **region);
+
+/**
+ * Opens a region, or creates it: however many processes do so at once, one creates it, and `init` runs once.
+ *
+ * `created`, which may be NULL, tells whether this call made it. Otherwise as shmkit_region_create() and
+ * shmkit_region_open(). Takes over from a creator that died.
+ */
+shmkit_status_t shmkit_region_open_or_create(const char *address,
+                                             const struct shmkit_region_options_t *options,
+                                             struct shmkit_region_t **region,
+                                             bool *created);
+
+/**
+ * Detaches from a region: unmaps it and gives the lease back. Never removes its name. NULL is nothing to do.
+ *
+ * The handle is stale afterwards, and every call with it says so. Another thread must not touch the data any more; calls
+ * of other threads on the same handle that have begun come to their end first. Thread-safe.
+ */
+shmkit_status_t shmkit_region_close(struct shmkit_region_t *region);
+
+/**
+ * Removes a region's name, if it still leads to this very object; otherwise fails with SHMKIT_ERR_REMOVED.
+ *
+ * The memory lives until the last process closes it. memfd: and anon: have no name: SHMKIT_ERR_BACKEND. Thread-safe.
+ */
+shmkit_status_t shmkit_region_unlink(struct shmkit_region_t *region);
+
+/**
+ * The address of the data, on a page boundary; NULL for a bad handle. It never moves while the handle is open.
+ *
+ * A hot path: no system call. Thread-safe; async-signal-safe.
+ */
+void *shmkit_region_data(const struct shmkit_region_t *region);
+
+/**
+ * Bytes of data, as large as any process has made it; 0 for a bad handle.
+ *
+ * A hot path: no system call, unless the region is one that a peer may truncate and the guard is off. Thread-safe;
+ * async-signal-safe.
+ */
+size_t shmkit_region_size(const struct shmkit_region_t *region);
+
+/**
+ * Makes a region larger, up to max_size, for all processes at once. Nothing moves. A smaller size is nothing to do.
+ *
+ * The space is reserved first: what does not fit is SHMKIT_ERR_NO_SPACE with needed and free bytes, and the region stays
+ * as it was. If the process dies on the way, the size stays as it was. System V and raw regions: SHMKIT_ERR_BACKEND.
+ * Thread-safe.
+ */
+shmkit_status_t shmkit_region_grow(struct shmkit_region_t *region,
+                                   uint64_t new_size);
+
+/**
+ * Writes a range of a file: region back to its device, as far as `level` says. Length 0 means to the end.
+ *
+ * Other kinds are memory: SHMKIT_ERR_BACKEND. As msync(2) and fsync(2). Thread-safe.
+ */
+shmkit_status_t shmkit_region_sync(struct shmkit_region_t *region,
+                                   size_t offset,
+                                   size_t length,
+                                   int32_t level);
+
+/**
+ * Changes the protection of whole pages of the data for this process: PROT_NONE, PROT_READ, PROT_READ|PROT_WRITE.
+ *
+ * `offset` is a multiple of the page size; length 0 means to the end. As mprotect(2). Thread-safe.
+ */
+shmkit_status_t shmkit_region_protect(struct shmkit_region_t *region,
+                                      size_t offset,
+                                      size_t length,
+                                      int prot);
+
+/**
+ * Tells the kernel how the data will be used: MADV_NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, DONTFORK, DOFORK,
+ * HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE, COLLAPSE. None that loses data.
+ *
+ * `offset` is a multiple of the page size; length 0 means to the end. As madvise(2). Thread-safe.
+ */
+shmkit_status_t shmkit_region_advise(struct shmkit_region_t *region,
+                                     size_t offset,
+                                     size_t length,
+                                     int advice);
+
+/**
+ * Keeps data resident, so that touching it never waits for a device.
+ *
+ * `offset` is a multiple of the page size; length 0 means to the end. Not inherited by a fork. As mlock(2). Thread-safe.
+ */
+shmkit_status_t shmkit_region_lock_memory(struct shmkit_region_t *region,
+                                          size_t offset,
+                                          size_t length);
+
+/** Lets data be paged out again. As munlock(2). Thread-safe. */
+shmkit_status_t shmkit_region_unlock_memory(struct shmkit_region_t *region, size_t offset, size_t length);
+
+/**
+ * What is known of a region: sizes, layout, creator, owner, seals. Begin with SHMKIT_REGION_STAT_INIT. Thread-safe.
+ */
+shmkit_status_t shmkit_region_stat(struct shmkit_region_t *region,
+                                   struct shmkit_region_stat_t *out);
+
+/**
+ * Copies `length` bytes into a region at `offset`, as memcpy does, but never into a signal.
+ *
+ * A range outside the data is SHMKIT_ERR_PAST_END; a truncation by a peer is SHMKIT_ERR_TRUNCATED, and the region stays
+ * poisoned: part of the bytes may have gone. A hot path: no system call when the kernel rules truncation out (memfd:,
+ * anon:, sysv:) or the guard is on; otherwise the kernel copies. Gives no order to other threads and processes.
+ * Thread-safe; async-signal-safe.
+ */
+shmkit_status_t shmkit_region_copy_in(struct shmkit_region_t *region,
+                                      size_t offset,
+                                      const void *from,
+                                      size_t length);
+
+/** Copies `length` bytes out of a region from `offset`; otherwise as shmkit_region_copy_in(). */
+shmkit_status_t shmkit_region_copy_out(const struct shmkit_region_t *region,
+                                       size_t offset,
+                                       void *to,
+                                       size_t length);
+
+/**
+ * Begins a scope in which the program touches the data by pointer: gives its address and size.
+ *
+ * Where a peer may truncate the region this needs shmkit_guard_enable(), and says so otherwise. Scopes may overlap
+ * and nest. Thread-safe.
+ */
+shmkit_status_t shmkit_region_access_begin(struct shmkit_region_t *region,
+                                           void **data,
+                                           size_t *size);
+
+/**
+ * Ends such a scope: SHMKIT_ERR_TRUNCATED when the memory went away meanwhile, and what was read is not to be believed.
+ *
+ * Thread-safe.
+ */
+shmkit_status_t shmkit_region_access_end(struct shmkit_region_t *region);
+
+/**
+ * The address string of a region, in its canonical form; NULL for a bad handle. Valid until the handle is closed.
+ *
+ * Thread-safe.
+ */
+const char *shmkit_region_address(const struct shmkit_region_t *region);
+
+/**
+ * The descriptor of a region, which stays the library's: do not close it. -1 for System V and a bad handle.
+ *
+ * To pass the region on use shmkit_region_send(): a copy of this descriptor would carry this process's lease with it.
+ * Thread-safe.
+ */
+int shmkit_region_fd(const struct shmkit_region_t *region);
+
+/**
+ * Sends a region over a UNIX socket, as one message; the peer takes it with shmkit_region_recv().
+ *
+ * `access` is SHMKIT_SEND_READ_WRITE or SHMKIT_SEND_READ_ONLY. A process of the same user can open a read-only descriptor
+ * again for writing: seal the region (SHMKIT_SEAL_FUTURE_WRITE) where that matters. System V: SHMKIT_ERR_BACKEND. Waits
+ * as sendmsg(2) does; never raises SIGPIPE. Thread-safe.
+ */
+shmkit_status_t shmkit_region_send(struct shmkit_region_t *region,
+                                   int socket,
+                                   int32_t access);
+
+/**
+ * Receives a region that a peer sent. Checks seals, size, header, layout and owner as if it had been opened by name.
+ *
+ * `options` may be NULL. Sets `*region` only on success; on failure the descriptor that came is closed. Waits as
+ * recvmsg(2) does. Thread-safe; one thread at a time on one socket.
+ */
+shmkit_status_t shmkit_region_recv(int socket,
+                                   const struct shmkit_region_options_t *options,
+                                   struct shmkit_region_t **region);
+
+/**
+ * Seals a memfd: or anon: region, for ever: a combination of SHMKIT_SEAL_ constants. As F_ADD_SEALS. Thread-safe.
+ */
+shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region,
+                                   uint32_t seals);
+
+/**
+ * Shows who has a region open to `callback`: this handle first. The kernel decides who is there, not a pid.
+ *
+ * A raw region with a descriptor has no leases: SHMKIT_ERR_BACKEND after this handle was shown. Thread-safe.
+ */
+shmkit_status_t shmkit_region_participants(struct shmkit_region_t *region,
+                                           shmkit_participant_callback_t callback,
+                                           void *user);
+
+/**
+ * Asks that a touch of memory which a peer truncated away gives zeros and an error later, instead of SIGBUS now.
+ *
+ * Installs a handler of SIGBUS that takes only faults inside regions and passes all others to the handler that was there.
+ * For the whole process; call it once, before threads rely on it. A handler that the program installs later replaces it.
+ * Thread-safe; not async-signal-safe.
+ */
+shmkit_status_t shmkit_guard_enable(void);
+
+/**
+ * Takes the handler out again; SHMKIT_ERR_BUSY when another one was installed on top of it, which may call it. Thread-safe.
+ */
+shmkit_status_t shmkit_guard_disable(void);
+
+/**
+ * Whether nobody has the region of this address open: SHMKIT_YES, SHMKIT_NO, or SHMKIT_UNKNOWN where nothing proves it
+ * (an object of other software, a file system without locks).
+ *
+ * The kernel proves it, by locks and counts that it drops at a process's death. Thread-safe.
+ */
+shmkit_status_t shmkit_region_is_orphan(const char *address,
+                                        int32_t *answer);
+
+/**
+ * Removes the name of the region that an address leads to now. An object without a region's header is left alone:
+ * SHMKIT_ERR_NOT_A_REGION; shmkit_shm_unlink() and shmctl() remove those.
+ *
+ * The memory lives until the last process closes it. Thread-safe.
+ */
+shmkit_status_t shmkit_unlink(const char *address);
+
+/**
+ * Shows every shared memory object of this machine to `callback`, in time linear in their number.
+ *
+ * `what` combines SHMKIT_LIST_ constants. What this user may not look at is shown with what can be seen from outside.
+ * Objects come and go meanwhile. Thread-safe; the callback may call the library.
+ */
+shmkit_status_t shmkit_list(uint32_t what,
+                            shmkit_list_callback_t callback,
+                            void *user);
+
+/**
+ * Finds what dead processes left: regions that nobody has open, and what creators that died had begun. Removes it when
+ * `mode` is SHMKIT_GC_REMOVE; says what it would remove when it is SHMKIT_GC_DRY_RUN.
+ *
+ * Only what the kernel proves to be unused, with every opener locked out while it is decided. Regions that were created
+ * as persistent, file: regions, and objects of other software stay. `callback` may be NULL; `count`, which may be NULL,
+ * gets the number. Thread-safe. If this process dies on the way, what was decided is removed, and the rest is not.
+ */
+shmkit_status_t shmkit_gc(int32_t mode,
+                          shmkit_list_callback_t callback,
+                          void *user,
+                          size_t *count);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -6,6 +6,7 @@
 //! * [`sys`]: one system call a function (unsafe room 1)
 //! * [`checks`]: pure checks of arguments, and the one table of rules
 //! * [`calls`]: the checked calls: checks, system call, ledger, words
+//! * [`region`]: one handle over every kind of shared memory
 //! * [`capi`]: the C ABI (unsafe room 2)
 //!
 //! C programs include `shmkit.h` and read `README.md`; ARCHITECTURE.md is the map for those who change the library.
@@ -24,5 +25,7 @@ pub mod sys;
 pub mod checks;
 
 pub mod calls;
+
+pub mod region;
 
 pub mod capi;

@@ -10,7 +10,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 12] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -20,6 +20,9 @@ const SOURCES: [&str; 9] = [
     "src/capi/sysv.rs",
     "src/calls/limits.rs",
     "src/capi/limits.rs",
+    "src/capi/options.rs",
+    "src/capi/region.rs",
+    "src/capi/survey.rs",
 ];
 
 fn numbers() -> String {
@@ -63,13 +66,50 @@ fn numbers() -> String {
     out
 }
 
-/// What cbindgen cannot say: an initialiser, and a variadic function.
+/// What cbindgen cannot say: initialisers, a macro that names a type, and a variadic function.
 const BY_HAND: &str = r#"
 /** A shmkit_limits_t that is ready to be passed. */
 #ifdef __cplusplus
 #define SHMKIT_LIMITS_INIT (shmkit_limits_t{sizeof(shmkit_limits_t), 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0})
 #else
 #define SHMKIT_LIMITS_INIT { .struct_size = sizeof(shmkit_limits_t) }
+#endif
+
+/** Options that are ready to be changed: every field says "as usual". */
+#ifdef __cplusplus
+#define SHMKIT_REGION_OPTIONS_INIT                                                                             \
+    (shmkit_region_options_t{sizeof(shmkit_region_options_t), 0, 0, shmkit_layout_t{nullptr, 0, 0, 0}, 0, nullptr, \
+                             nullptr, 0, SHMKIT_GROUP_SAME, SHMKIT_OWNER_SELF, SHMKIT_SPACE_RESERVE,           \
+                             SHMKIT_HUGE_NONE, 0, 0, 0})
+#else
+#define SHMKIT_REGION_OPTIONS_INIT \
+    { .struct_size = sizeof(shmkit_region_options_t), .group = SHMKIT_GROUP_SAME, .owner = SHMKIT_OWNER_SELF }
+#endif
+
+/** A shmkit_region_stat_t that is ready to be passed. */
+#ifdef __cplusplus
+#define SHMKIT_REGION_STAT_INIT (shmkit::detail::sized<shmkit_region_stat_t>())
+#else
+#define SHMKIT_REGION_STAT_INIT { .struct_size = sizeof(shmkit_region_stat_t) }
+#endif
+
+/** The layout of a type: SHMKIT_LAYOUT(struct telemetry, 3). A changed definition gets a new version. */
+#ifdef __cplusplus
+#define SHMKIT_LAYOUT(type, version) (shmkit_layout_t{#type, sizeof(type), (version), alignof(type)})
+#else
+#define SHMKIT_LAYOUT(type, version) ((shmkit_layout_t){#type, sizeof(type), (version), _Alignof(type)})
+#endif
+
+#ifdef __cplusplus
+namespace shmkit {
+namespace detail {
+template <typename T> inline T sized() {
+    T value{};
+    value.struct_size = sizeof value;
+    return value;
+}
+} // namespace detail
+} // namespace shmkit
 #endif
 
 #ifdef __cplusplus

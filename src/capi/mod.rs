@@ -2,13 +2,17 @@
 //! Never decides: every function calls the one in `calls/` that its name says. Files here are one a noun.
 //! Next: `calls/`; `cbindgen.toml` for how include/shmkit.h is made of these files.
 #![allow(unsafe_code)]
+#![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
 pub mod error;
 pub mod file;
 pub mod limits;
 pub mod memory;
+pub mod options;
 pub mod policy;
 pub mod posix;
+pub mod region;
+pub mod survey;
 pub mod sysv;
 
 use core::ffi::{CStr, c_char};
@@ -20,6 +24,7 @@ use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::posix::NAME_SCAN;
 use crate::checks::words::{Call, Figures, Invocation};
 use crate::error::{Errno, Status};
+use crate::region::{Failure, Outcome};
 use crate::sys;
 use crate::sys::limits::page_size;
 
@@ -28,6 +33,7 @@ use crate::sys::limits::page_size;
 /// other panic of the process goes on to the hook that was there. Not at the first call: that may be in a signal handler.
 extern "C" fn at_load() {
     crate::calls::ledger::process();
+    crate::region::handle::watch_forks();
     let own_sources = file!().trim_end_matches("capi/mod.rs");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -97,6 +103,87 @@ fn answer_address(result: Result<usize, Errno>) -> *mut libc::c_void {
             libc::MAP_FAILED
         }
     }
+}
+
+/// What a call on regions is about, for the words of its failure.
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    None,
+    Address(Name<'a>),
+}
+
+impl<'a> Subject<'a> {
+    /// The address string.
+    fn get(self) -> Outcome<&'a [u8]> {
+        match self {
+            Subject::Address(Name::Text(text)) => Ok(text.to_bytes()),
+            Subject::Address(Name::Unterminated(_)) => Err(Failure::of(Status::ErrNameTooLong)),
+            _ => Err(Failure::of(Status::ErrBadPointer)),
+        }
+    }
+}
+
+/// An address string from C, or another string that is handled like one.
+///
+/// # Safety
+/// As for `name`.
+unsafe fn address<'a>(text: *const c_char) -> Subject<'a> {
+    // SAFETY: the caller's promise.
+    Subject::Address(unsafe { name(text) })
+}
+
+/// Refuses a place for a result that cannot be one.
+fn place<T>(at: *mut T) -> Outcome<*mut T> {
+    match is_plausible(at as usize) && at as usize % align_of::<T>() == 0 {
+        true => Ok(at),
+        false => Err(Failure::of(Status::ErrBadPointer)),
+    }
+}
+
+/// Runs the work of a function that returns a status. A failure is kept for shmkit_last_error() and its errno set; a
+/// panic becomes SHMKIT_ERR_INTERNAL; a cancellation waits until the work is done.
+fn run(call: Call, subject: Subject<'_>, args: [u64; 6], work: impl FnOnce() -> Outcome<()>) -> i32 {
+    let Err(failure) = contained(work) else { return Status::Ok as i32 };
+    let invocation = match subject {
+        Subject::Address(Name::Text(text)) => Invocation::with_name(call, text.to_bytes(), args),
+        Subject::Address(Name::Nowhere(at) | Name::Unterminated(at)) => {
+            Invocation::new(call, [at as u64, args[1], args[2], args[3], args[4], args[5]])
+        }
+        Subject::None => Invocation::new(call, args),
+    };
+    fail(&failure, &invocation)
+}
+
+/// As `run`, for a function on an open region: its address stands in the words.
+fn run_on(call: Call, token: u64, args: [u64; 6], work: impl FnOnce(u64) -> Outcome<()>) -> i32 {
+    let Err(failure) = contained(|| work(token)) else { return Status::Ok as i32 };
+    let invocation = match crate::region::handle::get(token) {
+        Ok(region) => Invocation::with_name(call, region.address(), args),
+        Err(_) => Invocation::new(call, [token, args[1], args[2], args[3], args[4], args[5]]),
+    };
+    fail(&failure, &invocation)
+}
+
+fn contained(work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+    sys::preserving_errno(|| {
+        let work = || sys::process::uncancelled(work);
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Failure::of(Status::ErrInternal)))
+    })
+}
+
+#[cold]
+fn fail(failure: &Failure, call: &Invocation) -> i32 {
+    detail::keep(&Detail {
+        call: *call,
+        figures: failure.figures,
+        status: failure.status,
+        errno: failure.errno,
+        rule: None,
+        cause: failure.cause,
+        remedy: failure.remedy,
+    });
+    sys::set_errno(failure.errno);
+    failure.status as i32
 }
 
 /// Whether an address can be that of an object of this process at all.

@@ -26,6 +26,7 @@ enum Kind {
     GetFlags,
     AttachFlags,
     Command,
+    Seals,
 }
 
 macro_rules! calls {
@@ -77,6 +78,31 @@ calls! {
     Environment = "environment" (Subject);
     SetPolicy = "shmkit_set_policy" (Signed);
     SetReport = "shmkit_set_report" (Subject);
+    RegionCreate = "shmkit_region_create" (Subject);
+    RegionOpen = "shmkit_region_open" (Subject);
+    RegionOpenOrCreate = "shmkit_region_open_or_create" (Subject);
+    RegionClose = "shmkit_region_close" (Subject);
+    RegionUnlink = "shmkit_region_unlink" (Subject);
+    Unlink = "shmkit_unlink" (Subject);
+    RegionData = "shmkit_region_data" (Subject);
+    RegionGrow = "shmkit_region_grow" (Subject, Count);
+    RegionSync = "shmkit_region_sync" (Subject, Count, Count, Signed);
+    RegionProtect = "shmkit_region_protect" (Subject, Count, Count, Prot);
+    RegionAdvise = "shmkit_region_advise" (Subject, Count, Count, Advice);
+    RegionLock = "shmkit_region_lock_memory" (Subject, Count, Count);
+    RegionUnlock = "shmkit_region_unlock_memory" (Subject, Count, Count);
+    RegionStat = "shmkit_region_stat" (Subject);
+    RegionCopyIn = "shmkit_region_copy_in" (Subject, Count, Address, Count);
+    RegionCopyOut = "shmkit_region_copy_out" (Subject, Count, Address, Count);
+    RegionAccess = "shmkit_region_access" (Subject);
+    RegionSend = "shmkit_region_send" (Subject, Signed, Signed);
+    RegionRecv = "shmkit_region_recv" (Signed);
+    RegionSeal = "shmkit_region_seal" (Subject, Seals);
+    RegionParticipants = "shmkit_region_participants" (Subject);
+    RegionIsOrphan = "shmkit_region_is_orphan" (Subject);
+    Guard = "shmkit_guard_enable" ();
+    List = "shmkit_list" (Signed);
+    Gc = "shmkit_gc" (Signed);
 }
 
 /// Room for a name or an address string: the longest name, its scheme and a terminator.
@@ -137,6 +163,12 @@ pub struct Figures {
     pub id: i32,
     pub key: u32,
     pub command: i32,
+    pub uid: u32,
+    pub what: &'static str,
+    pub expected: u64,
+    pub found: u64,
+    /// A name that was found in shared memory.
+    pub label: [u8; 32],
 }
 
 /// Fills the placeholders of a template; false when it names one that does not exist.
@@ -185,6 +217,11 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "key" => out.push_hex(u64::from(figures.key)),
         "command" => push_argument(Kind::Command, figures.command as u64, out),
         "kind" => out.push_str(file_kind(figures.mode as u32)),
+        "uid" => out.push_number(u64::from(figures.uid)),
+        "what" => out.push_str(figures.what),
+        "expected" => out.push_number(figures.expected),
+        "found" => out.push_number(figures.found),
+        "label" => out.push_printable(figures.label.split(|byte| *byte == 0).next().unwrap_or_default()),
         "name" => out.push_bytes(call.subject.bytes()),
         "object" if call.subject.is_empty() => {
             out.push_str("descriptor ");
@@ -422,6 +459,7 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
         }
         Kind::AttachFlags => push_set(bits, ATTACH, out),
         Kind::Command => push_named(bits, COMMANDS, out),
+        Kind::Seals => push_set(bits, SEALS, out),
     }
 }
 
@@ -516,7 +554,7 @@ pub fn figures_of(call: &Invocation, page: usize) -> Figures {
             figures.addr = args[2];
         }
         Call::Ftok => figures.id = args[1] as i32,
-        Call::ShmUnlink | Call::Exit | Call::Limits | Call::Environment | Call::SetPolicy | Call::SetReport => {}
+        _ => {}
     }
     figures
 }

@@ -64,6 +64,12 @@ pub struct Status {
     pub mode: u32,
     /// The number of its names.
     pub links: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The best size of input and output, in bytes; for memory, the size of a page.
+    pub block: u64,
 }
 
 impl Status {
@@ -82,6 +88,9 @@ fn status_of(stat: &libc::stat) -> Status {
         reserved: (stat.st_blocks as u64).saturating_mul(512),
         mode: stat.st_mode,
         links: stat.st_nlink as u64,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        block: stat.st_blksize as u64,
     }
 }
 
@@ -228,4 +237,215 @@ pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
         }
         result
     }
+}
+
+/// open(path, flags, mode) relative to a folder; AT_FDCWD for the current one. Always close-on-exec, never a terminal.
+pub fn open_at(folder: i32, path: &CStr, flags: i32, mode: u32) -> Sys<i32> {
+    // SAFETY: the path is terminated and outlives the call.
+    check(unsafe { libc::openat(folder, path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, mode) })
+}
+
+/// The status of what a path names in a folder, without following a symbolic link.
+pub fn status_in(folder: i32, path: &CStr) -> Sys<Status> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: as in `status`; the path is terminated and outlives the call.
+    unsafe {
+        check(libc::fstatat(folder, path.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW))?;
+        Ok(status_of(stat.assume_init_ref()))
+    }
+}
+
+/// The path through which /proc leads to a descriptor of this process.
+fn path_of(fd: i32) -> crate::text::Text<40> {
+    let mut path = crate::text::Text::<40>::new();
+    path.push_str("/proc/self/fd/");
+    path.push_number(fd.max(0) as u64);
+    path.terminate();
+    path
+}
+
+/// Gives an unnamed file (O_TMPFILE) its first name; EEXIST when the name is taken.
+pub fn link_unnamed(fd: i32, folder: i32, name: &CStr) -> Sys<()> {
+    // SAFETY: both paths are terminated and outlive the calls. An empty path needs a capability on older kernels, and
+    // then answers ENOENT; the way through /proc needs /proc.
+    let direct = check(unsafe { libc::linkat(fd, c"".as_ptr(), folder, name.as_ptr(), libc::AT_EMPTY_PATH) });
+    match direct {
+        Err(Errno(libc::ENOENT | libc::EPERM)) => {
+            let path = path_of(fd);
+            let path = path.bytes().as_ptr().cast();
+            // SAFETY: as above.
+            check(unsafe { libc::linkat(libc::AT_FDCWD, path, folder, name.as_ptr(), libc::AT_SYMLINK_FOLLOW) })
+                .map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Renames within a folder; EEXIST when the new name is taken. By a link and an unlink where the file system has no
+/// such rename.
+pub fn rename_exclusively(folder: i32, from: &CStr, to: &CStr) -> Sys<()> {
+    // SAFETY: both paths are terminated and outlive the calls.
+    unsafe {
+        match check(libc::renameat2(folder, from.as_ptr(), folder, to.as_ptr(), libc::RENAME_NOREPLACE)) {
+            Err(Errno(libc::EINVAL | libc::ENOSYS)) => {
+                check(libc::linkat(folder, from.as_ptr(), folder, to.as_ptr(), 0))?;
+                unlink_at(folder, from)
+            }
+            other => other.map(drop),
+        }
+    }
+}
+
+/// unlinkat(folder, path)—removes a name.
+pub fn unlink_at(folder: i32, path: &CStr) -> Sys<()> {
+    // SAFETY: the path is terminated and outlives the call.
+    check(unsafe { libc::unlinkat(folder, path.as_ptr(), 0) }).map(drop)
+}
+
+/// fchmod(fd, mode)—sets the permission bits, whatever the umask is.
+pub fn set_mode(fd: i32, mode: u32) -> Sys<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fchmod(fd, mode) }).map(drop)
+}
+
+/// fchown(fd, -1, group)—sets the group.
+pub fn set_group(fd: i32, group: u32) -> Sys<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fchown(fd, u32::MAX, group) }).map(drop)
+}
+
+/// fsync(fd)—writes a file and its metadata, or a folder, to its device.
+pub fn sync(fd: i32) -> Sys<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fsync(fd) }).map(drop)
+}
+
+/// Reads at an offset; returns how many bytes came.
+pub fn read_at(fd: i32, buffer: &mut [u8], offset: i64) -> Sys<usize> {
+    // SAFETY: the buffer is writable for its length.
+    let count = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+}
+
+/// Writes at an offset; returns how many bytes went.
+pub fn write_at(fd: i32, bytes: &[u8], offset: i64) -> Sys<usize> {
+    // SAFETY: the bytes are readable for their length.
+    let count = unsafe { libc::pwrite(fd, bytes.as_ptr().cast(), bytes.len(), offset) };
+    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+}
+
+/// As `read_at`, into memory of the program; the kernel answers EFAULT where there is none.
+///
+/// # Safety
+/// `to` is writable for `length` bytes, or is an address at which the kernel will find no memory.
+pub unsafe fn read_into(fd: i32, to: *mut u8, length: usize, offset: i64) -> Sys<usize> {
+    // SAFETY: the caller's promise.
+    let count = unsafe { libc::pread(fd, to.cast(), length, offset) };
+    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+}
+
+/// As `write_at`, from memory of the program; the kernel answers EFAULT where there is none.
+///
+/// # Safety
+/// `from` is readable for `length` bytes, or is an address at which the kernel will find no memory.
+pub unsafe fn write_from(fd: i32, from: *const u8, length: usize, offset: i64) -> Sys<usize> {
+    // SAFETY: the caller's promise.
+    let count = unsafe { libc::pwrite(fd, from.cast(), length, offset) };
+    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+}
+
+/// Adds seals to a memfd.
+pub fn add_seals(fd: i32, seals: i32) -> Sys<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) }).map(drop)
+}
+
+/// Opens what a descriptor leads to once more: a description of its own, with its own locks and access mode.
+pub fn reopen(fd: i32, flags: i32) -> Sys<i32> {
+    let path = path_of(fd);
+    // SAFETY: the path is terminated.
+    check(unsafe { libc::open(path.bytes().as_ptr().cast(), flags | libc::O_CLOEXEC | libc::O_NOCTTY) })
+}
+
+/// Puts a descriptor in the place of another, closing that one, and closes the first.
+pub fn replace(new: i32, old: i32) -> Sys<()> {
+    // SAFETY: takes no pointers; both descriptors are the caller's.
+    unsafe {
+        check(libc::dup3(new, old, libc::O_CLOEXEC))?;
+        libc::close(new);
+    }
+    Ok(())
+}
+
+/// A lock on bytes of a file that belongs to an open file description: the kernel drops it with the last descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Together with other readers; a description for reading is enough.
+    Shared,
+    /// Alone; needs a description for writing.
+    Exclusive,
+    /// None.
+    Unlocked,
+}
+
+fn flock_of(lock: Lock, start: i64, length: i64) -> libc::flock {
+    let kind = match lock {
+        Lock::Shared => libc::F_RDLCK,
+        Lock::Exclusive => libc::F_WRLCK,
+        Lock::Unlocked => libc::F_UNLCK,
+    };
+    libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: start, l_len: length, l_pid: 0 }
+}
+
+/// Takes or drops a lock without waiting; EAGAIN when another description has one in its way. Length 0 means to the end.
+///
+/// [Linux](https://man7.org/linux/man-pages/man2/F_OFD_SETLK.2const.html)
+pub fn lock(fd: i32, lock: Lock, start: i64, length: i64) -> Sys<()> {
+    let request = flock_of(lock, start, length);
+    // SAFETY: the struct is readable.
+    check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &request) }).map(drop)
+}
+
+/// The first lock of another description in the way of an exclusive one: its first byte and its length (0: to the end).
+pub fn lock_in_the_way(fd: i32, start: i64, length: i64) -> Sys<Option<(i64, i64, Lock)>> {
+    let mut request = flock_of(Lock::Exclusive, start, length);
+    // SAFETY: the struct is readable and writable.
+    check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &mut request) })?;
+    Ok(match i32::from(request.l_type) {
+        libc::F_UNLCK => None,
+        libc::F_RDLCK => Some((request.l_start, request.l_len, Lock::Shared)),
+        _ => Some((request.l_start, request.l_len, Lock::Exclusive)),
+    })
+}
+
+/// Shows the names in a folder to `each`, without `.` and `..`, until it says to stop.
+pub fn list(path: &CStr, mut each: impl FnMut(&CStr) -> bool) -> Sys<()> {
+    let folder = open_at(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+    let mut room = [0u64; 512];
+    let result = loop {
+        // SAFETY: the room is writable for its length.
+        let count =
+            unsafe { libc::syscall(libc::SYS_getdents64, folder, room.as_mut_ptr(), core::mem::size_of_val(&room)) };
+        if count <= 0 {
+            break if count < 0 { Err(Errno(super::errno())) } else { Ok(()) };
+        }
+        // SAFETY: the kernel wrote `count` bytes, all of which are initialised.
+        let mut entries =
+            unsafe { core::slice::from_raw_parts(room.as_ptr().cast::<u8>(), (count as usize).min(room.len() * 8)) };
+        // struct linux_dirent64: inode 8, offset 8, record length 2, type 1, name.
+        let mut go_on = true;
+        while let (true, Some(&[low, high])) = (go_on, entries.get(16..18)) {
+            let length = usize::from(u16::from_ne_bytes([low, high]));
+            let Some(entry) = entries.get(..length).filter(|_| length > 19) else { break };
+            if let Ok(name) = CStr::from_bytes_until_nul(&entry[19..]) {
+                go_on = matches!(name.to_bytes(), b"." | b"..") || each(name);
+            }
+            entries = &entries[length..];
+        }
+        if !go_on {
+            break Ok(());
+        }
+    };
+    let _ = close(folder);
+    result
 }

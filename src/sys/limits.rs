@@ -76,3 +76,13 @@ pub fn huge_page_sizes(mut found: impl FnMut(u64)) -> Sys<()> {
     }
     Ok(())
 }
+
+/// The size of a huge page where none is named, in bytes.
+pub fn huge_page_size() -> Option<usize> {
+    let mut buffer = [0u8; 4096];
+    let length = super::file::read_small(c"/proc/meminfo", &mut buffer).ok()?;
+    let text = buffer.get(..length)?;
+    let at = text.windows(13).position(|window| window == b"Hugepagesize:")? + 13;
+    let kilobytes = crate::text::leading_number(text.get(at..)?.trim_ascii_start());
+    usize::try_from(kilobytes * 1024).ok().filter(|size| *size > 0)
+}

@@ -1,16 +1,21 @@
 //! Unsafe room 1: one system call a function, a `Result` out, no policy and no words.
-//! Never checks an argument and never keeps state, but for the two homes of raw memory, `lock` and `pages`.
+//! Never checks an argument and never keeps state, but for the homes of raw memory: `lock`, `pages`, `table`, and `shared`.
 //! Files here mirror `calls/` file by file. Next: `checks/` for what is validated before these are reached.
 #![allow(unsafe_code)]
 
 pub mod file;
+pub mod guard;
 pub mod limits;
 pub mod lock;
 pub mod memory;
 pub mod pages;
 pub mod posix;
 pub mod process;
+pub mod semaphore;
+pub mod shared;
+pub mod socket;
 pub mod sysv;
+pub mod table;
 
 use crate::error::Errno;
 

@@ -115,7 +115,7 @@ static PLACE: AtomicUsize = AtomicUsize::new(0);
 
 /// New pages, far from where the kernel puts a program's mappings. A program may take the hole that its own munmap left
 /// to be its own, and map over it with MAP_FIXED: nothing of ours may have moved in meanwhile.
-fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
     // MAP_NORESERVE keeps the kernel from merging these pages with the program's own mappings beside them, which would
     // make every later munmap there split and shrink the merged one.
     let map = |hint: usize| {

@@ -143,3 +143,45 @@ pub fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern 
     // SAFETY: the three functions live as long as the library, which is never unloaded (see build.rs).
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) == 0 }
 }
+
+/// This process's effective user.
+pub fn effective_user() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::geteuid() }
+}
+
+/// When a process started, in clock ticks since boot: field 22 of /proc/PID/stat.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let mut path = crate::text::Text::<32>::new();
+    path.push_str("/proc/");
+    path.push_number(u64::from(pid));
+    path.push_str("/stat\0");
+    let mut buffer = [0u8; 1024];
+    let path = CStr::from_bytes_with_nul(path.bytes()).ok()?;
+    let length = super::file::read_small(path, &mut buffer).ok()?;
+    // The second field is the program's name in parentheses, and may hold anything: what follows is after the last one.
+    let text = buffer.get(..length)?;
+    let after = text.iter().rposition(|byte| *byte == b')')? + 2;
+    let field = text.get(after..)?.split(|byte| *byte == b' ').nth(19)?;
+    Some(crate::text::leading_number(field))
+}
+
+/// The id of this boot, as two words.
+pub fn boot_id() -> Option<[u64; 2]> {
+    let mut buffer = [0u8; 64];
+    let length = super::file::read_small(c"/proc/sys/kernel/random/boot_id", &mut buffer).ok()?;
+    let digits = buffer.get(..length)?.iter().filter_map(|byte| char::from(*byte).to_digit(16));
+    let value = digits.fold(0u128, |value, digit| value << 4 | u128::from(digit));
+    Some([(value >> 64) as u64, value as u64])
+}
+
+/// The inode of this process's pid namespace.
+pub fn pid_namespace() -> Option<u64> {
+    super::sysv::file_identity(c"/proc/self/ns/pid").ok().map(|(_, inode)| inode)
+}
+
+/// Calls this in the child after every fork of this process.
+pub fn after_fork_in_child(child: extern "C" fn()) -> bool {
+    // SAFETY: as in `at_fork`.
+    unsafe { libc::pthread_atfork(None, None, Some(child)) == 0 }
+}

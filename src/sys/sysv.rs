@@ -71,6 +71,17 @@ pub fn remove(id: i32) -> Sys<()> {
     unsafe { shmctl(id, libc::IPC_RMID, core::ptr::null_mut()) }.map(drop)
 }
 
+/// IPC_SET—gives a segment to a group.
+pub fn set_group(id: i32, group: u32) -> Sys<()> {
+    let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
+    // SAFETY: the buffer is of the right type; the first call fills it.
+    unsafe {
+        shmctl(id, libc::IPC_STAT, stat.as_mut_ptr())?;
+        stat.assume_init_mut().shm_perm.gid = group;
+        shmctl(id, libc::IPC_SET, stat.as_mut_ptr()).map(drop)
+    }
+}
+
 /// What the checks need to know of a segment.
 #[derive(Clone, Copy)]
 pub struct Status {
@@ -84,23 +95,32 @@ pub struct Status {
     pub attaches: u64,
     /// The process that made it.
     pub creator: i32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+fn status_of(stat: &libc::shmid_ds) -> Status {
+    Status {
+        key: stat.shm_perm.__key,
+        size: stat.shm_segsz as u64,
+        mode: stat.shm_perm.mode as u32,
+        attaches: stat.shm_nattch as u64,
+        creator: stat.shm_cpid,
+        uid: stat.shm_perm.uid,
+        gid: stat.shm_perm.gid,
+    }
 }
 
 /// IPC_STAT—the status of a segment.
-#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
 pub fn status(id: i32) -> Sys<Status> {
     let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
     unsafe {
         shmctl(id, libc::IPC_STAT, stat.as_mut_ptr())?;
-        let stat = stat.assume_init_ref();
-        Ok(Status {
-            key: stat.shm_perm.__key,
-            size: stat.shm_segsz as u64,
-            mode: stat.shm_perm.mode as u32,
-            attaches: stat.shm_nattch as u64,
-            creator: stat.shm_cpid,
-        })
+        Ok(status_of(stat.assume_init_ref()))
     }
 }
 
@@ -149,6 +169,23 @@ pub fn usage() -> Sys<Usage> {
     // SAFETY: for SHM_INFO the kernel writes a `struct shm_info`, of which `Usage` has the layout.
     unsafe { shmctl(0, SHM_INFO, (&raw mut usage).cast())? };
     Ok(usage)
+}
+
+/// The highest index of a segment in the kernel's table.
+pub fn last_index() -> Sys<i32> {
+    let mut usage = Usage::default();
+    // SAFETY: as in `usage`.
+    unsafe { shmctl(0, SHM_INFO, (&raw mut usage).cast()) }
+}
+
+/// The segment at an index of the kernel's table: its id and status, whoever may read it (Linux 4.17).
+pub fn at_index(index: i32) -> Sys<(i32, Status)> {
+    let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
+    // SAFETY: as in `status`.
+    unsafe {
+        let id = shmctl(index, SHM_STAT_ANY, stat.as_mut_ptr())?;
+        Ok((id, status_of(stat.assume_init_ref())))
+    }
 }
 
 /// What `ftok` is made of: the device and number of a file, symbolic links followed.

@@ -1,0 +1,209 @@
+//! C ABI of `region/survey.rs`: orphans, the list of all objects, collection; and names. Translation only.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use super::error::shmkit_status_t;
+use super::region::{RecordedProcess, layout_name, recorded};
+use super::{Subject, address, place, run};
+use crate::checks::words::Call;
+use crate::error::Status;
+use crate::region::header::{self, Process};
+use crate::region::survey::{self, Object, Which};
+use crate::region::{Failure, access};
+
+/// It is not so.
+pub const SHMKIT_NO: i32 = 0;
+/// It is so.
+pub const SHMKIT_YES: i32 = 1;
+/// It cannot be proved.
+pub const SHMKIT_UNKNOWN: i32 = 2;
+/// POSIX objects: what is in /dev/shm.
+pub const SHMKIT_LIST_POSIX: u32 = 1;
+/// System V segments.
+pub const SHMKIT_LIST_SYSV: u32 = 2;
+/// What processes have mapped, as far as /proc shows: memfds, files, anonymous memory, objects whose name is gone.
+pub const SHMKIT_LIST_MAPPED: u32 = 4;
+/// All of it.
+pub const SHMKIT_LIST_ALL: u32 = 7;
+/// Says what would be removed, and removes nothing.
+pub const SHMKIT_GC_DRY_RUN: i32 = 0;
+/// Removes it.
+pub const SHMKIT_GC_REMOVE: i32 = 1;
+/// Made by other software, or a raw region.
+pub const SHMKIT_SORT_RAW: u32 = 0;
+/// A region.
+pub const SHMKIT_SORT_REGION: u32 = 1;
+/// What a dead creator left on its way to a region.
+pub const SHMKIT_SORT_LEFTOVER: u32 = 2;
+
+/// One object of this machine.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ListedObject {
+    /// sizeof this struct, so that it can grow.
+    pub struct_size: usize,
+    /// Its address string; valid during the call.
+    pub address: *const c_char,
+    /// One of SHMKIT_BACKEND_; 0 for semaphores that were left without their segment.
+    pub backend: u32,
+    /// One of SHMKIT_SORT_.
+    pub sort: u32,
+    /// Bytes of the object; of the mapping, where only that can be seen.
+    pub size: u64,
+    /// Bytes that it has reserved.
+    pub reserved: u64,
+    /// Device; 0 for System V.
+    pub device: u64,
+    /// Inode; the segment's id for System V.
+    pub inode: u64,
+    /// How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when it
+    /// cannot be told.
+    pub users: u64,
+    /// Who created it, when its header says so; zeros otherwise.
+    pub creator: RecordedProcess,
+    /// When, in nanoseconds since the epoch; 0 when it is not known.
+    pub created_ns: u64,
+    /// The type that it holds, terminated; empty when it is not known.
+    pub layout_name: [c_char; 48],
+    /// Its version.
+    pub layout_version: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// SHMKIT_YES: it is proved that nobody uses it.
+    pub orphan: i32,
+    /// 1: its name is gone, and its memory lives as long as its users.
+    pub unlinked: i32,
+    /// 1: shmkit_gc() leaves it alone.
+    pub persistent: i32,
+    /// One process that has it mapped, or that made it; 0 when none can be seen.
+    pub pid: u32,
+}
+
+/// Gets one object; returns 0 to go on, anything else to stop. The struct is valid during the call.
+pub type ListCallback = Option<unsafe extern "C" fn(object: *const ListedObject, user: *mut c_void) -> c_int>;
+
+fn listed(object: &Object) -> ListedObject {
+    let header = object.header.unwrap_or_default();
+    ListedObject {
+        struct_size: size_of::<ListedObject>(),
+        address: object.address.bytes().as_ptr().cast(),
+        backend: object.backend.map_or(0, |backend| backend as u32),
+        sort: object.sort as u32,
+        size: object.size,
+        reserved: object.reserved,
+        device: object.dev,
+        inode: object.ino,
+        users: object.users.unwrap_or(u64::MAX),
+        creator: recorded(&object.header.map_or(Process::default(), |header| header.creator)),
+        created_ns: header.created,
+        layout_name: layout_name(&header.layout),
+        layout_version: header.layout.version,
+        uid: object.uid,
+        gid: object.gid,
+        mode: object.mode,
+        orphan: object.orphan as i32,
+        unlinked: i32::from(object.unlinked),
+        persistent: i32::from(header.flags & header::PERSISTENT != 0),
+        pid: object.pid,
+    }
+}
+
+/// Whether nobody has the region of this address open: SHMKIT_YES, SHMKIT_NO, or SHMKIT_UNKNOWN where nothing proves it
+/// (an object of other software, a file system without locks).
+///
+/// The kernel proves it, by locks and counts that it drops at a process's death. Thread-safe.
+///
+/// # Safety
+/// `address` is null or a terminated string; `answer` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shmkit_region_is_orphan(address: *const c_char, answer: *mut i32) -> shmkit_status_t {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let subject = self::address(address);
+        run(Call::RegionIsOrphan, subject, [0; 6], || {
+            let answer = place(answer)?;
+            answer.write(survey::is_orphan(subject.get()?)? as i32);
+            Ok(())
+        })
+    }
+}
+
+/// Removes the name of the region that an address leads to now. An object without a region's header is left alone:
+/// SHMKIT_ERR_NOT_A_REGION; shmkit_shm_unlink() and shmctl() remove those.
+///
+/// The memory lives until the last process closes it. Thread-safe.
+///
+/// # Safety
+/// `address` is null or a terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shmkit_unlink(address: *const c_char) -> shmkit_status_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let subject = self::address(address);
+        run(Call::Unlink, subject, [0; 6], || access::unlink_address(subject.get()?))
+    }
+}
+
+/// Shows every shared memory object of this machine to `callback`, in time linear in their number.
+///
+/// `what` combines SHMKIT_LIST_ constants. What this user may not look at is shown with what can be seen from outside.
+/// Objects come and go meanwhile. Thread-safe; the callback may call the library.
+///
+/// # Safety
+/// `callback` is a function that returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shmkit_list(what: u32, callback: ListCallback, user: *mut c_void) -> shmkit_status_t {
+    run(Call::List, Subject::None, [u64::from(what), 0, 0, 0, 0, 0], || {
+        let Some(callback) = callback else { return Err(Failure::of(Status::ErrBadPointer)) };
+        if what == 0 || what & !SHMKIT_LIST_ALL != 0 {
+            return Err(Failure::argument("what is no combination of SHMKIT_LIST_", "use SHMKIT_LIST_ALL"));
+        }
+        let which = Which {
+            posix: what & SHMKIT_LIST_POSIX != 0,
+            sysv: what & SHMKIT_LIST_SYSV != 0,
+            mapped: what & SHMKIT_LIST_MAPPED != 0,
+        };
+        // SAFETY: the caller's promise on the callback.
+        survey::list(which, &mut |object| unsafe { callback(&listed(object), user) == 0 })
+    })
+}
+
+/// Finds what dead processes left: regions that nobody has open, and what creators that died had begun. Removes it when
+/// `mode` is SHMKIT_GC_REMOVE; says what it would remove when it is SHMKIT_GC_DRY_RUN.
+///
+/// Only what the kernel proves to be unused, with every opener locked out while it is decided. Regions that were created
+/// as persistent, file: regions, and objects of other software stay. `callback` may be NULL; `count`, which may be NULL,
+/// gets the number. Thread-safe. If this process dies on the way, what was decided is removed, and the rest is not.
+///
+/// # Safety
+/// `callback` is null or a function that returns; `count` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shmkit_gc(
+    mode: i32,
+    callback: ListCallback,
+    user: *mut c_void,
+    count: *mut usize,
+) -> shmkit_status_t {
+    run(Call::Gc, Subject::None, [mode as u64, 0, 0, 0, 0, 0], || {
+        let remove = match mode {
+            SHMKIT_GC_DRY_RUN => false,
+            SHMKIT_GC_REMOVE => true,
+            _ => return Err(Failure::argument("mode is none of SHMKIT_GC_", "begin with SHMKIT_GC_DRY_RUN")),
+        };
+        if !count.is_null() {
+            place(count)?;
+        }
+        // SAFETY: the caller's promise on the callback.
+        let mut each = |object: &Object| callback.is_none_or(|call| unsafe { call(&listed(object), user) == 0 });
+        let found = survey::collect(remove, &mut each)?;
+        if !count.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { count.write(found as usize) };
+        }
+        Ok(())
+    })
+}

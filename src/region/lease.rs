@@ -1,0 +1,206 @@
+//! Leases on objects with a descriptor: locks of open file descriptions, which the kernel drops at death, exec and
+//! close, on bytes far behind the end of any object. The lock decides; the record beside it explains.
+//! Never waits for a participant. Next: `segment.rs`, which does the same with semaphores.
+//!
+//! | byte | who locks it |
+//! |---|---|
+//! | `NAME` | who removes or replaces the name |
+//! | `GROW` | who grows the object |
+//! | `BUILD` | who builds an object under a temporary name |
+//! | `LEASES` + n | participant n, exclusively; a collector locks all of them at once, and so keeps others out |
+//! | `READERS` + n | participant n, shared, whose descriptor is only for reading; it has no record |
+
+use super::clock::Deadline;
+use super::failure::Outcome;
+use super::header::Record;
+use super::identity;
+use crate::error::Errno;
+use crate::sys::file::{self, Lock};
+
+/// Locked by who removes the name.
+pub const NAME: i64 = LEASES - 1;
+/// Locked by who grows the object.
+pub const GROW: i64 = LEASES - 2;
+/// Locked by who builds the object.
+pub const BUILD: i64 = LEASES - 3;
+
+const LEASES: i64 = 1 << 62;
+const READERS: i64 = LEASES + MOST;
+const MOST: i64 = 1 << 20;
+
+/// The lease of this process on one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// None: a raw region, or a file system without such locks.
+    None,
+    /// Participant of this number.
+    Writer(u32),
+    /// Reader of this number.
+    Reader(u32),
+}
+
+impl Lease {
+    /// The byte that it locks.
+    fn byte(self) -> Option<i64> {
+        match self {
+            Lease::None => None,
+            Lease::Writer(number) => Some(LEASES + i64::from(number)),
+            Lease::Reader(number) => Some(READERS + i64::from(number)),
+        }
+    }
+
+    /// As a number, for an atomic.
+    pub fn pack(self) -> u64 {
+        match self {
+            Lease::None => 0,
+            Lease::Writer(number) => 1 << 32 | u64::from(number),
+            Lease::Reader(number) => 2 << 32 | u64::from(number),
+        }
+    }
+
+    /// From a number.
+    pub fn unpack(word: u64) -> Lease {
+        match word >> 32 {
+            1 => Lease::Writer(word as u32),
+            2 => Lease::Reader(word as u32),
+            _ => Lease::None,
+        }
+    }
+}
+
+/// Takes the first free lease. Waits only for a collector, which is quick.
+pub fn take(fd: i32, read_only: bool, deadline: &mut Deadline) -> Outcome<Lease> {
+    let mut number = 0;
+    loop {
+        let found = match read_only {
+            false => exclusive(fd, number),
+            true => shared(fd, number),
+        };
+        match found {
+            Ok(lease) => return Ok(lease),
+            Err(Errno(libc::EAGAIN | libc::EACCES)) => {}
+            // A file system without these locks: nobody can tell who is there.
+            Err(_) => return Ok(Lease::None),
+        }
+        match collector(fd) {
+            true => deadline.pause("a collector decided whether the region is left over")?,
+            false => number = (number + 1) % MOST,
+        }
+    }
+}
+
+fn exclusive(fd: i32, number: i64) -> Result<Lease, Errno> {
+    file::lock(fd, Lock::Exclusive, LEASES + number, 1).map(|()| Lease::Writer(number as u32))
+}
+
+/// Two readers may share a byte if they come at the same moment; then they count as one, and as alive while either is.
+fn shared(fd: i32, number: i64) -> Result<Lease, Errno> {
+    if file::lock_in_the_way(fd, READERS + number, 1)?.is_some() {
+        return Err(Errno(libc::EAGAIN));
+    }
+    file::lock(fd, Lock::Shared, READERS + number, 1).map(|()| Lease::Reader(number as u32))
+}
+
+/// Whether a collector holds all leases at once. Then there is no other lock on them that the kernel could show first.
+fn collector(fd: i32) -> bool {
+    matches!(file::lock_in_the_way(fd, LEASES, 0), Ok(Some(found)) if is_collector(found))
+}
+
+/// The kernel shows neighbouring locks of one description as one: it may begin before the leases.
+fn is_collector((first, length, lock): (i64, i64, Lock)) -> bool {
+    first <= LEASES && length == 0 && lock == Lock::Exclusive
+}
+
+/// Writes who holds a lease beside it. A region that cannot be written, sealed or read-only, has no record of us.
+pub fn record(fd: i32, lease: Lease) {
+    if let Lease::Writer(number) = lease
+        && let Some(offset) = Record::offset(number)
+    {
+        let _ = file::write_at(fd, &Record { process: identity::own() }.encode(), offset as i64);
+    }
+}
+
+/// Gives a lease back. The record stays: without the lock it says nothing.
+pub fn give(fd: i32, lease: Lease) {
+    if let Some(byte) = lease.byte() {
+        let _ = file::lock(fd, Lock::Unlocked, byte, 1);
+    }
+}
+
+/// Takes all leases at once, which succeeds only when nobody holds one. `None` when it cannot be told.
+pub fn take_all(fd: i32) -> Option<bool> {
+    match file::lock(fd, Lock::Exclusive, LEASES, 0) {
+        Ok(()) => Some(true),
+        Err(Errno(libc::EAGAIN | libc::EACCES)) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Shows the leases that others hold to `each`, in order, readers after writers, until it says to stop. `None` when the
+/// file system cannot tell; false when a collector is at work.
+pub fn for_each(fd: i32, each: &mut dyn FnMut(Lease) -> bool) -> Option<bool> {
+    match within(fd, LEASES, READERS + MOST, each).ok()? {
+        Found::Collector => Some(false),
+        Found::All | Found::Enough => Some(true),
+    }
+}
+
+enum Found {
+    All,
+    Enough,
+    Collector,
+}
+
+/// The kernel shows any one lock of a range, not the first: what lies before it is asked for next, then what lies after.
+fn within(fd: i32, mut start: i64, end: i64, each: &mut dyn FnMut(Lease) -> bool) -> Result<Found, Errno> {
+    while start < end {
+        let Some(found) = file::lock_in_the_way(fd, start, end - start)? else { break };
+        if is_collector(found) {
+            return Ok(Found::Collector);
+        }
+        let first = found.0.max(start);
+        let after = if found.1 <= 0 { first + 1 } else { (found.0 + found.1).min(end) };
+        match within(fd, start, first, each)? {
+            Found::All => {}
+            other => return Ok(other),
+        }
+        for byte in first..after {
+            let lease = match byte < READERS {
+                true => Lease::Writer((byte - LEASES) as u32),
+                false => Lease::Reader((byte - READERS) as u32),
+            };
+            if !each(lease) {
+                return Ok(Found::Enough);
+            }
+        }
+        start = after;
+    }
+    Ok(Found::All)
+}
+
+/// Whether anybody else holds a lease. `None` when it cannot be told.
+pub fn is_held(fd: i32) -> Option<bool> {
+    file::lock_in_the_way(fd, LEASES, 0).ok().map(|found| found.is_some())
+}
+
+/// A lock on one byte, held until it is dropped.
+pub struct Held {
+    fd: i32,
+    byte: i64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = file::lock(self.fd, Lock::Unlocked, self.byte, 1);
+    }
+}
+
+/// Locks a byte, waiting for its holder until the deadline. A file system without locks is as if nobody else were there.
+pub fn hold(fd: i32, byte: i64, deadline: &mut Deadline, what: &'static str) -> Outcome<Held> {
+    loop {
+        match file::lock(fd, Lock::Exclusive, byte, 1) {
+            Err(Errno(libc::EAGAIN | libc::EACCES)) => deadline.pause(what)?,
+            _ => return Ok(Held { fd, byte }),
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! Regions on objects with a descriptor: POSIX objects, files, memfds, anonymous memory.
+//! Born complete: built without a name (O_TMPFILE), then linked, atomically and exclusively; under a temporary name and
+//! a rename where the file system lacks that. Never opens what it would create, never creates what it opens.
+//! Next: `lease.rs` for who is there, `access.rs` for growth.
+
+use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::address::{Backend, PATH_MAX, Parsed, path_of, terminated};
+use super::clock::Deadline;
+use super::failure::{Failure, Outcome};
+use super::handle::{FRAGILE, Hot, Huge, Options, Region, Space, Wish};
+use super::header::{self, Facts, Header, READY, Record};
+use super::lease::{self, BUILD, Lease};
+use super::{identity, survey};
+use crate::error::{Errno, Status};
+use crate::sys::file::{self, Lock};
+use crate::sys::limits::{Resource, page_size, soft_limit};
+use crate::sys::posix::OBJECT_FOLDER;
+use crate::sys::{memory, posix, process};
+use crate::text::Text;
+
+/// A path with room for its terminator.
+pub type Path = Text<{ PATH_MAX + 1 }>;
+
+const HERE: i32 = libc::AT_FDCWD;
+const MFD_NOEXEC_SEAL: u32 = 8;
+const MADV_POPULATE_WRITE: i32 = 23;
+
+/// Where a region's name stands: its path, and the folder of it.
+struct Place {
+    path: Path,
+    folder: Path,
+    /// What stands for the name in the names of claims: the folder's identity and the name, hashed.
+    hash: u64,
+}
+
+impl Place {
+    fn new(backend: Backend, rest: &[u8]) -> Outcome<Place> {
+        let mut place = Place { path: Path::new(), folder: Path::new(), hash: 0 };
+        path_of(backend, rest, &mut place.path);
+        let slash = place.path.bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        place.folder.push_bytes(&place.path.bytes()[..slash.max(1)]);
+        terminated(&mut place.path)?;
+        terminated(&mut place.folder)?;
+        Ok(place)
+    }
+
+    fn path(&self) -> &CStr {
+        CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default()
+    }
+
+    fn folder(&self) -> &CStr {
+        CStr::from_bytes_until_nul(self.folder.bytes()).unwrap_or_default()
+    }
+
+    /// Names of this region's claims begin with this; two regions that share it wait for each other, and that is all.
+    fn hash(&mut self) -> u64 {
+        if self.hash == 0 {
+            let (dev, ino) = crate::sys::sysv::file_identity(self.folder()).unwrap_or_default();
+            let path = self.path.bytes();
+            let name = path.iter().rposition(|byte| *byte == b'/').map_or(path, |slash| &path[slash..]);
+            // FNV-1a, 64 bits.
+            let bytes = [dev.to_ne_bytes(), ino.to_ne_bytes()];
+            let all = bytes.iter().flatten().chain(name);
+            self.hash = all
+                .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        }
+        self.hash
+    }
+}
+
+/// Opens or makes the region at a path.
+pub fn by_path(
+    hot: &'static Hot,
+    parsed: &Parsed,
+    backend: Backend,
+    rest: &[u8],
+    options: &mut Options<'_>,
+    wish: Wish,
+    deadline: &mut Deadline,
+) -> Outcome<(Region, bool)> {
+    let mut place = Place::new(backend, rest)?;
+    let new = |options: &Options<'_>| Region::new(hot, parsed.text(), backend, options);
+    loop {
+        if wish != Wish::Create {
+            if let Some(region) = open(new(options)?, &place, options, deadline)? {
+                return Ok((region, false));
+            }
+            if wish == Wish::Open {
+                return Err(Failure::new(
+                    Status::ErrNotFound,
+                    "there is no {name}",
+                    "start the program that creates it, use open_or_create, or correct the name",
+                ));
+            }
+        }
+        // The callback runs once for all who want to create at the same time: one at a time gets so far.
+        let claim = if options.init.is_some() { Claim::take(&mut place, deadline)? } else { None };
+        if claim.is_some() && file::status_in(HERE, place.path()).is_ok() {
+            if wish == Wish::Create {
+                return Err(exists());
+            }
+            continue;
+        }
+        match build(new(options)?, &mut place, options, deadline) {
+            Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {}
+            other => return other.map(|region| (region, true)),
+        }
+    }
+}
+
+fn exists() -> Failure {
+    Failure::new(
+        Status::ErrExists,
+        "{name} exists already",
+        "open it, use open_or_create, or unlink it if shmkit_region_is_orphan says that it is left over",
+    )
+}
+
+/// Opens the region at a path; `None` when there is nothing.
+fn open(mut region: Region, place: &Place, options: &Options<'_>, deadline: &mut Deadline) -> Outcome<Option<Region>> {
+    // O_NONBLOCK: a pipe that took the name must not hold us up.
+    let access = if options.read_only { libc::O_RDONLY } else { libc::O_RDWR };
+    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    loop {
+        let fd = match file::open_at(HERE, place.path(), flags, 0) {
+            Ok(fd) => fd,
+            Err(Errno(libc::ENOENT)) => return Ok(None),
+            Err(errno) => return Err(cannot_open(errno, place)),
+        };
+        region.set_fd(fd);
+        // The lease first: once it is held, no collector takes the name away. Then a look whether one just did.
+        if !options.raw {
+            region.set_lease(lease::take(fd, options.read_only, deadline)?);
+        }
+        let status = file::status(fd).map_err(Failure::system)?;
+        if status.links > 0 {
+            adopt(&mut region, &status, options)?;
+            return Ok(Some(region));
+        }
+        region.release();
+        deadline.pause("another process removed and made the name again and again")?;
+    }
+}
+
+fn cannot_open(errno: Errno, place: &Place) -> Failure {
+    let failure = match errno.0 {
+        libc::ELOOP => Failure::new(
+            Status::ErrNotAnObject,
+            "what is called {name} is a symbolic link, and those are not followed: it could lead to any file",
+            "remove the link; for file: name the file itself",
+        ),
+        libc::EISDIR | libc::ENXIO | libc::ENOTDIR => Failure::new(
+            Status::ErrNotAnObject,
+            "what is called {name} is not a file, or a part of its path is no folder",
+            "use another name, and see what took this one",
+        ),
+        libc::EACCES | libc::EPERM => {
+            let status = file::status_in(HERE, place.path());
+            Failure::new(
+                Status::ErrAccess,
+                "{name} has mode {mode} and belongs to user {uid}, who does not let this user open it so",
+                "open it read-only, or let its owner grant access (mode and group in the options)",
+            )
+            .with(|figures| {
+                if let Ok(status) = status {
+                    (figures.uid, figures.mode) = (status.uid, u64::from(status.mode & 0o777));
+                }
+            })
+        }
+        _ => return Failure::system(errno),
+    };
+    Failure { errno: errno.0, ..failure }
+}
+
+/// Checks an object that was opened or received and maps it. The lease, if there is to be one, is held already.
+pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) -> Outcome<()> {
+    let fd = region.fd();
+    if !status.is_regular() {
+        return Err(Failure::new(
+            Status::ErrNotAnObject,
+            "{name} is {kind}, not a shared memory object",
+            "use another name, and see what took this one",
+        )
+        .with(|figures| figures.mode = u64::from(status.mode)));
+    }
+    options.check_owner(status.uid, status.mode)?;
+    region.identity = (status.dev, status.ino);
+    let max_size = if options.raw {
+        if status.size == 0 {
+            return Err(Failure::new(
+                Status::ErrPastEnd,
+                "{name} has no bytes: its creator never sized it, or has not done so yet",
+                "size it with ftruncate before it is opened, or open it again later",
+            ));
+        }
+        options.require_size(status.size)?;
+        status.size
+    } else {
+        let mut bytes = [0; header::SIZE];
+        let facts = Facts { object_size: status.size, page_size: page_size() as u64 };
+        let count = file::read_at(fd, &mut bytes, 0).map_err(Failure::system)?;
+        if count < bytes.len() {
+            return Err(Failure::of(Status::ErrNotARegion));
+        }
+        let header = Header::decode(&bytes, &facts)?;
+        options.require(&header)?;
+        lease::record(fd, region.lease());
+        header.max_size
+    };
+    let sealed = file::seals(fd).is_ok_and(|seals| seals & libc::F_SEAL_SHRINK != 0);
+    if !sealed {
+        region.set_flag(FRAGILE);
+    }
+    map(region, max_size, page_size() as u64, options)
+}
+
+fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outcome<()> {
+    let length = max_size
+        .checked_next_multiple_of(unit)
+        .and_then(|size| size.checked_add(options.data_offset() as u64))
+        .and_then(|length| length.checked_next_multiple_of(unit));
+    let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
+        return Err(Failure::of(Status::ErrTooBig));
+    };
+    let prot = if options.read_only { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
+    region.hot.window.map(region.fd(), length, prot, 0).map_err(|errno| Failure::no_memory(errno, length as u64))?;
+    region.set_capacity(max_size);
+    if options.huge != Huge::None {
+        // Advice: the kernel may have no huge pages for this kind of memory, and says nothing.
+        let _ = memory::madvise(region.hot.window.start(), length, libc::MADV_HUGEPAGE);
+    }
+    Ok(())
+}
+
+/// What tells one builder of a name from another until the object has its name.
+enum Unnamed {
+    /// It has no name at all.
+    Linkable,
+    /// It has this one, and the lock `BUILD`.
+    Temporary(Path),
+}
+
+fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadline: &mut Deadline) -> Outcome<Region> {
+    if options.huge == Huge::Require {
+        return Err(Failure::backend(
+            "huge pages can be asked for of posix: and file: regions, but not required",
+            "use huge_pages try, or memfd: or sysv: where they can be reserved",
+        ));
+    }
+    let flags = libc::O_TMPFILE | libc::O_RDWR;
+    let unnamed = match file::open_at(HERE, place.folder(), flags, options.mode()) {
+        Ok(fd) => {
+            region.set_fd(fd);
+            Unnamed::Linkable
+        }
+        // What a file system or kernel without O_TMPFILE says.
+        Err(Errno(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {
+            Unnamed::Temporary(temporary(&region, place, deadline)?)
+        }
+        Err(errno) => return Err(cannot_create(errno, place)),
+    };
+    let published = fill(&mut region, options, page_size() as u64, deadline).and_then(|()| {
+        match &unnamed {
+            Unnamed::Linkable => file::link_unnamed(region.fd(), HERE, place.path()),
+            Unnamed::Temporary(path) => {
+                let from = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
+                file::rename_exclusively(HERE, from, place.path())
+            }
+        }
+        .map_err(|errno| match errno.0 {
+            libc::EEXIST => exists(),
+            _ => cannot_create(errno, place),
+        })
+    });
+    if let Unnamed::Temporary(path) = &unnamed {
+        if published.is_err() {
+            let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default());
+        }
+        let _ = file::lock(region.fd(), Lock::Unlocked, BUILD, 1);
+    }
+    published.map(|()| region)
+}
+
+fn cannot_create(errno: Errno, place: &Place) -> Failure {
+    let failure = match errno.0 {
+        libc::ENOENT | libc::ENOTDIR => Failure::new(
+            Status::ErrNotFound,
+            "there is no folder for {name}",
+            "create the folder first; for posix: /dev/shm must be mounted",
+        ),
+        libc::EACCES | libc::EPERM | libc::EROFS => Failure::new(
+            Status::ErrAccess,
+            "the folder of {name} does not let this user create files",
+            "use another folder, or let its owner grant access",
+        ),
+        libc::ENOSPC => Failure::new(
+            Status::ErrNoSpace,
+            "the file system of {name} has no room for another file ({free} bytes free of {capacity})",
+            "remove what nobody needs, or make it larger (its number of files may be bounded too)",
+        )
+        .with(|figures| {
+            if let Ok(room) = file::room_at(place.folder()) {
+                (figures.free, figures.capacity) = (room.free, room.capacity);
+            }
+        }),
+        _ => return Failure::system(errno),
+    };
+    Failure { errno: errno.0, ..failure }
+}
+
+/// Opens the temporary file of a name, alone: one that a dead builder left is used again.
+fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Path> {
+    let mut path = Path::new();
+    path.push_bytes(place.folder().to_bytes());
+    path.push_str("/.shmkit-new-");
+    path.push_hex(place.hash());
+    let name = terminated(&mut path)?;
+    loop {
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let fd = file::open_at(HERE, name, flags, 0o600).map_err(|errno| cannot_create(errno, place))?;
+        region.set_fd(fd);
+        lock_build(fd, deadline)?;
+        let status = file::status(fd).map_err(Failure::system)?;
+        if !status.is_regular() || status.uid != process::effective_user() {
+            return Err(Failure::of(Status::ErrOwner).with(|figures| figures.uid = status.uid));
+        }
+        // The one before may have given this file its final name, or removed it.
+        if file::status_in(HERE, name).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino)) {
+            file::ftruncate(fd, 0).map_err(Failure::system)?;
+            return Ok(path);
+        }
+        region.release();
+    }
+}
+
+fn lock_build(fd: i32, deadline: &mut Deadline) -> Outcome<()> {
+    loop {
+        match file::lock(fd, Lock::Exclusive, BUILD, 1) {
+            Err(Errno(libc::EAGAIN | libc::EACCES)) => deadline.pause("another process built the region")?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Makes an object without a name that is all of a region: mode, space, header, lease, mapping, the creator's callback.
+fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mut Deadline) -> Outcome<()> {
+    let fd = region.fd();
+    let status = file::status(fd).map_err(Failure::system)?;
+    region.identity = (status.dev, status.ino);
+    if let Some(group) = options.group.filter(|group| *group != status.gid) {
+        file::set_group(fd, group).map_err(|errno| {
+            let failure = Failure::new(
+                Status::ErrNotPermitted,
+                "this user may not give {name} to group {count}",
+                "name a group that this user is in",
+            );
+            Failure { errno: errno.0, ..failure }.with(|figures| figures.count = u64::from(group))
+        })?;
+    }
+    if status.mode & 0o777 != options.mode() {
+        file::set_mode(fd, options.mode()).map_err(Failure::system)?;
+    }
+    let max_size = if options.raw { options.size } else { options.max_size.max(options.size) };
+    let total = (options.size + options.data_offset() as u64).next_multiple_of(unit);
+    reserve(fd, 0, total, options.space)?;
+    let mut first = [0; header::SIZE + header::RECORD_SIZE];
+    if !options.raw {
+        region.set_lease(lease::take(fd, false, deadline)?);
+        let creator = identity::own();
+        let header = Header {
+            state: READY,
+            flags: if options.persistent { header::PERSISTENT } else { 0 },
+            data_offset: options.data_offset() as u64,
+            size: options.size,
+            max_size,
+            generation: 0,
+            layout: options.layout,
+            creator,
+            created: process::wall_clock_ns(),
+            backend: region.backend as u32,
+        };
+        first[..header::SIZE].copy_from_slice(&header.encode(page_size() as u32));
+        first[header::SIZE..].copy_from_slice(&Record { process: creator }.encode());
+    }
+    let written = if options.raw { Ok(first.len()) } else { file::write_at(fd, &first, 0) };
+    let fragile = matches!(region.backend, Backend::Posix | Backend::File);
+    if fragile {
+        region.set_flag(FRAGILE);
+    }
+    map(region, max_size, unit, options)?;
+    match written {
+        Ok(count) if count == first.len() => {}
+        // Huge pages can be written through a mapping only.
+        Err(Errno(libc::EINVAL)) if region.hot.window.write(0, &first) => {}
+        Ok(_) => return Err(Failure::no_space(fd, total)),
+        Err(errno) => return Err(Failure::system(errno)),
+    }
+    if options.space == Space::Populate {
+        // Linux 5.14. Older kernels populate at the first touch.
+        let _ = memory::madvise(region.hot.window.start(), total as usize, MADV_POPULATE_WRITE);
+    }
+    region.initialise(options)
+}
+
+/// Makes an object `end` bytes long, the bytes from `start` with space of their own unless that is left for later.
+pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
+    // Past this limit the kernel sends SIGXFSZ, which kills.
+    let limit = soft_limit(Resource::FileSize);
+    if end > limit {
+        return Err(Failure::new(
+            Status::ErrTooBig,
+            "{needed} bytes are more than RLIMIT_FSIZE allows a file ({limit})",
+            "ask for less, or raise the limit (ulimit -f)",
+        )
+        .with(|figures| (figures.needed, figures.limit) = (end, limit)));
+    }
+    if space == Space::Lazy {
+        return file::ftruncate(fd, end as i64).map_err(Failure::system);
+    }
+    // A signal that comes again and again must not keep a large reservation from ever ending: smaller and smaller steps.
+    let (mut at, mut step) = (start, end - start);
+    while at < end {
+        let length = step.min(end - at);
+        match file::posix_fallocate(fd, at as i64, length as i64) {
+            Ok(()) => at += length,
+            Err(Errno(libc::EINTR)) => step = (step / 2).max(1 << 20),
+            Err(Errno(libc::ENOSPC)) => {
+                let failure = Failure::no_space(fd, end - start);
+                // What was reserved before the space ran out must not stay.
+                let _ = file::ftruncate(fd, start as i64);
+                return Err(failure);
+            }
+            Err(errno) => {
+                let _ = file::ftruncate(fd, start as i64);
+                return Err(Failure::system(errno));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a memfd or anonymous region.
+pub fn unnamed(
+    hot: &'static Hot,
+    parsed: &Parsed,
+    backend: Backend,
+    label: &[u8],
+    options: &mut Options<'_>,
+    deadline: &mut Deadline,
+) -> Outcome<Region> {
+    let mut name = Text::<256>::new();
+    if backend == Backend::Anonymous {
+        name.push_bytes(b"shmkit-");
+    }
+    name.push_bytes(label);
+    let name = terminated(&mut name)?;
+    if options.huge != Huge::None {
+        let huge = crate::sys::limits::huge_page_size().unwrap_or(0) as u64;
+        let region = Region::new(hot, parsed.text(), backend, options)?;
+        match memfd(region, name, libc::MFD_HUGETLB, huge, options, deadline) {
+            Err(failure) if options.huge == Huge::Require => return Err(failure),
+            Err(failure) if failure.status == Status::ErrCallback => return Err(failure),
+            Err(_) => {}
+            made => return made,
+        }
+    }
+    memfd(Region::new(hot, parsed.text(), backend, options)?, name, 0, page_size() as u64, options, deadline)
+}
+
+fn memfd(
+    mut region: Region,
+    name: &CStr,
+    flags: u32,
+    unit: u64,
+    options: &mut Options<'_>,
+    deadline: &mut Deadline,
+) -> Outcome<Region> {
+    if unit == 0 {
+        return Err(Failure::new(
+            Status::ErrUnsupported,
+            "this system has no huge pages",
+            "use huge_pages try or none",
+        ));
+    }
+    let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let fd = match posix::memfd_create(name, flags | MFD_NOEXEC_SEAL) {
+        // Before Linux 6.3.
+        Err(Errno(libc::EINVAL)) => posix::memfd_create(name, flags),
+        other => other,
+    };
+    region.set_fd(fd.map_err(Failure::system)?);
+    fill(&mut region, options, unit, deadline)?;
+    // From here on nobody can take the memory away: no guard is needed.
+    let fixed = if options.raw || options.max_size <= options.size { libc::F_SEAL_GROW } else { 0 };
+    file::add_seals(region.fd(), libc::F_SEAL_SHRINK | fixed).map_err(Failure::system)?;
+    Ok(region)
+}
+
+/// Reads the header of an object into `bytes`, and says what the kernel knows of the object.
+pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
+    let count = file::read_at(fd, bytes, 0).map_err(Failure::system)?;
+    let status = file::status(fd).map_err(Failure::system)?;
+    if count < bytes.len() {
+        return Err(Failure::of(Status::ErrTruncated));
+    }
+    Ok(Facts { object_size: status.size, page_size: page_size() as u64 })
+}
+
+/// In a forked child: an open file description of its own, so that the parent's lease ends with the parent, and a
+/// lease of its own. Where /proc is missing the child keeps the memory and gives the descriptor up.
+pub fn renew(region: &Region) {
+    let fd = region.fd();
+    if fd < 0 {
+        return;
+    }
+    let access = file::open_flags(fd).unwrap_or(libc::O_RDWR) & libc::O_ACCMODE;
+    match file::reopen(fd, access).and_then(|new| file::replace(new, fd)) {
+        Ok(()) => {
+            let held = region.lease();
+            region.set_lease(Lease::None);
+            if held != Lease::None
+                && let Ok(lease) = lease::take(fd, access == libc::O_RDONLY, &mut Deadline::after(region.timeout_ns))
+            {
+                region.set_lease(lease);
+                lease::record(fd, lease);
+            }
+        }
+        Err(_) => {
+            region.set_lease(Lease::None);
+            region.fd.store(-1, Relaxed);
+            let _ = file::close(fd);
+        }
+    }
+}
+
+/// Keeps others from creating a region that this process is about to initialise: a file of its own in the folder of
+/// POSIX objects, locked. A dead claimer's lock is gone, and its file is used again.
+struct Claim {
+    fd: i32,
+    path: Text<64>,
+}
+
+impl Claim {
+    /// Waits for other claimers. `None` where no claim can be made (no such folder, another user's file in the way):
+    /// then the region is still made atomically, but two callbacks may run, on two objects of which one is discarded.
+    fn take(place: &mut Place, deadline: &mut Deadline) -> Outcome<Option<Claim>> {
+        let mut path = Text::<64>::new();
+        path.push_bytes(OBJECT_FOLDER.to_bytes());
+        path.push_str("/.shmkit-claim-");
+        path.push_hex(place.hash());
+        path.push(0);
+        let name = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
+        loop {
+            let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let Ok(fd) = file::open_at(HERE, name, flags, 0o600) else { return Ok(None) };
+            let ours = file::status(fd).is_ok_and(|status| status.uid == process::effective_user());
+            if !ours {
+                let _ = file::close(fd);
+                return Ok(None);
+            }
+            if let Err(failure) = lock_build(fd, deadline) {
+                let _ = file::close(fd);
+                return Err(failure);
+            }
+            // The claimer before removed the file when it was done: then another one counts now.
+            if file::status(fd).is_ok_and(|status| status.links > 0) {
+                return Ok(Some(Claim { fd, path }));
+            }
+            let _ = file::close(fd);
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // The name first, then the lock: who waits for the lock finds the file without a name.
+        let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default());
+        let _ = file::close(self.fd);
+    }
+}
+
+/// Removes a region's name, if it still leads to the object of this identity.
+pub fn unlink_same(
+    fd: i32,
+    backend: Backend,
+    rest: &[u8],
+    identity: (u64, u64),
+    deadline: &mut Deadline,
+) -> Outcome<()> {
+    let place = Place::new(backend, rest)?;
+    let _alone = lease::hold(fd, lease::NAME, deadline, "another process removed the name")?;
+    // Nobody who keeps to this lock can replace the name now: it is free only after an unlink, which needs the lock.
+    match file::status_in(HERE, place.path()) {
+        Ok(status) if (status.dev, status.ino) == identity => {
+            file::unlink_at(HERE, place.path()).map_err(|errno| match errno.0 {
+                libc::EACCES | libc::EPERM => Failure::new(
+                    Status::ErrNotPermitted,
+                    "{name} belongs to another user, and its folder lets only the owner remove it",
+                    "unlink it as its owner",
+                ),
+                _ => Failure::system(errno),
+            })
+        }
+        Ok(_) => Err(Failure::new(
+            Status::ErrRemoved,
+            "{name} now leads to another object: this one's name was removed, and somebody made it again",
+            "leave it alone; it is not this region",
+        )),
+        Err(Errno(libc::ENOENT)) => Err(Failure::new(
+            Status::ErrNotFound,
+            "there is no {name}",
+            "it was unlinked already; one process should own the unlink",
+        )),
+        Err(errno) => Err(Failure::system(errno)),
+    }
+}
+
+/// Removes the name of whatever region it leads to.
+pub fn unlink(backend: Backend, rest: &[u8], deadline: &mut Deadline) -> Outcome<()> {
+    let place = Place::new(backend, rest)?;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    // A lock needs writing; who may only read can still remove a name in a folder of its own.
+    let fd = file::open_at(HERE, place.path(), libc::O_RDWR | flags, 0)
+        .or_else(|_| file::open_at(HERE, place.path(), libc::O_RDONLY | flags, 0))
+        .map_err(|errno| match errno.0 {
+            libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
+            _ => cannot_open(errno, &place),
+        })?;
+    let result = survey::require_region(fd)
+        .and_then(|status| unlink_same(fd, backend, rest, (status.dev, status.ino), deadline));
+    let _ = file::close(fd);
+    result
+}

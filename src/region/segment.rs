@@ -1,0 +1,629 @@
+//! Regions on System V segments. A segment is visible as soon as it is made, so openers wait for its creator, and take
+//! over from one that died: both by a set of semaphores beside the segment, whose changes the kernel takes back when
+//! their process ends. Never removes a segment that anybody is attached to. Next: `survey.rs`, which collects.
+//!
+//! | semaphore | value |
+//! |---|---|
+//! | `LOCK` | 1 while a creator or a collector works (taken back at its death) |
+//! | `TOTAL` | the number of leases (each taken back at its holder's death) |
+//! | `BUILDING` | 1 from before a segment is made until it is ready; stays when the creator dies |
+//! | `MARK` | a number that says whose set this is |
+//! | `SLOTS` + n | 1 while participant n holds its lease (taken back at its death) |
+
+use super::address::{Backend, Parsed};
+use super::clock::Deadline;
+use super::failure::{Failure, Outcome};
+use super::handle::{Hot, Huge, Options, Region, Space, Wish};
+use super::header::{self, Facts, Header, READY, Record};
+use super::identity;
+use super::lease::Lease;
+use crate::error::{Errno, Status};
+use crate::sys::limits::{Resource, page_size, soft_limit};
+use crate::sys::semaphore::{self, Step, add, at_once, is_zero};
+use crate::sys::shared::Window;
+use crate::sys::{memory, process, sysv};
+
+const LOCK: u16 = 0;
+const TOTAL: u16 = 1;
+const BUILDING: i32 = 2;
+const MARK: i32 = 3;
+const SLOTS: u16 = 4;
+/// Semaphores of a set.
+pub const COUNT: usize = SLOTS as usize + header::RECORDS as usize;
+/// What MARK says.
+const OURS: i32 = 0x5348;
+/// The set of a key has this other key: programs often use one key for a segment and for semaphores of their own.
+const KEY_BITS: i32 = 0x5348_4d4b;
+/// A participant that found no free slot: counted, not described.
+const NO_SLOT: u32 = header::RECORDS;
+const MADV_POPULATE_WRITE: i32 = 23;
+
+/// The key of the semaphores of a segment, and the other way round.
+pub fn other_key(key: i32) -> i32 {
+    key ^ KEY_BITS
+}
+
+/// Opens or makes the region of a key.
+pub fn by_key(
+    hot: &'static Hot,
+    parsed: &Parsed,
+    key: i32,
+    options: &mut Options<'_>,
+    wish: Wish,
+    deadline: &mut Deadline,
+) -> Outcome<(Region, bool)> {
+    if options.max_size > options.size {
+        return Err(Failure::backend(
+            "a System V segment cannot grow, so max_size cannot be larger than size",
+            "create it as large as it will ever be, or use posix:, file: or memfd:",
+        ));
+    }
+    loop {
+        let region = Region::new(hot, parsed.text(), Backend::Sysv, options)?;
+        if wish != Wish::Create {
+            match open(region, key, options, deadline)? {
+                Opened::Region(region) => return Ok((region, false)),
+                Opened::Nothing if wish == Wish::Open => {
+                    return Err(Failure::new(
+                        Status::ErrNotFound,
+                        "there is no {name}",
+                        "start the program that creates it, use open_or_create, or check that both use the same key",
+                    ));
+                }
+                Opened::Unfinished if wish == Wish::Open => return Err(Failure::of(Status::ErrUnfinished)),
+                Opened::Again => {
+                    deadline.pause("another process removed and made the segment again and again")?;
+                    continue;
+                }
+                Opened::Nothing | Opened::Unfinished => {}
+            }
+        }
+        let region = Region::new(hot, parsed.text(), Backend::Sysv, options)?;
+        match create(region, key, options, deadline) {
+            Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {}
+            Err(failure) if failure.status == Status::ErrRemoved => {
+                deadline.pause("another process removed the semaphores of the segment again and again")?;
+            }
+            other => return other.map(|region| (region, true)),
+        }
+    }
+}
+
+enum Opened {
+    Region(Region),
+    Nothing,
+    /// Its creator died.
+    Unfinished,
+    /// It changed while it was looked at.
+    Again,
+}
+
+fn is_gone(errno: Errno) -> bool {
+    matches!(errno.0, libc::EIDRM | libc::EINVAL)
+}
+
+fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Deadline) -> Outcome<Opened> {
+    let id = match sysv::shmget(key, 0, 0) {
+        Ok(id) => id,
+        Err(Errno(libc::ENOENT)) => return Ok(Opened::Nothing),
+        Err(errno) => return Err(refused(errno, None)),
+    };
+    let status = match sysv::status(id) {
+        Ok(status) => status,
+        Err(errno) if is_gone(errno) => return Ok(Opened::Again),
+        Err(errno) => return Err(refused(errno, None)),
+    };
+    options.check_owner(status.uid, status.mode)?;
+    region.identity = (0, id as u64);
+    if !options.raw {
+        match join(&mut region, key, status.mode, options, deadline)? {
+            true => {}
+            false => return Ok(Opened::Again),
+        }
+        // With the lease held no collector removes it; one may have done so before.
+        match sysv::status(id) {
+            Ok(now) if now.mode & sysv::SHM_DEST == 0 => {}
+            Ok(_) => return Ok(Opened::Again),
+            Err(errno) if is_gone(errno) => return Ok(Opened::Again),
+            Err(errno) => return Err(refused(errno, Some(&status))),
+        }
+    }
+    let flags = if options.read_only { libc::SHM_RDONLY } else { 0 };
+    match region.hot.window.attach(id, status.size as usize, flags) {
+        Ok(()) => {}
+        Err(errno) if is_gone(errno) => return Ok(Opened::Again),
+        Err(errno) => return Err(refused(errno, Some(&status))),
+    }
+    if options.raw {
+        options.require_size(status.size)?;
+        region.set_capacity(status.size);
+        return Ok(Opened::Region(region));
+    }
+    match read_header(&region.hot.window) {
+        Ok(header) => {
+            options.require(&header)?;
+            region.set_capacity(header.max_size.min(status.size - header.data_offset));
+            record(&region);
+            Ok(Opened::Region(region))
+        }
+        Err(failure) if is_unfinished(failure.status) => match is_building(region.set) {
+            true => Ok(Opened::Unfinished),
+            false => Err(Failure::of(Status::ErrNotARegion)),
+        },
+        Err(failure) => Err(failure),
+    }
+}
+
+fn is_unfinished(status: Status) -> bool {
+    matches!(status, Status::ErrUnfinished | Status::ErrNotARegion)
+}
+
+fn is_building(set: i32) -> bool {
+    semaphore::value(set, BUILDING) == Ok(1)
+}
+
+fn read_header(window: &Window) -> Outcome<Header> {
+    let mut bytes = [0; header::SIZE];
+    if !window.read(0, &mut bytes) {
+        return Err(Failure::of(Status::ErrNotARegion));
+    }
+    // The state is read first by its own atomic: with READY come all bytes that were written before it.
+    if window.load_half(header::STATE_AT) == Some(READY) {
+        window.read(0, &mut bytes);
+    }
+    Header::decode(&bytes, &Facts { object_size: window.length() as u64, page_size: page_size() as u64 })
+}
+
+/// Everybody who may read or write the segment may change the semaphores: a lease is a change.
+fn set_mode(mode: u32) -> i32 {
+    let readers = mode & 0o444;
+    (readers | readers >> 1) as i32
+}
+
+/// Finds or makes the semaphores of a key.
+fn set_of(key: i32, mode: u32, options: &Options<'_>) -> Outcome<i32> {
+    let found = semaphore::get(other_key(key), COUNT as i32, libc::IPC_CREAT | set_mode(mode));
+    let set = found.map_err(|errno| match errno.0 {
+        libc::ENOSPC => Failure::new(
+            Status::ErrLimit,
+            "the system has no room for another set of semaphores (SEMMNI, SEMMNS: kernel.sem)",
+            "remove sets that nobody needs (ipcs -s), or raise kernel.sem",
+        ),
+        libc::EINVAL => Failure::new(
+            Status::ErrCorrupt,
+            "other software has a set of semaphores in the place where {name} keeps its own",
+            "use another key",
+        ),
+        _ => Failure::system(errno),
+    })?;
+    let status = semaphore::status(set).map_err(gone)?;
+    options.check_owner(status.uid, status.mode)?;
+    match semaphore::value(set, MARK) {
+        Ok(OURS) => Ok(set),
+        Ok(0) => semaphore::set_value(set, MARK, OURS).map_err(gone).map(|()| set),
+        Ok(_) => Err(Failure::of(Status::ErrCorrupt)),
+        Err(errno) => Err(gone(errno)),
+    }
+}
+
+/// A set that was removed meanwhile: the caller begins again.
+fn gone(errno: Errno) -> Failure {
+    match is_gone(errno) {
+        true => Failure::of(Status::ErrRemoved),
+        false => Failure::system(errno),
+    }
+}
+
+/// Takes a lease; waits for a creator or collector. False when the set went away.
+fn join(region: &mut Region, key: i32, mode: u32, options: &Options<'_>, deadline: &mut Deadline) -> Outcome<bool> {
+    region.set = match set_of(key, mode, options) {
+        Ok(set) => set,
+        Err(failure) if failure.status == Status::ErrRemoved => return Ok(false),
+        // Who may only read may not change semaphores: the segment's own count of attaches must do.
+        Err(failure) if failure.errno == libc::EACCES => return Ok(true),
+        Err(failure) => return Err(failure),
+    };
+    match lease(region.set, deadline) {
+        Ok(lease) => {
+            region.set_lease(lease);
+            Ok(true)
+        }
+        Err(failure) if failure.status == Status::ErrRemoved => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn lease(set: i32, deadline: &mut Deadline) -> Outcome<Lease> {
+    let mut slot = 0;
+    loop {
+        let number = SLOTS + slot;
+        let mut steps = [is_zero(LOCK), add(TOTAL, 1), at_once(is_zero(number)), at_once(add(number, 1))];
+        let count = if slot as u32 == NO_SLOT { 2 } else { 4 };
+        match semaphore::operate(set, &mut steps[..count], deadline.left()) {
+            Ok(()) => return Ok(Lease::Writer(u32::from(slot))),
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::EAGAIN)) => {
+                if deadline.left() == 0 {
+                    deadline.pause("another process created or collected the segment")?;
+                }
+                // The slot is taken, unless the time was over: waiting for LOCK gives EAGAIN only then.
+                slot = (slot + 1).min(NO_SLOT as u16);
+            }
+            Err(errno) => return Err(gone(errno)),
+        }
+    }
+}
+
+/// Gives a lease back.
+pub fn give(set: i32, lease: Lease) {
+    if let (true, Lease::Writer(slot)) = (set >= 0, lease) {
+        let mut steps = [at_once(add(TOTAL, -1)), at_once(add(SLOTS + slot as u16, -1))];
+        let count = if slot == NO_SLOT { 1 } else { 2 };
+        let _ = semaphore::operate(set, &mut steps[..count], 0);
+    }
+}
+
+fn record(region: &Region) {
+    if let Lease::Writer(slot) = region.lease()
+        && let Some(offset) = Record::offset(slot)
+        && !region.hot.is(super::handle::READ_ONLY)
+    {
+        region.hot.window.write(offset, &Record { process: identity::own() }.encode());
+    }
+}
+
+/// In a forked child: the parent's changes of semaphores are not the child's to take back; it takes its own lease.
+pub fn renew(region: &Region) {
+    if region.lease() == Lease::None {
+        return;
+    }
+    region.set_lease(Lease::None);
+    if let Ok(lease) = lease(region.set, &mut Deadline::after(region.timeout_ns)) {
+        region.set_lease(lease);
+        record(region);
+    }
+}
+
+fn lock(set: i32, deadline: &mut Deadline) -> Outcome<()> {
+    loop {
+        match semaphore::operate(set, &mut [is_zero(LOCK), add(LOCK, 1)], deadline.left()) {
+            Ok(()) => return Ok(()),
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::EAGAIN)) => deadline.pause("another process created or collected the segment")?,
+            Err(errno) => return Err(gone(errno)),
+        }
+    }
+}
+
+fn unlock(set: i32) {
+    let _ = semaphore::operate(set, &mut [at_once(add(LOCK, -1))], 0);
+}
+
+fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mut Deadline) -> Outcome<Region> {
+    if options.raw {
+        let id = get_new(key, options, 0)?;
+        region.identity = (0, id as u64);
+        let made = finish_raw(&region, id, options);
+        if made.is_err() {
+            let _ = sysv::remove(id);
+        }
+        return made.map(|()| region);
+    }
+    let set = set_of(key, options.mode(), options)?;
+    lock(set, deadline)?;
+    let made = create_locked(&mut region, set, key, options);
+    if made.is_err() {
+        // A set without a segment is of no use. Whoever waits for it begins again.
+        if sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT)) {
+            let _ = semaphore::remove(set);
+        } else {
+            unlock(set);
+        }
+    }
+    made.map(|()| region)
+}
+
+fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()> {
+    region.hot.window.attach(id, options.size as usize, 0).map_err(|errno| refused(errno, None))?;
+    region.set_capacity(options.size);
+    adjust(id, options)?;
+    populate(region, options, options.size as usize)?;
+    region.initialise(options)
+}
+
+/// With LOCK held: no other creator lives. LOCK is given back by success alone.
+fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<'_>) -> Outcome<()> {
+    remove_unfinished(set, key)?;
+    semaphore::set_value(set, BUILDING, 1).map_err(gone)?;
+    let id = get_new(key, options, page_size() as u64)?;
+    region.identity = (0, id as u64);
+    region.set = set;
+    let made = fill(region, id, options);
+    if made.is_err() {
+        let _ = region.hot.window.detach();
+        let _ = sysv::remove(id);
+        return made;
+    }
+    let _ = semaphore::set_value(set, BUILDING, 0);
+    // The lease comes and the lock goes in one step: no collector gets between.
+    let mut slot = 0;
+    loop {
+        let number = SLOTS + slot;
+        let mut steps = [at_once(add(LOCK, -1)), add(TOTAL, 1), at_once(is_zero(number)), at_once(add(number, 1))];
+        let count = if slot as u32 == NO_SLOT { 2 } else { 4 };
+        match semaphore::operate(set, &mut steps[..count], 1_000_000_000) {
+            Ok(()) => {
+                region.set_lease(Lease::Writer(u32::from(slot)));
+                record(region);
+                return Ok(());
+            }
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::EAGAIN)) if (slot as u32) < NO_SLOT => slot += 1,
+            // Somebody removed the set: the region is good, and who is attached is counted by the segment alone.
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Removes the segment of a creator that died; an error when there is a good one or another software's.
+fn remove_unfinished(set: i32, key: i32) -> Outcome<()> {
+    let id = match sysv::shmget(key, 0, 0) {
+        Ok(id) => id,
+        Err(Errno(libc::ENOENT)) => return Ok(()),
+        Err(errno) => return Err(refused(errno, None)),
+    };
+    let exists = || {
+        Failure::new(
+            Status::ErrExists,
+            "{name} exists already",
+            "open it, use open_or_create, or unlink it if shmkit_region_is_orphan says that it is left over",
+        )
+    };
+    let Ok(status) = sysv::status(id) else { return Err(exists()) };
+    match is_left_unfinished(set, id, &status) {
+        true => sysv::remove(id).map_err(Failure::system),
+        false => Err(exists()),
+    }
+}
+
+/// Whether a segment was never finished and nobody is attached to it. LOCK must be held: then its creator is dead.
+fn is_left_unfinished(set: i32, id: i32, status: &sysv::Status) -> bool {
+    if status.attaches != 0 || !is_building(set) {
+        return false;
+    }
+    let window = Window::default();
+    if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_err() {
+        return false;
+    }
+    let unfinished = read_header(&window).is_err_and(|failure| is_unfinished(failure.status));
+    let _ = window.detach();
+    unfinished
+}
+
+/// shmget for a new segment: huge pages where they are asked for and to be had.
+fn get_new(key: i32, options: &Options<'_>, offset: u64) -> Outcome<i32> {
+    let Some(total) = options.size.checked_add(offset).and_then(|total| usize::try_from(total).ok()) else {
+        return Err(Failure::of(Status::ErrTooBig));
+    };
+    let flags = libc::IPC_CREAT | libc::IPC_EXCL | options.mode() as i32;
+    if options.huge != Huge::None {
+        match sysv::shmget(key, total, flags | sysv::SHM_HUGETLB) {
+            Ok(id) => return Ok(id),
+            Err(errno) if options.huge == Huge::Require => {
+                let failure = Failure::new(
+                    Status::ErrNoMemory,
+                    "the system has not enough huge pages for {needed} bytes, or forbids them to this user",
+                    "raise vm.nr_hugepages, or use huge_pages try",
+                );
+                return Err(Failure { errno: errno.0, ..failure }.with(|figures| figures.needed = total as u64));
+            }
+            Err(_) => {}
+        }
+    }
+    sysv::shmget(key, total, flags).map_err(|errno| cannot_get(errno, total as u64))
+}
+
+fn cannot_get(errno: Errno, total: u64) -> Failure {
+    let info = sysv::info().unwrap_or_default();
+    let usage = sysv::usage().unwrap_or_default();
+    let page = page_size() as u64;
+    let failure = match errno.0 {
+        libc::EEXIST => Failure::new(Status::ErrExists, "{name} exists already", "open it, or use open_or_create"),
+        libc::EINVAL => Failure::new(
+            Status::ErrTooBig,
+            "{name} needs {needed} bytes, and the largest segment is {limit} (SHMMAX)",
+            "ask for less, or raise kernel.shmmax",
+        )
+        .with(|figures| figures.limit = info.shmmax),
+        libc::ENOSPC if usage.segments as u64 >= info.shmmni => Failure::new(
+            Status::ErrLimit,
+            "all {limit} segments that the system allows exist (SHMMNI)",
+            "remove segments that nobody needs (ipcs -m), or raise kernel.shmmni",
+        )
+        .with(|figures| figures.limit = info.shmmni),
+        libc::ENOSPC => Failure::new(
+            Status::ErrNoSpace,
+            "{name} needs {needed} more bytes; all segments may have {capacity}, of which {free} are free (SHMALL)",
+            "remove segments that nobody needs (ipcs -m), raise kernel.shmall, or ask for less",
+        )
+        .with(|figures| {
+            figures.capacity = info.shmall.saturating_mul(page);
+            figures.free = info.shmall.saturating_sub(usage.pages).saturating_mul(page);
+        }),
+        libc::ENOMEM => Failure::of(Status::ErrNoMemory),
+        _ => return refused(errno, None),
+    };
+    Failure { errno: errno.0, ..failure }.with(|figures| figures.needed = total)
+}
+
+/// Mode and group, before anybody is told that the segment is ready.
+fn adjust(id: i32, options: &Options<'_>) -> Outcome<()> {
+    match options.group {
+        None => Ok(()),
+        Some(group) => sysv::set_group(id, group).map_err(Failure::system),
+    }
+}
+
+/// A System V segment takes its memory at the first touch. Touched here, what cannot be had is an error here.
+fn populate(region: &Region, options: &Options<'_>, length: usize) -> Outcome<()> {
+    if options.space == Space::Lazy {
+        return Ok(());
+    }
+    match memory::madvise(region.hot.window.start(), length.next_multiple_of(page_size()), MADV_POPULATE_WRITE) {
+        // EINVAL: before Linux 5.14 there is no such advice.
+        Ok(()) | Err(Errno(libc::EINVAL)) => Ok(()),
+        Err(errno) => Err(Failure { errno: errno.0, ..Failure::of(Status::ErrNoMemory) }),
+    }
+}
+
+fn fill(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()> {
+    let length = options.size as usize + page_size();
+    region.hot.window.attach(id, length, 0).map_err(|errno| refused(errno, None))?;
+    region.set_capacity(options.size);
+    adjust(id, options)?;
+    populate(region, options, length)?;
+    let header = Header {
+        state: header::BUILDING,
+        flags: if options.persistent { header::PERSISTENT } else { 0 },
+        data_offset: page_size() as u64,
+        size: options.size,
+        max_size: options.size,
+        generation: 0,
+        layout: options.layout,
+        creator: identity::own(),
+        created: process::wall_clock_ns(),
+        backend: Backend::Sysv as u32,
+    };
+    region.hot.window.write(0, &header.encode(page_size() as u32));
+    region.initialise(options)?;
+    // Release: who sees READY sees the header and what the callback wrote.
+    region.hot.window.store_half(header::STATE_AT, READY);
+    Ok(())
+}
+
+fn refused(errno: Errno, status: Option<&sysv::Status>) -> Failure {
+    let failure = match errno.0 {
+        libc::EACCES | libc::EPERM => Failure::new(
+            Status::ErrAccess,
+            "{name} has mode {mode} and belongs to user {uid}, who does not let this user attach it so",
+            "open it read-only, or let its owner grant access (mode and group in the options)",
+        )
+        .with(|figures| {
+            if let Some(status) = status {
+                (figures.uid, figures.mode) = (status.uid, u64::from(status.mode & 0o777));
+            }
+        }),
+        libc::ENOMEM => Failure::new(
+            Status::ErrNoMemory,
+            "no address space for {name}: RLIMIT_AS ({limit_bytes}) or the number of mappings is used up",
+            "close what is not needed, or raise the limit",
+        )
+        .with(|figures| figures.limit = soft_limit(Resource::AddressSpace)),
+        _ => return Failure::system(errno),
+    };
+    Failure { errno: errno.0, ..failure }
+}
+
+/// Removes the segment and its semaphores.
+pub fn unlink(id: i32, key: i32) -> Outcome<()> {
+    match sysv::status(id) {
+        Ok(status) if status.mode & sysv::SHM_DEST == 0 => {}
+        Ok(_) => return Err(removed()),
+        Err(errno) if is_gone(errno) => return Err(removed()),
+        Err(_) => {}
+    }
+    sysv::remove(id).map_err(|errno| match errno.0 {
+        libc::EPERM => Failure::new(
+            Status::ErrNotPermitted,
+            "only the owner and the creator of {name} may remove it",
+            "unlink it as that user",
+        ),
+        libc::EIDRM | libc::EINVAL => removed(),
+        _ => Failure::system(errno),
+    })?;
+    // Another segment may have taken the key already, and its makers may use the set: then it stays.
+    if sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT))
+        && let Some(set) = find_set(key)
+    {
+        let mut steps: [Step; 2] = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
+        if semaphore::operate(set, &mut steps, 0).is_ok() {
+            let _ = semaphore::remove(set);
+        }
+    }
+    Ok(())
+}
+
+fn removed() -> Failure {
+    Failure::new(Status::ErrRemoved, "{name} was removed already", "one process should own the unlink")
+}
+
+/// The set of a key, when it is one of ours.
+pub fn find_set(key: i32) -> Option<i32> {
+    let set = semaphore::get(other_key(key), 0, 0).ok()?;
+    let ours = semaphore::status(set).is_ok_and(|status| status.count == COUNT as u64)
+        && matches!(semaphore::value(set, MARK), Ok(OURS | 0));
+    ours.then_some(set)
+}
+
+/// Whether a creator began a segment of this key and did not come to the end.
+pub fn was_begun(key: i32) -> bool {
+    find_set(key).is_some_and(is_building)
+}
+
+/// The slots that are held, shown to `each`; returns the number of all leases. `None` when it cannot be told.
+pub fn for_each_lease(set: i32, mut each: impl FnMut(u32)) -> Option<u32> {
+    let values = semaphore::values::<COUNT>(set).ok()?;
+    for (slot, value) in values[SLOTS as usize..].iter().enumerate() {
+        if *value > 0 {
+            each(slot as u32);
+        }
+    }
+    Some(u32::from(values[TOTAL as usize]))
+}
+
+/// What became of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collected {
+    /// Nobody uses it, and it was removed if that was asked for.
+    Orphan,
+    /// Somebody does, or it is not finished and its creator lives.
+    InUse,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted.
+pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
+    let Some(set) = find_set(key) else { return Collected::Unknown };
+    let mut steps = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
+    match semaphore::operate(set, &mut steps, 0) {
+        Ok(()) => {}
+        Err(Errno(libc::EAGAIN)) => return Collected::InUse,
+        Err(_) => return Collected::Unknown,
+    }
+    // Leases do not decide: one that was taken before an exec outlives its attach. The segment's own count does.
+    let orphan = sysv::status(id)
+        .is_ok_and(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
+    if orphan && remove && sysv::remove(id).is_ok() {
+        let _ = semaphore::remove(set);
+    } else {
+        unlock(set);
+    }
+    if orphan { Collected::Orphan } else { Collected::InUse }
+}
+
+/// Removes a set whose segment is gone. Decides with LOCK held, as `collect` does.
+pub fn collect_set(key: i32, remove: bool) -> Collected {
+    let Some(set) = find_set(key) else { return Collected::Unknown };
+    let mut steps = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
+    match semaphore::operate(set, &mut steps, 0) {
+        Ok(()) => {}
+        Err(Errno(libc::EAGAIN)) => return Collected::InUse,
+        Err(_) => return Collected::Unknown,
+    }
+    let orphan = sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
+    if !(orphan && remove && semaphore::remove(set).is_ok()) {
+        unlock(set);
+    }
+    if orphan { Collected::Orphan } else { Collected::InUse }
+}

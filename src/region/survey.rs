@@ -1,0 +1,731 @@
+//! Who is there, and what is left over: participants, orphans, the list of all objects, collection.
+//! Decides by what the kernel proves (locks, semaphores, counts of attaches); where it proves nothing the answer is
+//! "unknown", and the object is left alone. Never follows a name to another object. Next: `lease.rs`, `segment.rs`.
+
+use core::ffi::CStr;
+
+use super::address::{Address, Backend, OWN_PREFIX, PATH_MAX, Parsed, path_of, terminated};
+use super::clock::Deadline;
+use super::failure::{Failure, Outcome};
+use super::handle::{RAW, READ_ONLY, get};
+use super::header::{self, Facts, Header, Process, RECORD_SIZE, Record};
+use super::identity;
+use super::lease::{self, BUILD, Lease};
+use super::segment::{self, Collected};
+use crate::error::{Errno, Status};
+use crate::sys::file::{self, Lock};
+use crate::sys::limits::page_size;
+use crate::sys::pages::Array;
+use crate::sys::posix::OBJECT_FOLDER;
+use crate::sys::shared::Window;
+use crate::sys::{process, semaphore, sysv};
+use crate::text::{Text, leading_number};
+
+const HERE: i32 = libc::AT_FDCWD;
+
+/// An answer that may be missing.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// It is not so.
+    No = 0,
+    /// It is so.
+    Yes = 1,
+    /// It cannot be proved.
+    #[default]
+    Unknown = 2,
+}
+
+impl Answer {
+    fn of(fact: Option<bool>) -> Answer {
+        match fact {
+            Some(true) => Answer::Yes,
+            Some(false) => Answer::No,
+            None => Answer::Unknown,
+        }
+    }
+}
+
+/// The status of an object that carries a region's header; an error when it does not.
+pub fn require_region(fd: i32) -> Outcome<file::Status> {
+    let status = file::status(fd).map_err(Failure::system)?;
+    let mut bytes = [0; header::SIZE];
+    match status.is_regular() && file::read_at(fd, &mut bytes, 0).is_ok() && Header::is_claimed(&bytes) {
+        true => Ok(status),
+        false => Err(Failure::of(Status::ErrNotARegion)),
+    }
+}
+
+/// One who has a region open.
+#[derive(Clone, Copy, Default)]
+pub struct Participant {
+    /// Who, as far as it is recorded; the pid is 0 when it is not.
+    pub process: Process,
+    /// Whether it is certain that it is attached now.
+    pub live: bool,
+    /// Whether it is this handle.
+    pub own: bool,
+    /// Whether it reads only.
+    pub read_only: bool,
+}
+
+/// Whether a record is of a process that lives; `None` when this process cannot look (another pid namespace or boot).
+fn is_living(record: &Process) -> Option<bool> {
+    let own = identity::own();
+    if record.pid == 0 || record.namespace != own.namespace || own.namespace == 0 {
+        return None;
+    }
+    if record.boot != own.boot {
+        return Some(false);
+    }
+    Some(process::start_time(record.pid) == Some(record.start_time))
+}
+
+/// What a record may say beside a lease that is held: nothing, when it is of a holder before.
+fn trusted(record: Process) -> Process {
+    if is_living(&record) == Some(false) { Process::default() } else { record }
+}
+
+/// Shows who has a region open, this handle first, until `each` says to stop.
+pub fn participants(token: u64, each: &mut dyn FnMut(&Participant) -> bool) -> Outcome<()> {
+    let region = get(token)?;
+    let read_only = region.hot.is(READ_ONLY);
+    let own = Participant { process: identity::own(), live: true, own: true, read_only };
+    if !each(&own) {
+        return Ok(());
+    }
+    if region.backend == Backend::Sysv {
+        return segment_participants(region.identity.1 as i32, region.set, &region.hot.window, region.lease(), each);
+    }
+    if region.hot.is(RAW) {
+        return Err(Failure::new(
+            Status::ErrBackend,
+            "a raw region has no leases: who else has it open cannot be told",
+            "see shmkit_list, which counts the processes of which /proc shows the mappings",
+        ));
+    }
+    let fd = region.fd();
+    let mut deadline = Deadline::after(region.timeout_ns);
+    loop {
+        let seen = lease::for_each(fd, &mut |lease| {
+            let mut participant = Participant { live: true, read_only: true, ..Participant::default() };
+            if let Lease::Writer(number) = lease {
+                participant.read_only = false;
+                participant.process = record_of(fd, number);
+            }
+            each(&participant)
+        });
+        match seen {
+            Some(true) => return Ok(()),
+            Some(false) => deadline.pause("a collector decided whether the region is left over")?,
+            None => return Err(no_locks()),
+        }
+    }
+}
+
+fn no_locks() -> Failure {
+    Failure::new(
+        Status::ErrUnsupported,
+        "the file system of {name} has no locks of open file descriptions: who has it open cannot be told",
+        "keep the region on a local file system",
+    )
+}
+
+fn record_of(fd: i32, number: u32) -> Process {
+    let mut bytes = [0; RECORD_SIZE];
+    match Record::offset(number).map(|offset| file::read_at(fd, &mut bytes, offset as i64)) {
+        Some(Ok(RECORD_SIZE)) => trusted(Record::decode(&bytes).process),
+        _ => Process::default(),
+    }
+}
+
+/// Leases survive an exec and attaches do not: a lease counts when its process still has the segment mapped.
+fn segment_participants(
+    id: i32,
+    set: i32,
+    window: &Window,
+    own: Lease,
+    each: &mut dyn FnMut(&Participant) -> bool,
+) -> Outcome<()> {
+    let attaches = sysv::status(id).map_err(Failure::system)?.attaches;
+    let (mut shown, mut go_on) = (1, true);
+    let mut one = |slot: u32| {
+        if Lease::Writer(slot) == own || !go_on {
+            return;
+        }
+        let mut bytes = [0; RECORD_SIZE];
+        let read = Record::offset(slot).is_some_and(|offset| window.read(offset, &mut bytes));
+        let record = if read { Record::decode(&bytes).process } else { Process::default() };
+        let attached = match is_living(&record) {
+            Some(true) => maps_segment(record.pid, id),
+            Some(false) => Some(false),
+            None => None,
+        };
+        if attached != Some(false) {
+            shown += 1;
+            let participant = Participant { process: record, live: attached == Some(true), ..Participant::default() };
+            go_on = each(&participant);
+        }
+    };
+    if set >= 0 {
+        let _ = segment::for_each_lease(set, &mut one);
+    }
+    // Attaches that no lease explains: other software, or a process that may not change the semaphores.
+    while go_on && shown < attaches {
+        shown += 1;
+        go_on = each(&Participant { live: true, ..Participant::default() });
+    }
+    Ok(())
+}
+
+/// Whether a process has a segment attached; `None` when it may not be looked at.
+fn maps_segment(pid: u32, id: i32) -> Option<bool> {
+    let mut found = false;
+    maps_of(pid, &mut |line| {
+        found |= line.path.starts_with(b"/SYSV") && line.inode == id as u64;
+        !found
+    })
+    .ok()?;
+    Some(found)
+}
+
+/// Whether nobody has the region at an address open.
+pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
+    let parsed = Parsed::new(address)?;
+    match parsed.get() {
+        Address::Path(backend, rest) => {
+            let mut path = super::object::Path::new();
+            path_of(backend, rest, &mut path);
+            let path = terminated(&mut path)?;
+            let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let fd = file::open_at(HERE, path, flags, 0).map_err(not_found)?;
+            let region = require_region(fd).is_ok();
+            let held = lease::is_held(fd);
+            let _ = file::close(fd);
+            Ok(if region { Answer::of(held.map(|held| !held)) } else { Answer::Unknown })
+        }
+        Address::Key(key) => {
+            let id = sysv::shmget(key, 0, 0).map_err(not_found)?;
+            let status = sysv::status(id).map_err(not_found)?;
+            if status.attaches > 0 {
+                return Ok(Answer::No);
+            }
+            Ok(match segment::collect(id, key, false) {
+                Collected::Orphan => Answer::Yes,
+                Collected::InUse => Answer::No,
+                // Without our semaphores the count of attaches is all there is: nobody has it attached now.
+                Collected::Unknown => Answer::Unknown,
+            })
+        }
+        Address::Label(..) => Err(Failure::backend(
+            "memfd: and anon: regions have no name, and end with their last user",
+            "ask for a region with a name",
+        )),
+    }
+}
+
+fn not_found(errno: Errno) -> Failure {
+    match errno.0 {
+        libc::ENOENT | libc::EIDRM => Failure::new(Status::ErrNotFound, "there is no {name}", "correct the name"),
+        _ => Failure::system(errno),
+    }
+}
+
+/// What an object is.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Made by other software, or raw.
+    #[default]
+    Raw = 0,
+    /// A region.
+    Region = 1,
+    /// What a dead creator left on the way to a region.
+    Leftover = 2,
+}
+
+/// One object of this machine.
+#[derive(Default)]
+pub struct Object {
+    /// Its address string, terminated.
+    pub address: Text<{ PATH_MAX + 16 }>,
+    /// The kind of memory; `None` for semaphores that were left without their segment.
+    pub backend: Option<Backend>,
+    /// What it is.
+    pub sort: Sort,
+    /// What its header says, when it is a region.
+    pub header: Option<Header>,
+    /// Bytes of the object.
+    pub size: u64,
+    /// Bytes that it has reserved.
+    pub reserved: u64,
+    /// Device, or 0 for System V.
+    pub dev: u64,
+    /// Inode, or a segment's id.
+    pub ino: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Leases, attaches or mapping processes, whichever proves most; `None` when it cannot be told.
+    pub users: Option<u64>,
+    /// Whether nobody uses it.
+    pub orphan: Answer,
+    /// Whether its name is gone.
+    pub unlinked: bool,
+    /// One process that has it mapped, as far as /proc shows; 0 for none.
+    pub pid: u32,
+}
+
+/// Gets one object; says whether to go on.
+pub type Each<'a> = &'a mut dyn FnMut(&Object) -> bool;
+
+/// Which objects to list.
+#[derive(Clone, Copy)]
+pub struct Which {
+    /// POSIX objects.
+    pub posix: bool,
+    /// System V segments.
+    pub sysv: bool,
+    /// What processes have mapped: memfds, files, anonymous shared memory, objects whose name is gone.
+    pub mapped: bool,
+}
+
+/// Shows every object to `each`. Takes time linear in their number.
+pub fn list(which: Which, each: Each<'_>) -> Outcome<()> {
+    let mut go_on = true;
+    let mut each = |object: &Object| {
+        go_on = go_on && each(object);
+        go_on
+    };
+    if which.posix {
+        list_posix(&mut each)?;
+    }
+    if which.sysv {
+        list_segments(&mut each)?;
+    }
+    if which.mapped {
+        list_mapped(&mut each)?;
+    }
+    Ok(())
+}
+
+/// The path of a name in the folder of POSIX objects.
+fn object_path<'a>(name: &CStr, path: &'a mut Text<320>) -> &'a CStr {
+    path.clear();
+    path.push_bytes(OBJECT_FOLDER.to_bytes());
+    path.push(b'/');
+    path.push_bytes(name.to_bytes());
+    path.terminate();
+    path.push(0);
+    CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default()
+}
+
+fn list_posix(each: Each<'_>) -> Outcome<()> {
+    let result = file::list(OBJECT_FOLDER, |name| {
+        let mut path = Text::<320>::new();
+        let path = object_path(name, &mut path);
+        let Ok(status) = file::status_in(HERE, path) else { return true };
+        if !status.is_regular() {
+            return true;
+        }
+        let mut object = describe(Backend::Posix, &status);
+        object.address.push_str("posix:/");
+        object.address.push_bytes(name.to_bytes());
+        object.address.terminate();
+        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        if let Ok(fd) = file::open_at(HERE, path, flags, 0) {
+            look_into(fd, name.to_bytes(), &mut object);
+            let _ = file::close(fd);
+        }
+        each(&object)
+    });
+    match result {
+        // No folder, no objects.
+        Ok(()) | Err(Errno(libc::ENOENT)) => Ok(()),
+        Err(errno) => Err(Failure::system(errno)),
+    }
+}
+
+fn describe(backend: Backend, status: &file::Status) -> Object {
+    Object {
+        backend: Some(backend),
+        size: status.size,
+        reserved: status.reserved,
+        dev: status.dev,
+        ino: status.ino,
+        uid: status.uid,
+        gid: status.gid,
+        mode: status.mode & 0o777,
+        unlinked: status.links == 0,
+        ..Object::default()
+    }
+}
+
+/// What an open object itself tells.
+fn look_into(fd: i32, name: &[u8], object: &mut Object) {
+    if name.starts_with(OWN_PREFIX) {
+        object.sort = Sort::Leftover;
+        object.orphan = Answer::of(file::lock_in_the_way(fd, BUILD, 1).ok().map(|lock| lock.is_none()));
+        return;
+    }
+    let mut bytes = [0; header::SIZE];
+    if file::read_at(fd, &mut bytes, 0) != Ok(header::SIZE) || !Header::is_claimed(&bytes) {
+        return;
+    }
+    object.sort = Sort::Region;
+    let facts = Facts { object_size: object.size, page_size: page_size() as u64 };
+    object.header = Header::decode(&bytes, &facts).ok();
+    let mut users = 0;
+    let told = lease::for_each(fd, &mut |_| {
+        users += 1;
+        true
+    });
+    if told == Some(true) {
+        object.users = Some(users);
+        object.orphan = Answer::of(Some(users == 0));
+    }
+}
+
+fn list_segments(each: Each<'_>) -> Outcome<()> {
+    let last = sysv::last_index().map_err(Failure::system)?;
+    for index in 0..=last {
+        let Ok((id, status)) = sysv::at_index(index) else { continue };
+        if !each(&segment(id, &status)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn segment(id: i32, status: &sysv::Status) -> Object {
+    let mut object = Object {
+        backend: Some(Backend::Sysv),
+        size: status.size,
+        reserved: status.size,
+        ino: id as u64,
+        uid: status.uid,
+        gid: status.gid,
+        mode: status.mode & 0o777,
+        users: Some(status.attaches),
+        orphan: if status.attaches > 0 { Answer::No } else { Answer::Unknown },
+        unlinked: status.mode & sysv::SHM_DEST != 0,
+        pid: status.creator.max(0) as u32,
+        ..Object::default()
+    };
+    object.address.push_str("sysv:");
+    object.address.push_hex(u64::from(status.key as u32));
+    object.address.terminate();
+    // Only beside our semaphores is it looked into: an attach shows in the counts of other software.
+    if status.key == 0 || segment::find_set(status.key).is_none() {
+        return object;
+    }
+    let window = Window::default();
+    if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_ok() {
+        let mut bytes = [0; header::SIZE];
+        if window.read(0, &mut bytes) && Header::is_claimed(&bytes) {
+            object.sort = Sort::Region;
+            let facts = Facts { object_size: status.size, page_size: page_size() as u64 };
+            object.header = Header::decode(&bytes, &facts).ok();
+        }
+        let _ = window.detach();
+    }
+    if status.attaches == 0 {
+        object.orphan = match segment::collect(id, status.key, false) {
+            Collected::Orphan => Answer::Yes,
+            Collected::InUse => Answer::No,
+            Collected::Unknown => Answer::Unknown,
+        };
+    }
+    object
+}
+
+/// One line of /proc/PID/maps.
+struct Line<'a> {
+    shared: bool,
+    length: u64,
+    dev: u64,
+    inode: u64,
+    path: &'a [u8],
+}
+
+/// Shows the mappings of a process to `each`, until it says to stop.
+fn maps_of(pid: u32, each: &mut dyn FnMut(&Line<'_>) -> bool) -> Result<(), Errno> {
+    let mut path = Text::<32>::new();
+    path.push_str("/proc/");
+    path.push_number(u64::from(pid));
+    path.push_str("/maps\0");
+    let path = CStr::from_bytes_with_nul(path.bytes()).unwrap_or_default();
+    let fd = file::open_at(HERE, path, libc::O_RDONLY, 0)?;
+    let mut buffer = [0u8; 2 * PATH_MAX];
+    let (mut kept, mut at) = (0, 0);
+    let result = 'all: loop {
+        let count = match file::read_at(fd, &mut buffer[kept..], at) {
+            Ok(0) => break Ok(()),
+            Ok(count) => count,
+            Err(errno) => break Err(errno),
+        };
+        at += count as i64;
+        let filled = kept + count;
+        let mut start = 0;
+        while let Some(length) = buffer[start..filled].iter().position(|byte| *byte == b'\n') {
+            if let Some(line) = parse(&buffer[start..start + length])
+                && !each(&line)
+            {
+                break 'all Ok(());
+            }
+            start += length + 1;
+        }
+        buffer.copy_within(start..filled, 0);
+        kept = filled - start;
+        // A line longer than the buffer cannot be: a path has 4096 bytes at most. Escapes may make it longer: cut it.
+        if kept == buffer.len() {
+            kept = 0;
+        }
+    };
+    let _ = file::close(fd);
+    result
+}
+
+fn hex(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0u64, |value, byte| Some(value.checked_mul(16)? + u64::from(char::from(*byte).to_digit(16)?)))
+}
+
+/// `start-end perms offset major:minor inode path`
+fn parse(line: &[u8]) -> Option<Line<'_>> {
+    let mut rest = line;
+    let mut field = || {
+        let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+        let (field, after) = rest.split_at(end);
+        rest = after.get(1..).unwrap_or_default();
+        field
+    };
+    let (range, perms, _offset, device, inode) = (field(), field(), field(), field(), field());
+    let dash = range.iter().position(|byte| *byte == b'-')?;
+    let colon = device.iter().position(|byte| *byte == b':')?;
+    let (major, minor) = (hex(&device[..colon])?, hex(&device[colon + 1..])?);
+    Some(Line {
+        shared: perms.get(3) == Some(&b's'),
+        length: hex(&range[dash + 1..])?.checked_sub(hex(&range[..dash])?)?,
+        dev: libc::makedev(major as u32, minor as u32),
+        inode: leading_number(inode),
+        path: rest.trim_ascii_start(),
+    })
+}
+
+/// What one process has mapped of one object; `path` is a place in the pool of paths.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    dev: u64,
+    inode: u64,
+    pid: u32,
+    length: u64,
+    path: (u32, u32),
+}
+
+fn list_mapped(each: Each<'_>) -> Outcome<()> {
+    let mut seen = Array::<Seen>::new();
+    let mut paths = Array::<u8>::new();
+    let mut full = false;
+    let _ = file::list(c"/proc", |name| {
+        let name = name.to_bytes();
+        if !name.iter().all(u8::is_ascii_digit) {
+            return true;
+        }
+        let pid = leading_number(name) as u32;
+        let mut last = (0, 0);
+        let _ = maps_of(pid, &mut |line| {
+            if !line.shared || line.inode == 0 || !is_listed(line.path) || (line.dev, line.inode) == last {
+                return true;
+            }
+            last = (line.dev, line.inode);
+            let begin = paths.as_slice().len();
+            full |= !line.path.iter().all(|byte| paths.push(*byte));
+            let path = (begin as u32, line.path.len() as u32);
+            full |= !seen.push(Seen { dev: line.dev, inode: line.inode, pid, length: line.length, path });
+            !full
+        });
+        !full
+    });
+    if full {
+        return Err(Failure::of(Status::ErrNoMemory));
+    }
+    let seen = seen.as_mut_slice();
+    seen.sort_unstable_by_key(|one| (one.dev, one.inode, one.pid));
+    for same in seen.chunk_by(|one, other| (one.dev, one.inode) == (other.dev, other.inode)) {
+        let Some(first) = same.first() else { continue };
+        let (begin, length) = (first.path.0 as usize, first.path.1 as usize);
+        let path = paths.as_slice().get(begin..begin + length).unwrap_or_default();
+        let users = same.chunk_by(|one, other| one.pid == other.pid).count() as u64;
+        if !each(&mapped(first, path, users)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Segments have a list of their own, and so have POSIX objects while they have a name; devices are no memory.
+fn is_listed(path: &[u8]) -> bool {
+    let device = path.starts_with(b"/dev/") && !path.starts_with(b"/dev/shm/") && !path.starts_with(b"/dev/zero");
+    let named = path.starts_with(b"/dev/shm/") && !path.ends_with(DELETED);
+    !(path.starts_with(b"/SYSV") || device || named || !path.starts_with(b"/"))
+}
+
+const DELETED: &[u8] = b" (deleted)";
+
+fn mapped(seen: &Seen, path: &[u8], users: u64) -> Object {
+    let bare = path.strip_suffix(DELETED).unwrap_or(path);
+    let (backend, scheme, rest): (_, &str, &[u8]) = if let Some(label) = bare.strip_prefix(b"/memfd:") {
+        match label.starts_with(b"shmkit-anon") {
+            true => (Backend::Anonymous, "anon:", b""),
+            false => (Backend::Memfd, "memfd:", label),
+        }
+    } else if bare.starts_with(b"/dev/zero") {
+        (Backend::Anonymous, "anon:", b"")
+    } else if let Some(name) = bare.strip_prefix(b"/dev/shm") {
+        (Backend::Posix, "posix:", name)
+    } else {
+        (Backend::File, "file:", bare)
+    };
+    let mut object = Object {
+        backend: Some(backend),
+        size: seen.length,
+        dev: seen.dev,
+        ino: seen.inode,
+        users: Some(users),
+        orphan: Answer::No,
+        unlinked: bare.len() < path.len(),
+        pid: seen.pid,
+        ..Object::default()
+    };
+    object.address.push_str(scheme);
+    object.address.push_bytes(rest);
+    object.address.terminate();
+    if backend == Backend::File && !object.unlinked {
+        let mut path = super::object::Path::new();
+        path.push_bytes(rest);
+        if let Ok(path) = terminated(&mut path)
+            && let Ok(status) = file::status_in(HERE, path)
+            && status.ino == seen.inode
+        {
+            (object.size, object.reserved) = (status.size, status.reserved);
+            (object.uid, object.gid, object.mode) = (status.uid, status.gid, status.mode & 0o777);
+        }
+    }
+    object
+}
+
+/// Shows what is left over to `each`, and removes it if that is wanted; returns how much there was. Regions whose
+/// creator called them persistent, objects of other software, and what cannot be proved to be unused, stay.
+pub fn collect(remove: bool, each: Each<'_>) -> Outcome<u64> {
+    let mut count = 0;
+    let mut report = |object: &Object| {
+        count += 1;
+        each(object)
+    };
+    let mut go_on = true;
+    collect_posix(remove, &mut |object| {
+        go_on = report(object);
+        go_on
+    })?;
+    if go_on {
+        collect_segments(remove, &mut |object| {
+            go_on = report(object);
+            go_on
+        })?;
+    }
+    Ok(count)
+}
+
+fn collect_posix(remove: bool, each: Each<'_>) -> Outcome<()> {
+    let result = file::list(OBJECT_FOLDER, |name| {
+        let mut path = Text::<320>::new();
+        let path = object_path(name, &mut path);
+        // A lock on all leases needs a descriptor for writing.
+        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let Ok(fd) = file::open_at(HERE, path, flags, 0) else { return true };
+        let mut go_on = true;
+        if let Some(object) = collect_one(fd, name, path, remove) {
+            go_on = each(&object);
+        }
+        // With the descriptor go the locks.
+        let _ = file::close(fd);
+        go_on
+    });
+    match result {
+        Ok(()) | Err(Errno(libc::ENOENT)) => Ok(()),
+        Err(errno) => Err(Failure::system(errno)),
+    }
+}
+
+/// The object, when it is left over; removed if that is wanted.
+fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object> {
+    let status = file::status(fd).ok().filter(file::Status::is_regular)?;
+    let mut object = describe(Backend::Posix, &status);
+    look_into(fd, name.to_bytes(), &mut object);
+    object.address.push_str("posix:/");
+    object.address.push_bytes(name.to_bytes());
+    object.address.terminate();
+    if object.orphan != Answer::Yes {
+        return None;
+    }
+    let proved = match object.sort {
+        Sort::Leftover => file::lock(fd, Lock::Exclusive, BUILD, 1).is_ok(),
+        // Only a whole header is believed: what lies about itself is left for a person to look at.
+        Sort::Region => {
+            object.header.is_some_and(|header| header.flags & header::PERSISTENT == 0)
+                && lease::take_all(fd) == Some(true)
+                && file::lock(fd, Lock::Exclusive, lease::NAME, 1).is_ok()
+        }
+        Sort::Raw => false,
+    };
+    // Proved unused, and nobody can begin to use it now. The name must still be its own.
+    let same = file::status_in(HERE, path).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino));
+    if !proved || !same || remove && file::unlink_at(HERE, path).is_err() {
+        return None;
+    }
+    Some(object)
+}
+
+fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
+    let last = sysv::last_index().map_err(Failure::system)?;
+    for index in 0..=last {
+        let Ok((id, status)) = sysv::at_index(index) else { continue };
+        if status.key == 0 || status.attaches > 0 || segment::find_set(status.key).is_none() {
+            continue;
+        }
+        let object = segment(id, &status);
+        let persistent = object.header.is_some_and(|header| header.flags & header::PERSISTENT != 0);
+        // Without a header that can be read it is ours only if its creator died over it.
+        let unfinished = object.header.is_none() && object.sort == Sort::Region;
+        if persistent
+            || object.sort == Sort::Raw && !segment::was_begun(status.key)
+            || unfinished && object.orphan != Answer::Yes
+        {
+            continue;
+        }
+        if segment::collect(id, status.key, remove) == Collected::Orphan && !each(&object) {
+            return Ok(());
+        }
+    }
+    let last = semaphore::last_index().map_err(Failure::system)?;
+    for index in 0..=last {
+        let Ok(key) = semaphore::key_at_index(index) else { continue };
+        let key = segment::other_key(key);
+        if key == 0 || sysv::shmget(key, 0, 0) != Err(Errno(libc::ENOENT)) {
+            continue;
+        }
+        if segment::collect_set(key, remove) == Collected::Orphan {
+            let mut object = Object { sort: Sort::Leftover, orphan: Answer::Yes, ..Object::default() };
+            object.address.push_str("sysv:");
+            object.address.push_hex(u64::from(key as u32));
+            object.address.terminate();
+            if !each(&object) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

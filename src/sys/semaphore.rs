@@ -1,0 +1,119 @@
+//! System V semaphore sets: locks and leases that the kernel undoes when their process ends.
+//! Never waits without a bound. Next: `region/segment.rs`, the one user.
+
+use super::{Sys, check};
+
+/// One step of an operation: semaphore, change, and whether the end of the process takes it back.
+pub type Step = libc::sembuf;
+
+/// Waits until a semaphore is zero.
+pub fn is_zero(number: u16) -> Step {
+    Step { sem_num: number, sem_op: 0, sem_flg: 0 }
+}
+
+/// Adds to a semaphore until the process ends.
+pub fn add(number: u16, change: i16) -> Step {
+    Step { sem_num: number, sem_op: change, sem_flg: libc::SEM_UNDO as i16 }
+}
+
+/// The same step, which fails with EAGAIN instead of waiting.
+pub fn at_once(step: Step) -> Step {
+    Step { sem_flg: step.sem_flg | libc::IPC_NOWAIT as i16, ..step }
+}
+
+unsafe extern "C" {
+    fn semtimedop(set: libc::c_int, steps: *mut Step, count: usize, time: *const libc::timespec) -> libc::c_int;
+}
+
+/// semget(key, count, flags)—finds or makes a set; on Linux a new one is all zeros.
+pub fn get(key: i32, count: i32, flags: i32) -> Sys<i32> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::semget(key, count, flags) })
+}
+
+/// semtimedop(set, steps, nanoseconds)—does all steps at once, or waits until it can.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/semop.html),
+/// [Linux](https://man7.org/linux/man-pages/man2/semop.2.html)
+pub fn operate(set: i32, steps: &mut [Step], nanoseconds: u64) -> Sys<()> {
+    let time = libc::timespec {
+        tv_sec: (nanoseconds / 1_000_000_000).min(i64::MAX as u64 / 2) as _,
+        tv_nsec: (nanoseconds % 1_000_000_000) as _,
+    };
+    // SAFETY: the steps and the time are readable for as long as the call takes.
+    check(unsafe { semtimedop(set, steps.as_mut_ptr(), steps.len(), &time) }).map(drop)
+}
+
+/// The value of a semaphore.
+pub fn value(set: i32, number: i32) -> Sys<i32> {
+    // SAFETY: GETVAL takes no further argument.
+    check(unsafe { libc::semctl(set, number, libc::GETVAL) })
+}
+
+/// Removes a set; whoever waits on it gets EIDRM.
+pub fn remove(set: i32) -> Sys<()> {
+    // SAFETY: IPC_RMID takes no further argument.
+    check(unsafe { libc::semctl(set, 0, libc::IPC_RMID) }).map(drop)
+}
+
+/// Sets the value of a semaphore, whoever dies.
+pub fn set_value(set: i32, number: i32, value: i32) -> Sys<()> {
+    // SAFETY: SETVAL takes an int.
+    check(unsafe { libc::semctl(set, number, libc::SETVAL, value) }).map(drop)
+}
+
+/// All values of a set, as far as there is room for them; the set must not be larger than the room.
+pub fn values<const N: usize>(set: i32) -> Sys<[u16; N]> {
+    let status = status(set)?;
+    if status.count > N as u64 {
+        return Err(crate::error::Errno(libc::E2BIG));
+    }
+    let mut values = [0u16; N];
+    // SAFETY: GETALL writes one value for each semaphore, and there is room for as many as the set has; a set of
+    // another size cannot take its id.
+    check(unsafe { libc::semctl(set, 0, libc::GETALL, values.as_mut_ptr()) })?;
+    Ok(values)
+}
+
+/// What is known of a set.
+#[derive(Clone, Copy)]
+pub struct Status {
+    /// Its owner.
+    pub uid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// How many semaphores it has.
+    pub count: u64,
+}
+
+/// IPC_STAT—the status of a set.
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+pub fn status(set: i32) -> Sys<Status> {
+    let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
+    // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
+    unsafe {
+        check(libc::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr()))?;
+        let stat = stat.assume_init_ref();
+        Ok(Status { uid: stat.sem_perm.uid, mode: stat.sem_perm.mode as u32, count: stat.sem_nsems as u64 })
+    }
+}
+
+const SEM_STAT_ANY: i32 = 20;
+const SEM_INFO: i32 = 19;
+
+/// The highest index of a set in the kernel's table.
+pub fn last_index() -> Sys<i32> {
+    let mut info = [0i32; 16];
+    // SAFETY: for SEM_INFO the kernel writes a `struct seminfo`, which is ten ints.
+    check(unsafe { libc::semctl(0, 0, SEM_INFO, info.as_mut_ptr()) })
+}
+
+/// The key of the set at an index of the kernel's table (Linux 4.17).
+pub fn key_at_index(index: i32) -> Sys<i32> {
+    let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
+    // SAFETY: as in `status`.
+    unsafe {
+        check(libc::semctl(index, 0, SEM_STAT_ANY, stat.as_mut_ptr()))?;
+        Ok(stat.assume_init_ref().sem_perm.__key)
+    }
+}

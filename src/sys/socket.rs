@@ -1,0 +1,77 @@
+//! Descriptors over UNIX sockets: one message with one descriptor. Never waits longer than the socket does.
+//! Next: `region/passing.rs`, the one user.
+
+use core::mem::MaybeUninit;
+
+use super::{Sys, errno};
+use crate::error::Errno;
+
+/// Room for one control message with one descriptor, aligned as the kernel wants it.
+#[repr(C)]
+union Control {
+    _align: MaybeUninit<libc::cmsghdr>,
+    bytes: [u8; 64],
+}
+
+/// Sends `bytes` and a descriptor as one message; EMSGSIZE when the socket takes less. Never raises SIGPIPE.
+pub fn send(socket: i32, bytes: &[u8], fd: i32) -> Sys<()> {
+    let mut control = Control { bytes: [0; 64] };
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the message refers to the locals above, which outlive the call; the kernel only reads them. The control
+    // room is large enough for one descriptor: CMSG_SPACE(4) is 24.
+    let count = unsafe {
+        let mut message: libc::msghdr = core::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = libc::CMSG_SPACE(4) as _;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+        libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
+        libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL)
+    };
+    match usize::try_from(count) {
+        Ok(count) if count == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno(libc::EMSGSIZE)),
+        Err(_) => Err(Errno(errno())),
+    }
+}
+
+/// Receives one message into `bytes`: how many came, and the descriptor that came with them. More descriptors than
+/// one are closed.
+pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
+    let mut control = Control { bytes: [0; 64] };
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let mut found = None;
+    // SAFETY: the message refers to the locals above, which outlive the call; the kernel writes within their lengths,
+    // and says in each header how long it is. Descriptors are read one by one within that length.
+    let count = unsafe {
+        let mut message: libc::msghdr = core::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Control>() as _;
+        let count = libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC);
+        if count < 0 {
+            return Err(Errno(errno()));
+        }
+        let mut header = libc::CMSG_FIRSTHDR(&message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let length = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+                for index in 0..length / 4 {
+                    let fd = libc::CMSG_DATA(header).cast::<i32>().add(index).read_unaligned();
+                    match found {
+                        None => found = Some(fd),
+                        Some(_) => drop(libc::close(fd)),
+                    }
+                }
+            }
+            header = libc::CMSG_NXTHDR(&message, header);
+        }
+        count
+    };
+    Ok((count as usize, found))
+}
