@@ -134,7 +134,7 @@ unsafe fn address<'a>(text: *const c_char) -> Subject<'a> {
 
 /// Refuses a place for a result that cannot be one.
 fn place<T>(at: *mut T) -> Outcome<*mut T> {
-    match is_plausible(at as usize) && at as usize % align_of::<T>() == 0 {
+    match is_plausible(at as usize) && (at as usize).is_multiple_of(align_of::<T>()) {
         true => Ok(at),
         false => Err(Failure::of(Status::ErrBadPointer)),
     }

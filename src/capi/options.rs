@@ -110,7 +110,7 @@ unsafe fn read(from: *const RegionOptions) -> Outcome<RegionOptions> {
     if from.is_null() {
         return Ok(DEFAULTS);
     }
-    if !is_plausible(from as usize) || from as usize % align_of::<RegionOptions>() != 0 {
+    if !is_plausible(from as usize) || !(from as usize).is_multiple_of(align_of::<RegionOptions>()) {
         return Err(Failure::of(Status::ErrBadPointer));
     }
     let bad = || {

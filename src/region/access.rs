@@ -316,7 +316,7 @@ fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<(
 }
 
 fn aligned(offset: usize) -> Outcome<()> {
-    if offset % page_size() == 0 {
+    if offset.is_multiple_of(page_size()) {
         return Ok(());
     }
     Err(Failure::new(

@@ -34,7 +34,7 @@ pub fn is_enabled() -> bool {
 /// Marks the region that an address lies in.
 fn find(address: usize) -> Option<(usize, usize)> {
     let mut found = None;
-    handle::find_hot(|hot| {
+    handle::find_hot(|hot, _| {
         let (start, length) = (hot.window.start(), hot.window.length());
         if !hot.is(FRAGILE) || !(start..start.saturating_add(length)).contains(&address) {
             return false;

@@ -219,6 +219,10 @@ pub struct Hot {
     pub capacity: AtomicUsize,
     /// See RAW and the others.
     pub flags: AtomicU32,
+    /// The descriptor plus one; 0 where there is none, and in a child that could not open its own.
+    fd: AtomicI32,
+    /// The descriptor of a claim plus one, while the region is built; see `object.rs`.
+    claim: AtomicI32,
 }
 
 impl Hot {
@@ -226,6 +230,11 @@ impl Hot {
     #[inline(always)]
     pub fn is(&self, flags: u32) -> bool {
         self.flags.load(Relaxed) & flags == flags
+    }
+
+    /// Notes the descriptor of a claim, -1 for none: a child that is forked meanwhile must not keep it.
+    pub fn set_claim(&self, fd: i32) {
+        self.claim.store(fd + 1, Relaxed);
     }
 
     /// The address of the data.
@@ -243,8 +252,6 @@ pub struct Region {
     pub address: Vec<u8>,
     /// The kind of memory.
     pub backend: Backend,
-    /// The descriptor; -1 where there is none, and in a child that could not open its own.
-    pub fd: AtomicI32,
     /// What the kernel calls it: device and inode, or 0 and the segment's id.
     pub identity: (u64, u64),
     /// The semaphores of a System V region; -1 where there are none.
@@ -278,7 +285,6 @@ impl Region {
             hot,
             address: text,
             backend,
-            fd: AtomicI32::new(-1),
             identity: (0, 0),
             set: -1,
             lease: AtomicU64::new(Lease::None.pack()),
@@ -290,17 +296,17 @@ impl Region {
 
     /// The descriptor.
     pub fn fd(&self) -> i32 {
-        self.fd.load(Relaxed)
+        self.hot.fd.load(Relaxed) - 1
     }
 
     /// Keeps a descriptor, which `Drop` closes.
     pub fn set_fd(&self, fd: i32) {
-        self.fd.store(fd, Relaxed);
+        self.hot.fd.store(fd + 1, Relaxed);
     }
 
     /// Gives the descriptor and its lease back.
     pub fn release(&self) {
-        let fd = self.fd.swap(-1, Relaxed);
+        let fd = self.hot.fd.swap(0, Relaxed) - 1;
         if fd >= 0 {
             // The description may live on in a descriptor that the program passed on: the lock must not.
             lease::give(fd, self.lease());
@@ -376,7 +382,7 @@ pub fn hot(token: u64) -> Option<&'static Hot> {
 }
 
 /// Finds the region that an address lies in; for the signal handler.
-pub fn find_hot(each: impl FnMut(&Hot) -> bool) -> bool {
+pub fn find_hot(each: impl FnMut(&Hot, bool) -> bool) -> bool {
     REGIONS.find_hot(each)
 }
 
@@ -458,6 +464,16 @@ pub fn watch_forks() {
 extern "C" fn renew_all() {
     identity::forget();
     let before = sys::errno();
+    // What another thread was building is not the child's; its descriptors would keep the parent's locks alive.
+    REGIONS.find_hot(|hot, open| {
+        for place in [&hot.fd, &hot.claim] {
+            let fd = if open { 0 } else { place.swap(0, Relaxed) };
+            if fd > 0 {
+                let _ = file::close(fd - 1);
+            }
+        }
+        false
+    });
     REGIONS.for_each(|_, region| {
         region.growing.store(0, Relaxed);
         match region.backend {

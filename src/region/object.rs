@@ -4,7 +4,6 @@
 //! Next: `lease.rs` for who is there, `access.rs` for growth.
 
 use core::ffi::CStr;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::address::{Backend, PATH_MAX, Parsed, path_of, terminated};
 use super::clock::Deadline;
@@ -96,7 +95,7 @@ pub fn by_path(
             }
         }
         // The callback runs once for all who want to create at the same time: one at a time gets so far.
-        let claim = if options.init.is_some() { Claim::take(&mut place, deadline)? } else { None };
+        let claim = if options.init.is_some() { Claim::take(hot, &mut place, deadline)? } else { None };
         if claim.is_some() && file::status_in(HERE, place.path()).is_ok() {
             if wish == Wish::Create {
                 return Err(exists());
@@ -234,14 +233,6 @@ fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outc
     Ok(())
 }
 
-/// What tells one builder of a name from another until the object has its name.
-enum Unnamed {
-    /// It has no name at all.
-    Linkable,
-    /// It has this one, and the lock `BUILD`.
-    Temporary(Path),
-}
-
 fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadline: &mut Deadline) -> Outcome<Region> {
     if options.huge == Huge::Require {
         return Err(Failure::backend(
@@ -250,21 +241,20 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
         ));
     }
     let flags = libc::O_TMPFILE | libc::O_RDWR;
-    let unnamed = match file::open_at(HERE, place.folder(), flags, options.mode()) {
+    // The temporary name of the object, and the lock `BUILD`, where it cannot do without a name.
+    let temporary = match file::open_at(HERE, place.folder(), flags, options.mode()) {
         Ok(fd) => {
             region.set_fd(fd);
-            Unnamed::Linkable
+            None
         }
         // What a file system or kernel without O_TMPFILE says.
-        Err(Errno(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {
-            Unnamed::Temporary(temporary(&region, place, deadline)?)
-        }
+        Err(Errno(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => Some(temporary(&region, place, deadline)?),
         Err(errno) => return Err(cannot_create(errno, place)),
     };
     let published = fill(&mut region, options, page_size() as u64, deadline).and_then(|()| {
-        match &unnamed {
-            Unnamed::Linkable => file::link_unnamed(region.fd(), HERE, place.path()),
-            Unnamed::Temporary(path) => {
+        match &temporary {
+            None => file::link_unnamed(region.fd(), HERE, place.path()),
+            Some(path) => {
                 let from = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
                 file::rename_exclusively(HERE, from, place.path())
             }
@@ -274,7 +264,7 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
             _ => cannot_create(errno, place),
         })
     });
-    if let Unnamed::Temporary(path) = &unnamed {
+    if let Some(path) = &temporary {
         if published.is_err() {
             let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default());
         }
@@ -335,10 +325,13 @@ fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Out
     }
 }
 
+/// Locks a file for building; gives up, as if it had it, when the file has lost its name: the caller looks at that anyway.
 fn lock_build(fd: i32, deadline: &mut Deadline) -> Outcome<()> {
     loop {
         match file::lock(fd, Lock::Exclusive, BUILD, 1) {
-            Err(Errno(libc::EAGAIN | libc::EACCES)) => deadline.pause("another process built the region")?,
+            Err(Errno(libc::EAGAIN | libc::EACCES)) if file::status(fd).is_ok_and(|status| status.links > 0) => {
+                deadline.pause("another process built the region")?;
+            }
             _ => return Ok(()),
         }
     }
@@ -529,7 +522,7 @@ pub fn renew(region: &Region) {
         }
         Err(_) => {
             region.set_lease(Lease::None);
-            region.fd.store(-1, Relaxed);
+            region.set_fd(-1);
             let _ = file::close(fd);
         }
     }
@@ -538,14 +531,16 @@ pub fn renew(region: &Region) {
 /// Keeps others from creating a region that this process is about to initialise: a file of its own in the folder of
 /// POSIX objects, locked. A dead claimer's lock is gone, and its file is used again.
 struct Claim {
+    hot: &'static Hot,
     fd: i32,
     path: Text<64>,
+    held: bool,
 }
 
 impl Claim {
     /// Waits for other claimers. `None` where no claim can be made (no such folder, another user's file in the way):
     /// then the region is still made atomically, but two callbacks may run, on two objects of which one is discarded.
-    fn take(place: &mut Place, deadline: &mut Deadline) -> Outcome<Option<Claim>> {
+    fn take(hot: &'static Hot, place: &mut Place, deadline: &mut Deadline) -> Outcome<Option<Claim>> {
         let mut path = Text::<64>::new();
         path.push_bytes(OBJECT_FOLDER.to_bytes());
         path.push_str("/.shmkit-claim-");
@@ -555,20 +550,18 @@ impl Claim {
         loop {
             let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
             let Ok(fd) = file::open_at(HERE, name, flags, 0o600) else { return Ok(None) };
-            let ours = file::status(fd).is_ok_and(|status| status.uid == process::effective_user());
-            if !ours {
-                let _ = file::close(fd);
+            // From here on `Drop` closes it.
+            hot.set_claim(fd);
+            let mut claim = Claim { hot, fd, path, held: false };
+            if !file::status(fd).is_ok_and(|status| status.uid == process::effective_user()) {
                 return Ok(None);
             }
-            if let Err(failure) = lock_build(fd, deadline) {
-                let _ = file::close(fd);
-                return Err(failure);
-            }
+            lock_build(fd, deadline)?;
             // The claimer before removed the file when it was done: then another one counts now.
             if file::status(fd).is_ok_and(|status| status.links > 0) {
-                return Ok(Some(Claim { fd, path }));
+                claim.held = true;
+                return Ok(Some(claim));
             }
-            let _ = file::close(fd);
         }
     }
 }
@@ -576,7 +569,11 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // The name first, then the lock: who waits for the lock finds the file without a name.
-        let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default());
+        if self.held {
+            let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default());
+            let _ = file::lock(self.fd, Lock::Unlocked, BUILD, 1);
+        }
+        self.hot.set_claim(-1);
         let _ = file::close(self.fd);
     }
 }

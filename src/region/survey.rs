@@ -650,7 +650,8 @@ fn collect_posix(remove: bool, each: Each<'_>) -> Outcome<()> {
         if let Some(object) = collect_one(fd, name, path, remove) {
             go_on = each(&object);
         }
-        // With the descriptor go the locks.
+        // By name, not only by close: a child that was forked meanwhile may have the same description.
+        let _ = file::lock(fd, Lock::Unlocked, 0, 0);
         let _ = file::close(fd);
         go_on
     });

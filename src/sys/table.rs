@@ -164,10 +164,11 @@ impl<H: Default, T> Table<H, T> {
         }
     }
 
-    /// Shows the hot part of every slot that was ever used to `each`, until it says that it has found what it looks
-    /// for. For signal handlers: counts nothing and changes nothing.
-    pub fn find_hot(&self, mut each: impl FnMut(&H) -> bool) -> bool {
-        (0..self.length.load(Ordering::Acquire)).filter_map(|index| self.slot(index)).any(|slot| each(&slot.hot))
+    /// Shows the hot part of every slot that was ever used to `each`, with whether its value is open, until it says that
+    /// it has found what it looks for. For signal handlers and forked children: counts nothing and changes nothing.
+    pub fn find_hot(&self, mut each: impl FnMut(&H, bool) -> bool) -> bool {
+        let slots = (0..self.length.load(Ordering::Acquire)).filter_map(|index| self.slot(index));
+        slots.into_iter().any(|slot| each(&slot.hot, slot.state.load(Ordering::Acquire) & OPEN != 0))
     }
 
     #[inline(always)]
