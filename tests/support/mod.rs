@@ -2,6 +2,8 @@
 //! Never asserts by itself.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod kill_points;
+
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
