@@ -30,20 +30,36 @@ fn is_safe(hot: &Hot) -> bool {
 
 /// Bytes of data, as large as any process has made it.
 #[inline]
-fn size_of_hot(hot: &Hot) -> usize {
+fn size_of_hot(token: u64, hot: &Hot) -> usize {
     let capacity = hot.capacity.load(Relaxed);
     if hot.is(RAW) {
         return capacity;
     }
     // Acquire, in `load`: whoever sees the new size may touch the space that was made before it was stored.
-    hot.window.load(SIZE_AT).map_or(0, |size| (size as usize).min(capacity))
+    let size = hot.window.load(SIZE_AT).map_or(0, |size| (size as usize).min(capacity));
+    if size <= hot.confirmed.load(Relaxed) { size } else { size_confirmed(token, hot, size) }
+}
+
+/// A size that a peer wrote: that it has grown, or a lie, which no guard and no seal would keep from ending in a signal.
+#[cold]
+fn size_confirmed(token: u64, hot: &Hot, size: usize) -> usize {
+    let Ok(region) = get(token) else { return 0 };
+    if region.backend == Backend::Sysv {
+        // A segment never changes its size, and what is mapped was bounded by it.
+        hot.confirmed.store(hot.capacity.load(Relaxed), Relaxed);
+        return size;
+    }
+    if let Ok(status) = file::status(region.fd()) {
+        region.confirm(status.size);
+    }
+    size.min(hot.confirmed.load(Relaxed))
 }
 
 /// Bytes of data; `None` for a bad handle.
 #[inline]
 pub fn size(token: u64) -> Option<usize> {
     let hot = hot(token)?;
-    if is_safe(hot) || hot.is(RAW) { Some(size_of_hot(hot)) } else { size_by_kernel(token, hot) }
+    if is_safe(hot) || hot.is(RAW) { Some(size_of_hot(token, hot)) } else { size_by_kernel(token, hot) }
 }
 
 #[cold]
@@ -80,7 +96,7 @@ pub fn copy(
     if !is_safe(hot) || hot.is(POISONED) || way == Way::In && hot.is(READ_ONLY) {
         return copy_by_kernel(token, way, offset, theirs, length);
     }
-    let size = size_of_hot(hot);
+    let size = size_of_hot(token, hot);
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
@@ -214,7 +230,7 @@ pub fn begin(token: u64) -> Outcome<(usize, usize)> {
     if region.hot.is(FRAGILE) {
         check_whole(&region)?;
     }
-    Ok((region.hot.data(), size_of_hot(region.hot)))
+    Ok((region.hot.data(), size_of_hot(token, region.hot)))
 }
 
 /// Ends it: an error when the memory went away meanwhile.
@@ -537,7 +553,7 @@ pub fn unlink_address(address: &[u8]) -> Outcome<()> {
                 libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
                 _ => Failure::system(errno),
             })?;
-            if segment::find_set(key).is_none() {
+            if !segment::is_region(id, key) {
                 return Err(Failure::of(Status::ErrNotARegion));
             }
             segment::unlink(id, key)

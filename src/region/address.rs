@@ -59,6 +59,10 @@ const FORMS: &str = "write posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PAT
 impl Parsed {
     /// Reads an address.
     pub fn new(address: &[u8]) -> Outcome<Parsed> {
+        // A peer's message may hold one: what C would show of the address would then not be all of it.
+        if address.contains(&0) {
+            return Err(Failure::argument("an address has no NUL inside", FORMS));
+        }
         let mut text = Text::new();
         let kind = if let Some(name) = address.strip_prefix(b"posix:") {
             posix(name)?;

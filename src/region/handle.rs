@@ -217,6 +217,8 @@ pub struct Hot {
     pub offset: AtomicUsize,
     /// Bytes of data that are mapped: size may grow so far.
     pub capacity: AtomicUsize,
+    /// Bytes of data that the kernel said are there: a size beyond this is a peer's word, and looked into.
+    pub confirmed: AtomicUsize,
     /// See RAW and the others.
     pub flags: AtomicU32,
     /// The descriptor plus one; 0 where there is none, and in a child that could not open its own.
@@ -281,6 +283,7 @@ impl Region {
         hot.flags.store(flags, Relaxed);
         hot.offset.store(options.data_offset(), Relaxed);
         hot.capacity.store(0, Relaxed);
+        hot.confirmed.store(0, Relaxed);
         Ok(Region {
             hot,
             address: text,
@@ -328,6 +331,12 @@ impl Region {
     /// Notes how much data is mapped.
     pub fn set_capacity(&self, bytes: u64) {
         self.hot.capacity.store(bytes as usize, Relaxed);
+    }
+
+    /// Notes how many bytes the object has, header and all, as the kernel says.
+    pub fn confirm(&self, object_size: u64) {
+        let room = (object_size as usize).saturating_sub(self.hot.offset.load(Relaxed));
+        self.hot.confirmed.store(room, Relaxed);
     }
 
     /// Sets a flag.

@@ -70,6 +70,7 @@ impl Lease {
 
 /// Takes the first free lease. Waits only for a collector, which is quick.
 pub fn take(fd: i32, read_only: bool, deadline: &mut Deadline) -> Outcome<Lease> {
+    let first = if read_only { READERS } else { LEASES };
     let mut number = 0;
     loop {
         let found = match read_only {
@@ -82,9 +83,21 @@ pub fn take(fd: i32, read_only: bool, deadline: &mut Deadline) -> Outcome<Lease>
             // A file system without these locks: nobody can tell who is there.
             Err(_) => return Ok(Lease::None),
         }
-        match collector(fd) {
-            true => deadline.pause("a collector decided whether the region is left over")?,
-            false => number = (number + 1) % MOST,
+        number = match file::lock_in_the_way(fd, first + number, 1) {
+            Ok(Some(found)) if is_collector(found) => {
+                deadline.pause("a collector decided whether the region is left over")?;
+                number
+            }
+            // It was given back meanwhile.
+            Ok(None) => number + 1,
+            // Behind it, however much it covers; a lock to the end leaves nothing behind it.
+            Ok(Some((start, length @ 1.., _))) => start.saturating_add(length).saturating_sub(first),
+            _ => MOST,
+        };
+        // Only a peer that locks what it does not need gets us here: it must not keep us for ever.
+        if number >= MOST {
+            deadline.pause("other processes held every lease")?;
+            number = 0;
         }
     }
 }
@@ -101,12 +114,8 @@ fn shared(fd: i32, number: i64) -> Result<Lease, Errno> {
     file::lock(fd, Lock::Shared, READERS + number, 1).map(|()| Lease::Reader(number as u32))
 }
 
-/// Whether a collector holds all leases at once. Then there is no other lock on them that the kernel could show first.
-fn collector(fd: i32) -> bool {
-    matches!(file::lock_in_the_way(fd, LEASES, 0), Ok(Some(found)) if is_collector(found))
-}
-
-/// The kernel shows neighbouring locks of one description as one: it may begin before the leases.
+/// Whether a lock is a collector's, who holds all leases at once. The kernel shows neighbouring locks of one description
+/// as one: it may begin before the leases.
 fn is_collector((first, length, lock): (i64, i64, Lock)) -> bool {
     first <= LEASES && length == 0 && lock == Lock::Exclusive
 }

@@ -186,6 +186,7 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
     }
     options.check_owner(status.uid, status.mode)?;
     region.identity = (status.dev, status.ino);
+    region.confirm(status.size);
     let max_size = if options.raw {
         if status.size == 0 {
             return Err(Failure::new(
@@ -358,6 +359,7 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
     let max_size = if options.raw { options.size } else { options.max_size.max(options.size) };
     let total = (options.size + options.data_offset() as u64).next_multiple_of(unit);
     reserve(fd, 0, total, options.space)?;
+    region.confirm(total);
     let mut first = [0; header::SIZE + header::RECORD_SIZE];
     if !options.raw {
         region.set_lease(lease::take(fd, false, deadline)?);

@@ -82,12 +82,12 @@ pub fn receive(from: i32, options: &mut Options<'_>) -> Outcome<u64> {
             "let the peer use shmkit_region_send, and nothing else on this socket at the same time",
         )
     };
-    if count == 0 {
-        return Err(cannot_pass(Errno(libc::EPIPE)));
-    }
-    let Some(fd) = fd else { return Err(bad()) };
+    let Some(fd) = fd else {
+        return Err(if count == 0 { cannot_pass(Errno(libc::EPIPE)) } else { bad() });
+    };
     // From here on the region owns the descriptor, and closes it whatever happens.
-    let rest = complete(from, &mut message, count);
+    let mut deadline = Deadline::after(options.timeout_ns);
+    let rest = complete(from, &mut message, count, &deadline);
     let length = u32::from_ne_bytes([message[12], message[13], message[14], message[15]]) as usize;
     let intact =
         rest && message[..8] == MAGIC.to_ne_bytes() && message[8..12] == FORMAT.to_ne_bytes() && length <= TEXT;
@@ -105,7 +105,7 @@ pub fn receive(from: i32, options: &mut Options<'_>) -> Outcome<u64> {
         let mut region = Region::new(hot, parsed.text(), backend, options)?;
         region.set_fd(fd);
         taken.set(true);
-        accept(&mut region, options)?;
+        accept(&mut region, options, &mut deadline)?;
         Ok(region)
     });
     if !taken.get() {
@@ -114,9 +114,17 @@ pub fn receive(from: i32, options: &mut Options<'_>) -> Outcome<u64> {
     result
 }
 
-/// A stream may give a message in parts.
-fn complete(from: i32, message: &mut [u8; SIZE], mut count: usize) -> bool {
+/// A stream may give a message in parts. Never waits for ever: the peer decides what it sends.
+fn complete(from: i32, message: &mut [u8; SIZE], mut count: usize, deadline: &Deadline) -> bool {
     while count < message.len() {
+        if !socket::is_stream(from) {
+            return false;
+        }
+        match socket::wait(from, deadline.left()) {
+            Ok(true) => {}
+            Err(Errno(libc::EINTR)) => continue,
+            _ => return false,
+        }
         match socket::receive(from, &mut message[count..]) {
             Ok((more @ 1.., extra)) => {
                 if let Some(extra) = extra {
@@ -131,7 +139,7 @@ fn complete(from: i32, message: &mut [u8; SIZE], mut count: usize) -> bool {
     true
 }
 
-fn accept(region: &mut Region, options: &mut Options<'_>) -> Outcome<()> {
+fn accept(region: &mut Region, options: &mut Options<'_>, deadline: &mut Deadline) -> Outcome<()> {
     if region.backend == Backend::Sysv {
         return Err(Failure::of(Status::ErrCorrupt));
     }
@@ -152,8 +160,7 @@ fn accept(region: &mut Region, options: &mut Options<'_>) -> Outcome<()> {
     }
     // The sender opened this description for the receiver, who alone has it now: the lease belongs to it.
     if !options.raw {
-        let mut deadline = Deadline::after(options.timeout_ns);
-        region.set_lease(lease::take(fd, options.read_only, &mut deadline)?);
+        region.set_lease(lease::take(fd, options.read_only, deadline)?);
     }
     object::adopt(region, &status, options)
 }

@@ -59,8 +59,9 @@ pub fn by_key(
         ));
     }
     loop {
-        let region = Region::new(hot, parsed.text(), Backend::Sysv, options)?;
+        // One at a time: each that is dropped detaches what stands in the hot part, which they share.
         if wish != Wish::Create {
+            let region = Region::new(hot, parsed.text(), Backend::Sysv, options)?;
             match open(region, key, options, deadline)? {
                 Opened::Region(region) => return Ok((region, false)),
                 Opened::Nothing if wish == Wish::Open => {
@@ -116,6 +117,14 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
     options.check_owner(status.uid, status.mode)?;
     region.identity = (0, id as u64);
     if !options.raw {
+        // A creator makes the semaphores first. A segment without them is another software's, and is given none: beside
+        // them it would pass for a region that may be removed.
+        if !has_set(key) && !is_claimed(id, &status) {
+            return match sysv::status(id) {
+                Err(errno) if is_gone(errno) => Ok(Opened::Again),
+                _ => Err(Failure::of(Status::ErrNotARegion)),
+            };
+        }
         match join(&mut region, key, status.mode, options, deadline)? {
             true => {}
             false => return Ok(Opened::Again),
@@ -309,6 +318,10 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
         }
         return made.map(|()| region);
     }
+    // As in `open`: no semaphores beside another software's segment.
+    if !has_set(key) && sysv::shmget(key, 0, 0).is_ok() {
+        return Err(exists());
+    }
     let set = set_of(key, options.mode(), options)?;
     lock(set, deadline)?;
     let made = create_locked(&mut region, set, key, options);
@@ -365,19 +378,20 @@ fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<
     }
 }
 
+fn exists() -> Failure {
+    Failure::new(
+        Status::ErrExists,
+        "{name} exists already",
+        "open it, use open_or_create, or unlink it if shmkit_region_is_orphan says that it is left over",
+    )
+}
+
 /// Removes the segment of a creator that died; an error when there is a good one or another software's.
 fn remove_unfinished(set: i32, key: i32) -> Outcome<()> {
     let id = match sysv::shmget(key, 0, 0) {
         Ok(id) => id,
         Err(Errno(libc::ENOENT)) => return Ok(()),
         Err(errno) => return Err(refused(errno, None)),
-    };
-    let exists = || {
-        Failure::new(
-            Status::ErrExists,
-            "{name} exists already",
-            "open it, use open_or_create, or unlink it if shmkit_region_is_orphan says that it is left over",
-        )
     };
     let Ok(status) = sysv::status(id) else { return Err(exists()) };
     match is_left_unfinished(set, id, &status) {
@@ -563,6 +577,29 @@ pub fn find_set(key: i32) -> Option<i32> {
     let ours = semaphore::status(set).is_ok_and(|status| status.count == COUNT as u64)
         && matches!(semaphore::value(set, MARK), Ok(OURS | 0));
     ours.then_some(set)
+}
+
+/// Whether there are semaphores in the place of a key's, whoever made them.
+fn has_set(key: i32) -> bool {
+    semaphore::get(other_key(key), 0, 0) != Err(Errno(libc::ENOENT))
+}
+
+/// Whether a segment's first bytes are those of a region.
+fn is_claimed(id: i32, status: &sysv::Status) -> bool {
+    let window = Window::default();
+    if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_err() {
+        return false;
+    }
+    let mut bytes = [0; header::SIZE];
+    let claimed = window.read(0, &mut bytes) && Header::is_claimed(&bytes);
+    let _ = window.detach();
+    claimed
+}
+
+/// Whether a segment is a region, or was begun as one. Semaphores alone do not say so: they may have been left by a
+/// region that another software's segment followed.
+pub fn is_region(id: i32, key: i32) -> bool {
+    find_set(key).is_some_and(|set| is_building(set) || sysv::status(id).is_ok_and(|status| is_claimed(id, &status)))
 }
 
 /// Whether a creator began a segment of this key and did not come to the end.

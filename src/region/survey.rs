@@ -211,6 +211,7 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
                 return Ok(Answer::No);
             }
             Ok(match segment::collect(id, key, false) {
+                Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
                 Collected::Orphan => Answer::Yes,
                 Collected::InUse => Answer::No,
                 // Without our semaphores the count of attaches is all there is: nobody has it attached now.
@@ -432,7 +433,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
         }
         let _ = window.detach();
     }
-    if status.attaches == 0 {
+    if status.attaches == 0 && (object.sort == Sort::Region || segment::was_begun(status.key)) {
         object.orphan = match segment::collect(id, status.key, false) {
             Collected::Orphan => Answer::Yes,
             Collected::InUse => Answer::No,

@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Sys, errno};
+use super::{Sys, check, errno};
 use crate::error::Errno;
 
 /// Room for one control message with one descriptor, aligned as the kernel wants it.
@@ -74,4 +74,24 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
         count
     };
     Ok((count as usize, found))
+}
+
+/// Whether a socket gives bytes one after the other, and not messages.
+pub fn is_stream(socket: i32) -> bool {
+    let (mut kind, mut length) = (0, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: both places are writable, and the length is that of the first.
+    let known = unsafe {
+        let kind = (&raw mut kind).cast();
+        check(libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_TYPE, kind, &mut length)).is_ok()
+    };
+    known && kind == libc::SOCK_STREAM
+}
+
+/// Waits until there is something to receive, or the other end is gone; false when the time is over first.
+pub fn wait(socket: i32, nanoseconds: u64) -> Sys<bool> {
+    let seconds = (nanoseconds / 1_000_000_000).min(i32::MAX as u64);
+    let time = libc::timespec { tv_sec: seconds as _, tv_nsec: (nanoseconds % 1_000_000_000) as _ };
+    let mut one = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which is writable; the time is readable; no mask.
+    check(unsafe { libc::ppoll(&mut one, 1, &time, core::ptr::null()) }).map(|count| count > 0)
 }
