@@ -542,7 +542,7 @@ pub extern "C" fn shmkit_region_access_end(region: *mut shmkit_region_t) -> shmk
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_address(region: *const shmkit_region_t) -> *const c_char {
     match handle::get(token_of(region)) {
-        Ok(region) => region.address.as_ptr().cast(),
+        Ok(region) => region.address.c().as_ptr(),
         Err(failure) => {
             keep(region, failure);
             core::ptr::null()
@@ -557,7 +557,7 @@ pub extern "C" fn shmkit_region_address(region: *const shmkit_region_t) -> *cons
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_fd(region: *const shmkit_region_t) -> c_int {
     match handle::get(token_of(region)) {
-        Ok(region) => region.fd(),
+        Ok(region) => region.shared_fd(),
         Err(failure) => {
             keep(region, failure);
             -1

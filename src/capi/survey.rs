@@ -90,7 +90,7 @@ fn listed(object: &Object) -> ListedObject {
     let header = object.header.unwrap_or_default();
     ListedObject {
         struct_size: size_of::<ListedObject>(),
-        address: object.address.bytes().as_ptr().cast(),
+        address: object.address.c().as_ptr(),
         backend: object.backend.map_or(0, |backend| backend as u32),
         sort: object.sort as u32,
         size: object.size,

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::address::{Address, Backend, Parsed};
+use super::address::{Address, Backend, Parsed, folder_of};
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::guard;
@@ -379,12 +379,9 @@ pub fn sync(token: u64, offset: usize, length: usize, level: Durability) -> Outc
 }
 
 fn sync_folder(region: &Region) -> Outcome<()> {
-    let path = region.address().strip_prefix(b"file:").unwrap_or_default();
-    let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    let mut folder = object::Path::new();
-    folder.push_bytes(&path[..slash.max(1)]);
-    let folder = super::address::terminated(&mut folder)?;
-    let fd = file::open_at(libc::AT_FDCWD, folder, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(Failure::system)?;
+    let folder = folder_of(region.address().strip_prefix(b"file:").unwrap_or_default())?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let fd = file::open_at(libc::AT_FDCWD, folder.c(), flags, 0).map_err(Failure::system)?;
     let result = file::sync(fd).map_err(Failure::system);
     let _ = file::close(fd);
     result
@@ -536,7 +533,7 @@ pub fn unlink(token: u64) -> Outcome<()> {
     match parsed.get() {
         Address::Path(backend, rest) => {
             let mut deadline = Deadline::after(region.timeout_ns);
-            object::unlink_same(region.fd(), backend, rest, region.identity, &mut deadline)
+            object::unlink_same(region.fd(), backend, rest, region.identity, &mut deadline).map(drop)
         }
         Address::Key(key) => segment::unlink(region.identity.1 as i32, key),
         Address::Label(..) => Err(nameless()),

@@ -1,11 +1,12 @@
 //! The one string that names a region everywhere: `posix:/name`, `sysv:0x344378`, `sysv:ftok(PATH,ID)`, `file:PATH`,
 //! `memfd:LABEL`, `anon:`. Parses and writes it; never opens what it names. Next: `object.rs`, `segment.rs`.
 
+use super::chars::Chars;
 use super::failure::{Failure, Outcome};
 use crate::error::Status;
 use crate::sys;
 use crate::sys::posix::OBJECT_FOLDER;
-use crate::text::{Text, Writer};
+use crate::text::Text;
 
 /// Longest path, with its terminator.
 pub const PATH_MAX: usize = 4096;
@@ -42,7 +43,7 @@ pub enum Address<'a> {
 
 /// An address that was read, in its canonical form.
 pub struct Parsed {
-    text: Text<{ PATH_MAX + 8 }>,
+    text: Chars,
     kind: Kind,
 }
 
@@ -59,41 +60,24 @@ const FORMS: &str = "write posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PAT
 impl Parsed {
     /// Reads an address.
     pub fn new(address: &[u8]) -> Outcome<Parsed> {
-        // A peer's message may hold one: what C would show of the address would then not be all of it.
-        if address.contains(&0) {
-            return Err(Failure::argument("an address has no NUL inside", FORMS));
-        }
-        let mut text = Text::new();
-        let kind = if let Some(name) = address.strip_prefix(b"posix:") {
+        let (text, kind) = if let Some(name) = address.strip_prefix(b"posix:") {
             posix(name)?;
-            text.push_bytes(address);
-            Kind::Posix
+            (Chars::join(&[address])?, Kind::Posix)
         } else if let Some(key) = address.strip_prefix(b"sysv:") {
             let key = key_of(key)?;
-            text.push_str("sysv:");
-            text.push_hex(u64::from(key as u32));
-            Kind::Key(key)
+            let mut digits = Text::<16>::new();
+            digits.push_hex(u64::from(key as u32));
+            (Chars::join(&[b"sysv:", digits.bytes()])?, Kind::Key(key))
         } else if let Some(path) = address.strip_prefix(b"file:") {
-            if path.is_empty() || path.ends_with(b"/") {
-                return Err(Failure::argument("\"{name}\" names no file", "write file: and the path of the file"));
-            }
-            text.push_str("file:");
-            if path.len() >= PATH_MAX || !sys::process::push_absolute(path, &mut text) || text.bytes().len() > PATH_MAX
-            {
-                return Err(Failure::of(Status::ErrNameTooLong));
-            }
-            Kind::File
+            (file(path)?, Kind::File)
         } else if let Some(label) = address.strip_prefix(b"memfd:") {
             label_of(label)?;
-            text.push_bytes(address);
-            Kind::Memfd
+            (Chars::join(&[address])?, Kind::Memfd)
         } else if address == b"anon:" {
-            text.push_bytes(address);
-            Kind::Anonymous
+            (Chars::join(&[address])?, Kind::Anonymous)
         } else {
             return Err(Failure::argument("\"{name}\" is no address of a region", FORMS));
         };
-        text.terminate();
         Ok(Parsed { text, kind })
     }
 
@@ -104,8 +88,8 @@ impl Parsed {
 
     /// What it names.
     pub fn get(&self) -> Address<'_> {
-        let rest = self.text.bytes().split(|byte| *byte == b':').next().map_or(0, |scheme| scheme.len() + 1);
-        let rest = self.text.bytes().get(rest..).unwrap_or_default();
+        let colon = self.text().iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+        let rest = self.text().get(colon..).unwrap_or_default();
         match self.kind {
             Kind::Posix => Address::Path(Backend::Posix, rest),
             Kind::File => Address::Path(Backend::File, rest),
@@ -114,6 +98,18 @@ impl Parsed {
             Kind::Key(key) => Address::Key(key),
         }
     }
+}
+
+/// A file's path, made absolute.
+fn file(path: &[u8]) -> Outcome<Chars> {
+    if path.is_empty() || path.ends_with(b"/") {
+        return Err(Failure::argument("\"{name}\" names no file", "write file: and the path of the file"));
+    }
+    let mut absolute = Text::<PATH_MAX>::new();
+    if path.len() >= PATH_MAX || !sys::process::push_absolute(path, &mut absolute) {
+        return Err(Failure::of(Status::ErrNameTooLong));
+    }
+    Chars::join(&[b"file:", absolute.bytes()])
 }
 
 /// As shm_open: one slash, at the beginning, and up to 255 bytes after it (POSIX leaves other forms undefined).
@@ -185,10 +181,8 @@ fn ftok(inner: &[u8]) -> Outcome<i32> {
             "use an id from 1 to 255",
         ));
     }
-    let mut room = Text::<PATH_MAX>::new();
-    room.push_bytes(path);
-    let path = terminated(&mut room)?;
-    let (dev, ino) = sys::sysv::file_identity(path).map_err(|errno| {
+    let path = Chars::join(&[path])?;
+    let (dev, ino) = sys::sysv::file_identity(path.c()).map_err(|errno| {
         Failure::new(
             Status::from_errno(errno.0),
             "the file of \"{name}\" cannot be looked at, and its key is made of the file's number",
@@ -199,23 +193,16 @@ fn ftok(inner: &[u8]) -> Outcome<i32> {
     Ok(key as i32)
 }
 
-/// The text with the NUL that system calls need; an error when there is no room for it, or one inside.
-pub fn terminated(text: &mut Writer) -> Outcome<&core::ffi::CStr> {
-    if text.room() == 0 {
-        return Err(Failure::of(Status::ErrNameTooLong));
-    }
-    text.push(0);
-    core::ffi::CStr::from_bytes_with_nul(text.bytes())
-        .map_err(|_| Failure::argument("a path has no NUL inside", "pass the path alone"))
+/// The path under which the file system knows what a path address names.
+pub fn path_of(backend: Backend, rest: &[u8]) -> Outcome<Chars> {
+    let folder: &[u8] = if backend == Backend::Posix { OBJECT_FOLDER.to_bytes() } else { b"" };
+    Chars::join(&[folder, rest])
 }
 
-/// The path under which the file system knows what a path address names.
-pub fn path_of(backend: Backend, rest: &[u8], out: &mut Writer) {
-    out.clear();
-    if backend == Backend::Posix {
-        out.push_bytes(OBJECT_FOLDER.to_bytes());
-    }
-    out.push_bytes(rest);
+/// The folder that a path lies in.
+pub fn folder_of(path: &[u8]) -> Outcome<Chars> {
+    let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    Chars::join(&[&path[..slash.max(1).min(path.len())]])
 }
 
 #[cfg(test)]

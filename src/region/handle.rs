@@ -5,6 +5,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::address::{Address, Backend, Parsed};
+use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::header::{self, Header, Layout};
@@ -223,6 +224,8 @@ pub struct Hot {
     pub flags: AtomicU32,
     /// The descriptor plus one; 0 where there is none, and in a child that could not open its own.
     fd: AtomicI32,
+    /// Whether the program has seen the descriptor, and may have made copies of it.
+    shared: AtomicBool,
     /// The descriptor of a claim plus one, while the region is built; see `object.rs`.
     claim: AtomicI32,
 }
@@ -250,8 +253,8 @@ impl Hot {
 pub struct Region {
     /// The hot part of the same slot.
     pub hot: &'static Hot,
-    /// Its address string, NUL at the end.
-    pub address: Vec<u8>,
+    /// Its address string.
+    pub address: Chars,
     /// The kind of memory.
     pub backend: Backend,
     /// What the kernel calls it: device and inode, or 0 and the segment's id.
@@ -266,6 +269,8 @@ pub struct Region {
     pub growing: AtomicU32,
     /// When space is reserved.
     pub space: Space,
+    /// How often the process had forked when it was made.
+    forks: u32,
 }
 
 static REGIONS: Table<Hot, Region> = Table::new();
@@ -273,20 +278,16 @@ static REGIONS: Table<Hot, Region> = Table::new();
 impl Region {
     /// A region that has nothing yet; what it gets later is given back by `Drop`.
     pub fn new(hot: &'static Hot, address: &[u8], backend: Backend, options: &Options<'_>) -> Outcome<Region> {
-        let mut text = Vec::new();
-        if text.try_reserve_exact(address.len() + 1).is_err() {
-            return Err(Failure::of(Status::ErrNoMemory));
-        }
-        text.extend_from_slice(address);
-        text.push(0);
+        let address = Chars::join(&[address])?;
         let flags = if options.raw { RAW } else { 0 } | if options.read_only { READ_ONLY } else { 0 };
         hot.flags.store(flags, Relaxed);
         hot.offset.store(options.data_offset(), Relaxed);
         hot.capacity.store(0, Relaxed);
+        hot.shared.store(false, Relaxed);
         hot.confirmed.store(0, Relaxed);
         Ok(Region {
             hot,
-            address: text,
+            address,
             backend,
             identity: (0, 0),
             set: -1,
@@ -294,7 +295,14 @@ impl Region {
             timeout_ns: options.timeout_ns,
             growing: AtomicU32::new(0),
             space: options.space,
+            forks: forks(),
         })
+    }
+
+    /// The descriptor, for the program.
+    pub fn shared_fd(&self) -> i32 {
+        self.hot.shared.store(true, Relaxed);
+        self.fd()
     }
 
     /// The descriptor.
@@ -311,8 +319,11 @@ impl Region {
     pub fn release(&self) {
         let fd = self.hot.fd.swap(0, Relaxed) - 1;
         if fd >= 0 {
-            // The description may live on in a descriptor that the program passed on: the lock must not.
-            lease::give(fd, self.lease());
+            // The description may live on, in a child or where the program passed it on: the lock must not. Otherwise it
+            // goes with the descriptor.
+            if self.hot.shared.load(Relaxed) || forks() != self.forks {
+                lease::give(fd, self.lease());
+            }
             self.set_lease(Lease::None);
             let _ = file::close(fd);
         }
@@ -346,7 +357,7 @@ impl Region {
 
     /// The address without its NUL.
     pub fn address(&self) -> &[u8] {
-        self.address.strip_suffix(b"\0").unwrap_or(&self.address)
+        self.address.bytes()
     }
 
     /// Runs the creator's callback on memory that nobody else sees.
@@ -464,9 +475,22 @@ pub fn open_or_create(address: &[u8], options: &mut Options<'_>) -> Outcome<(u64
 pub fn watch_forks() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.swap(true, Relaxed) {
-        sys::process::after_fork_in_child(renew_all);
+        sys::process::at_fork(count_fork, nothing, renew_all);
     }
 }
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How often this process has forked, or begun to.
+pub fn forks() -> u32 {
+    FORKS.load(Relaxed)
+}
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+extern "C" fn nothing() {}
 
 /// In a child: gives the parent's leases back, which it shares through its descriptors, and takes its own. Only calls
 /// that are async-signal-safe.

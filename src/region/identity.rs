@@ -7,6 +7,7 @@ use super::header::Process;
 use crate::sys::process;
 
 static PID: AtomicU32 = AtomicU32::new(0);
+static UID: AtomicU32 = AtomicU32::new(0);
 static START: AtomicU64 = AtomicU64::new(0);
 static BOOT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 static NAMESPACE: AtomicU64 = AtomicU64::new(0);
@@ -18,6 +19,7 @@ pub fn own() -> Process {
         let pid = process::pid() as u32;
         let boot = process::boot_id().unwrap_or_default();
         START.store(process::start_time(pid).unwrap_or(0), Relaxed);
+        UID.store(process::effective_user(), Relaxed);
         BOOT[0].store(boot[0], Relaxed);
         BOOT[1].store(boot[1], Relaxed);
         NAMESPACE.store(process::pid_namespace().unwrap_or(0), Relaxed);
@@ -25,7 +27,7 @@ pub fn own() -> Process {
     }
     Process {
         pid: PID.load(Relaxed),
-        uid: process::effective_user(),
+        uid: UID.load(Relaxed),
         start_time: START.load(Relaxed),
         boot: [BOOT[0].load(Relaxed), BOOT[1].load(Relaxed)],
         namespace: NAMESPACE.load(Relaxed),

@@ -12,6 +12,7 @@
 
 use super::clock::Deadline;
 use super::failure::Outcome;
+use super::handle::forks;
 use super::header::Record;
 use super::identity;
 use crate::error::Errno;
@@ -168,19 +169,18 @@ fn within(fd: i32, mut start: i64, end: i64, each: &mut dyn FnMut(Lease) -> bool
             return Ok(Found::Collector);
         }
         let first = found.0.max(start);
-        let after = if found.1 <= 0 { first + 1 } else { (found.0 + found.1).min(end) };
+        let after = if found.1 <= 0 { end } else { found.0.saturating_add(found.1).min(end) };
         match within(fd, start, first, each)? {
             Found::All => {}
             other => return Ok(other),
         }
-        for byte in first..after {
-            let lease = match byte < READERS {
-                true => Lease::Writer((byte - LEASES) as u32),
-                false => Lease::Reader((byte - READERS) as u32),
-            };
-            if !each(lease) {
-                return Ok(Found::Enough);
-            }
+        // One description holds one lease: a longer lock is a peer's invention, and counts once.
+        let lease = match first < READERS {
+            true => Lease::Writer((first - LEASES) as u32),
+            false => Lease::Reader((first - READERS) as u32),
+        };
+        if !each(lease) {
+            return Ok(Found::Enough);
         }
         start = after;
     }
@@ -192,10 +192,21 @@ pub fn is_held(fd: i32) -> Option<bool> {
     file::lock_in_the_way(fd, LEASES, 0).ok().map(|found| found.is_some())
 }
 
-/// A lock on one byte, held until it is dropped.
+/// A lock on one byte, held until it is dropped, or until the descriptor is closed.
 pub struct Held {
     fd: i32,
     byte: i64,
+    forks: u32,
+}
+
+impl Held {
+    /// Leaves the lock to the descriptor, which the caller closes next. A child that was forked meanwhile has it too: then
+    /// the lock goes now.
+    pub fn until_close(self) {
+        if forks() == self.forks {
+            core::mem::forget(self);
+        }
+    }
 }
 
 impl Drop for Held {
@@ -206,10 +217,11 @@ impl Drop for Held {
 
 /// Locks a byte, waiting for its holder until the deadline. A file system without locks is as if nobody else were there.
 pub fn hold(fd: i32, byte: i64, deadline: &mut Deadline, what: &'static str) -> Outcome<Held> {
+    let forks = forks();
     loop {
         match file::lock(fd, Lock::Exclusive, byte, 1) {
             Err(Errno(libc::EAGAIN | libc::EACCES)) => deadline.pause(what)?,
-            _ => return Ok(Held { fd, byte }),
+            _ => return Ok(Held { fd, byte, forks }),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Born complete, reserved, checked before they are trusted, leased by the kernel, guarded. Never prints, never starts
 //! a thread; a handler only when asked. `handle.rs` is the place to start reading: what an open region is.
 //!
-//! * `address`: the string that names a region; `header`: its first page, and whether that can be true
+//! * `address`: the string that names a region (`chars`); `header`: its first page, and whether that can be true
 //! * `object`: objects with a descriptor; `segment`: System V; `lease`: who is there
 //! * `access`: what is done with an open region; `guard`: what happens when its memory goes away
 //! * `passing`: over a socket; `survey`: participants, orphans, lists, collection
@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod address;
+pub mod chars;
 mod clock;
 pub mod failure;
 pub mod guard;

@@ -5,7 +5,8 @@
 
 use core::ffi::CStr;
 
-use super::address::{Backend, PATH_MAX, Parsed, path_of, terminated};
+use super::address::{Backend, Parsed, folder_of, path_of};
+use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::handle::{FRAGILE, Hot, Huge, Options, Region, Space, Wish};
@@ -19,38 +20,31 @@ use crate::sys::posix::OBJECT_FOLDER;
 use crate::sys::{memory, posix, process};
 use crate::text::Text;
 
-/// A path with room for its terminator.
-pub type Path = Text<{ PATH_MAX + 1 }>;
-
 const HERE: i32 = libc::AT_FDCWD;
 const MFD_NOEXEC_SEAL: u32 = 8;
 const MADV_POPULATE_WRITE: i32 = 23;
 
 /// Where a region's name stands: its path, and the folder of it.
 struct Place {
-    path: Path,
-    folder: Path,
+    path: Chars,
+    folder: Chars,
     /// What stands for the name in the names of claims: the folder's identity and the name, hashed.
     hash: u64,
 }
 
 impl Place {
     fn new(backend: Backend, rest: &[u8]) -> Outcome<Place> {
-        let mut place = Place { path: Path::new(), folder: Path::new(), hash: 0 };
-        path_of(backend, rest, &mut place.path);
-        let slash = place.path.bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        place.folder.push_bytes(&place.path.bytes()[..slash.max(1)]);
-        terminated(&mut place.path)?;
-        terminated(&mut place.folder)?;
-        Ok(place)
+        let path = path_of(backend, rest)?;
+        let folder = folder_of(path.bytes())?;
+        Ok(Place { path, folder, hash: 0 })
     }
 
     fn path(&self) -> &CStr {
-        CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default()
+        self.path.c()
     }
 
     fn folder(&self) -> &CStr {
-        CStr::from_bytes_until_nul(self.folder.bytes()).unwrap_or_default()
+        self.folder.c()
     }
 
     /// Names of this region's claims begin with this; two regions that share it wait for each other, and that is all.
@@ -209,7 +203,8 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
         lease::record(fd, region.lease());
         header.max_size
     };
-    let sealed = file::seals(fd).is_ok_and(|seals| seals & libc::F_SEAL_SHRINK != 0);
+    let sealable = matches!(region.backend, Backend::Memfd | Backend::Anonymous);
+    let sealed = sealable && file::seals(fd).is_ok_and(|seals| seals & libc::F_SEAL_SHRINK != 0);
     if !sealed {
         region.set_flag(FRAGILE);
     }
@@ -267,7 +262,7 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
     });
     if let Some(path) = &temporary {
         if published.is_err() {
-            let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default());
+            let _ = file::unlink_at(HERE, path.c());
         }
         let _ = file::lock(region.fd(), Lock::Unlocked, BUILD, 1);
     }
@@ -302,12 +297,11 @@ fn cannot_create(errno: Errno, place: &Place) -> Failure {
 }
 
 /// Opens the temporary file of a name, alone: one that a dead builder left is used again.
-fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Path> {
-    let mut path = Path::new();
-    path.push_bytes(place.folder().to_bytes());
-    path.push_str("/.shmkit-new-");
-    path.push_hex(place.hash());
-    let name = terminated(&mut path)?;
+fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Chars> {
+    let mut digits = Text::<20>::new();
+    digits.push_hex(place.hash());
+    let path = Chars::join(&[place.folder.bytes(), b"/.shmkit-new-", digits.bytes()])?;
+    let name = path.c();
     loop {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let fd = file::open_at(HERE, name, flags, 0o600).map_err(|errno| cannot_create(errno, place))?;
@@ -445,12 +439,9 @@ pub fn unnamed(
     options: &mut Options<'_>,
     deadline: &mut Deadline,
 ) -> Outcome<Region> {
-    let mut name = Text::<256>::new();
-    if backend == Backend::Anonymous {
-        name.push_bytes(b"shmkit-");
-    }
-    name.push_bytes(label);
-    let name = terminated(&mut name)?;
+    let prefix: &[u8] = if backend == Backend::Anonymous { b"shmkit-" } else { b"" };
+    let name = Chars::join(&[prefix, label])?;
+    let name = name.c();
     if options.huge != Huge::None {
         let huge = crate::sys::limits::huge_page_size().unwrap_or(0) as u64;
         let region = Region::new(hot, parsed.text(), backend, options)?;
@@ -580,16 +571,16 @@ impl Drop for Claim {
     }
 }
 
-/// Removes a region's name, if it still leads to the object of this identity.
+/// Removes a region's name, if it still leads to the object of this identity. The lock is held until the result is dropped.
 pub fn unlink_same(
     fd: i32,
     backend: Backend,
     rest: &[u8],
     identity: (u64, u64),
     deadline: &mut Deadline,
-) -> Outcome<()> {
+) -> Outcome<lease::Held> {
     let place = Place::new(backend, rest)?;
-    let _alone = lease::hold(fd, lease::NAME, deadline, "another process removed the name")?;
+    let alone = lease::hold(fd, lease::NAME, deadline, "another process removed the name")?;
     // Nobody who keeps to this lock can replace the name now: it is free only after an unlink, which needs the lock.
     match file::status_in(HERE, place.path()) {
         Ok(status) if (status.dev, status.ino) == identity => {
@@ -614,6 +605,7 @@ pub fn unlink_same(
         )),
         Err(errno) => Err(Failure::system(errno)),
     }
+    .map(|()| alone)
 }
 
 /// Removes the name of whatever region it leads to.
@@ -628,7 +620,8 @@ pub fn unlink(backend: Backend, rest: &[u8], deadline: &mut Deadline) -> Outcome
             _ => cannot_open(errno, &place),
         })?;
     let result = survey::require_region(fd)
-        .and_then(|status| unlink_same(fd, backend, rest, (status.dev, status.ino), deadline));
+        .and_then(|status| unlink_same(fd, backend, rest, (status.dev, status.ino), deadline))
+        .map(lease::Held::until_close);
     let _ = file::close(fd);
     result
 }

@@ -87,7 +87,7 @@ pub fn receive(from: i32, options: &mut Options<'_>) -> Outcome<u64> {
     };
     // From here on the region owns the descriptor, and closes it whatever happens.
     let mut deadline = Deadline::after(options.timeout_ns);
-    let rest = complete(from, &mut message, count, &deadline);
+    let rest = complete(from, &mut message, count, &mut deadline);
     let length = u32::from_ne_bytes([message[12], message[13], message[14], message[15]]) as usize;
     let intact =
         rest && message[..8] == MAGIC.to_ne_bytes() && message[8..12] == FORMAT.to_ne_bytes() && length <= TEXT;
@@ -115,7 +115,7 @@ pub fn receive(from: i32, options: &mut Options<'_>) -> Outcome<u64> {
 }
 
 /// A stream may give a message in parts. Never waits for ever: the peer decides what it sends.
-fn complete(from: i32, message: &mut [u8; SIZE], mut count: usize, deadline: &Deadline) -> bool {
+fn complete(from: i32, message: &mut [u8; SIZE], mut count: usize, deadline: &mut Deadline) -> bool {
     while count < message.len() {
         if !socket::is_stream(from) {
             return false;

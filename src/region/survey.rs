@@ -4,7 +4,8 @@
 
 use core::ffi::CStr;
 
-use super::address::{Address, Backend, OWN_PREFIX, PATH_MAX, Parsed, path_of, terminated};
+use super::address::{Address, Backend, OWN_PREFIX, PATH_MAX, Parsed, path_of};
+use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::handle::{RAW, READ_ONLY, get};
@@ -194,11 +195,9 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
     let parsed = Parsed::new(address)?;
     match parsed.get() {
         Address::Path(backend, rest) => {
-            let mut path = super::object::Path::new();
-            path_of(backend, rest, &mut path);
-            let path = terminated(&mut path)?;
+            let path = path_of(backend, rest)?;
             let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-            let fd = file::open_at(HERE, path, flags, 0).map_err(not_found)?;
+            let fd = file::open_at(HERE, path.c(), flags, 0).map_err(not_found)?;
             let region = require_region(fd).is_ok();
             let held = lease::is_held(fd);
             let _ = file::close(fd);
@@ -248,8 +247,8 @@ pub enum Sort {
 /// One object of this machine.
 #[derive(Default)]
 pub struct Object {
-    /// Its address string, terminated.
-    pub address: Text<{ PATH_MAX + 16 }>,
+    /// Its address string; empty when there was no memory for it.
+    pub address: Chars,
     /// The kind of memory; `None` for semaphores that were left without their segment.
     pub backend: Option<Backend>,
     /// What it is.
@@ -333,9 +332,7 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
             return true;
         }
         let mut object = describe(Backend::Posix, &status);
-        object.address.push_str("posix:/");
-        object.address.push_bytes(name.to_bytes());
-        object.address.terminate();
+        object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         if let Ok(fd) = file::open_at(HERE, path, flags, 0) {
             look_into(fd, name.to_bytes(), &mut object);
@@ -401,6 +398,12 @@ fn list_segments(each: Each<'_>) -> Outcome<()> {
     Ok(())
 }
 
+fn key_address(key: i32) -> Chars {
+    let mut digits = Text::<16>::new();
+    digits.push_hex(u64::from(key as u32));
+    Chars::join(&[b"sysv:", digits.bytes()]).unwrap_or_default()
+}
+
 fn segment(id: i32, status: &sysv::Status) -> Object {
     let mut object = Object {
         backend: Some(Backend::Sysv),
@@ -416,9 +419,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
         pid: status.creator.max(0) as u32,
         ..Object::default()
     };
-    object.address.push_str("sysv:");
-    object.address.push_hex(u64::from(status.key as u32));
-    object.address.terminate();
+    object.address = key_address(status.key);
     // Only beside our semaphores is it looked into: an attach shows in the counts of other software.
     if status.key == 0 || segment::find_set(status.key).is_none() {
         return object;
@@ -601,14 +602,10 @@ fn mapped(seen: &Seen, path: &[u8], users: u64) -> Object {
         pid: seen.pid,
         ..Object::default()
     };
-    object.address.push_str(scheme);
-    object.address.push_bytes(rest);
-    object.address.terminate();
+    object.address = Chars::join(&[scheme.as_bytes(), rest]).unwrap_or_default();
     if backend == Backend::File && !object.unlinked {
-        let mut path = super::object::Path::new();
-        path.push_bytes(rest);
-        if let Ok(path) = terminated(&mut path)
-            && let Ok(status) = file::status_in(HERE, path)
+        if let Ok(path) = Chars::join(&[rest])
+            && let Ok(status) = file::status_in(HERE, path.c())
             && status.ino == seen.inode
         {
             (object.size, object.reserved) = (status.size, status.reserved);
@@ -667,9 +664,7 @@ fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object
     let status = file::status(fd).ok().filter(file::Status::is_regular)?;
     let mut object = describe(Backend::Posix, &status);
     look_into(fd, name.to_bytes(), &mut object);
-    object.address.push_str("posix:/");
-    object.address.push_bytes(name.to_bytes());
-    object.address.terminate();
+    object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
     if object.orphan != Answer::Yes {
         return None;
     }
@@ -721,9 +716,7 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
         }
         if segment::collect_set(key, remove) == Collected::Orphan {
             let mut object = Object { sort: Sort::Leftover, orphan: Answer::Yes, ..Object::default() };
-            object.address.push_str("sysv:");
-            object.address.push_hex(u64::from(key as u32));
-            object.address.terminate();
+            object.address = key_address(key);
             if !each(&object) {
                 return Ok(());
             }

@@ -179,9 +179,3 @@ pub fn boot_id() -> Option<[u64; 2]> {
 pub fn pid_namespace() -> Option<u64> {
     super::sysv::file_identity(c"/proc/self/ns/pid").ok().map(|(_, inode)| inode)
 }
-
-/// Calls this in the child after every fork of this process.
-pub fn after_fork_in_child(child: extern "C" fn()) -> bool {
-    // SAFETY: as in `at_fork`.
-    unsafe { libc::pthread_atfork(None, None, Some(child)) == 0 }
-}
