@@ -157,10 +157,11 @@ fn run(call: Call, subject: Subject<'_>, args: [u64; 6], work: impl FnOnce() -> 
 /// As `run`, for a function on an open region: its address stands in the words.
 fn run_on(call: Call, token: u64, args: [u64; 6], work: impl FnOnce(u64) -> Outcome<()>) -> i32 {
     let Err(failure) = contained(|| work(token)) else { return Status::Ok as i32 };
-    let invocation = match crate::region::handle::get(token) {
+    // Another thread may close the region now, and its end is then here.
+    let invocation = sys::process::uncancelled(|| match crate::region::handle::get(token) {
         Ok(region) => Invocation::with_name(call, region.address(), args),
         Err(_) => Invocation::new(call, [token, args[1], args[2], args[3], args[4], args[5]]),
-    };
+    });
     fail(&failure, &invocation)
 }
 

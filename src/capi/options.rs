@@ -154,10 +154,12 @@ pub(super) unsafe fn with_options<R>(
     } else {
         // SAFETY: the caller's promise.
         let name = unsafe { super::address(theirs.layout.name) }.get()?;
-        if name.is_empty() {
+        let layout = Layout::new(name, theirs.layout.version, theirs.layout.size, theirs.layout.alignment);
+        // Blanks do not count, and a layout without a name would fit everything.
+        if layout.is_any() {
             return Err(Failure::argument("the layout's name is empty", "use SHMKIT_LAYOUT(type, version)"));
         }
-        Layout::new(name, theirs.layout.version, theirs.layout.size, theirs.layout.alignment)
+        layout
     };
     let mut call = theirs.init.map(|init| {
         move |data: usize, size: usize| {

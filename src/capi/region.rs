@@ -13,6 +13,7 @@ use crate::region::handle::{FRAGILE, RAW, READ_ONLY};
 use crate::region::header::{self, Process};
 use crate::region::survey::{self, Participant};
 use crate::region::{self, Failure, guard, handle, passing};
+use crate::sys;
 
 /// An open region: a token, which is checked at every call and never points anywhere.
 #[allow(non_camel_case_types)]
@@ -171,8 +172,15 @@ fn token_of(region: *const shmkit_region_t) -> u64 {
 
 /// Keeps the failure of a function that does not return a status.
 #[cold]
-fn keep(region: *const shmkit_region_t, failure: Failure) {
-    run_on(Call::RegionData, token_of(region), [0; 6], |_| Err(failure));
+fn keep(call: Call, region: *const shmkit_region_t, failure: Failure) {
+    run_on(call, token_of(region), [0; 6], |_| Err(failure));
+}
+
+/// Looks at an open region, for a function that does not return a status. When another thread closes it meanwhile its
+/// end is here, with its system calls: they change no errno and are no place to be cancelled.
+fn look<T>(call: Call, region: *const shmkit_region_t, look: impl FnOnce(&handle::Region) -> T) -> Option<T> {
+    let get = || handle::get(token_of(region)).map(|region| look(&region));
+    sys::preserving_errno(|| sys::process::uncancelled(get)).map_err(|failure| keep(call, region, failure)).ok()
 }
 
 /// Creates a region. Fails with SHMKIT_ERR_EXISTS when the name is taken.
@@ -293,7 +301,7 @@ pub extern "C" fn shmkit_region_data(region: *const shmkit_region_t) -> *mut c_v
     match access::data(token_of(region)) {
         Some(data) => data as *mut c_void,
         None => {
-            keep(region, Failure::of(Status::ErrBadHandle));
+            keep(Call::RegionData, region, Failure::of(Status::ErrBadHandle));
             core::ptr::null_mut()
         }
     }
@@ -308,7 +316,7 @@ pub extern "C" fn shmkit_region_size(region: *const shmkit_region_t) -> usize {
     match access::size(token_of(region)) {
         Some(size) => size,
         None => {
-            keep(region, Failure::of(Status::ErrBadHandle));
+            keep(Call::RegionSize, region, Failure::of(Status::ErrBadHandle));
             0
         }
     }
@@ -516,7 +524,7 @@ pub unsafe extern "C" fn shmkit_region_access_begin(
     data: *mut *mut c_void,
     size: *mut usize,
 ) -> shmkit_status_t {
-    run_on(Call::RegionAccess, token_of(region), [0; 6], |token| {
+    run_on(Call::RegionAccessBegin, token_of(region), [0; 6], |token| {
         let (data, size) = (place(data)?, place(size)?);
         let (start, length) = access::begin(token)?;
         // SAFETY: the caller's promise.
@@ -533,7 +541,7 @@ pub unsafe extern "C" fn shmkit_region_access_begin(
 /// Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_access_end(region: *mut shmkit_region_t) -> shmkit_status_t {
-    run_on(Call::RegionAccess, token_of(region), [0; 6], access::end)
+    run_on(Call::RegionAccessEnd, token_of(region), [0; 6], access::end)
 }
 
 /// The address string of a region, in its canonical form; NULL for a bad handle. Valid until the handle is closed.
@@ -541,13 +549,7 @@ pub extern "C" fn shmkit_region_access_end(region: *mut shmkit_region_t) -> shmk
 /// Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_address(region: *const shmkit_region_t) -> *const c_char {
-    match handle::get(token_of(region)) {
-        Ok(region) => region.address.c().as_ptr(),
-        Err(failure) => {
-            keep(region, failure);
-            core::ptr::null()
-        }
-    }
+    look(Call::RegionAddress, region, |region| region.address.c().as_ptr()).unwrap_or(core::ptr::null())
 }
 
 /// The descriptor of a region, which stays the library's: do not close it. -1 for System V and a bad handle.
@@ -556,13 +558,7 @@ pub extern "C" fn shmkit_region_address(region: *const shmkit_region_t) -> *cons
 /// Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_fd(region: *const shmkit_region_t) -> c_int {
-    match handle::get(token_of(region)) {
-        Ok(region) => region.shared_fd(),
-        Err(failure) => {
-            keep(region, failure);
-            -1
-        }
-    }
+    look(Call::RegionFd, region, handle::Region::shared_fd).unwrap_or(-1)
 }
 
 /// Sends a region over a UNIX socket, as one message; the peer takes it with shmkit_region_recv().
@@ -646,11 +642,11 @@ pub unsafe extern "C" fn shmkit_region_participants(
 /// Thread-safe; not async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_guard_enable() -> shmkit_status_t {
-    run(Call::Guard, Subject::None, [0; 6], guard::enable)
+    run(Call::GuardEnable, Subject::None, [0; 6], guard::enable)
 }
 
 /// Takes the handler out again; SHMKIT_ERR_BUSY when another one was installed on top of it, which may call it. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_guard_disable() -> shmkit_status_t {
-    run(Call::Guard, Subject::None, [0; 6], guard::disable)
+    run(Call::GuardDisable, Subject::None, [0; 6], guard::disable)
 }

@@ -85,6 +85,9 @@ calls! {
     RegionUnlink = "shmkit_region_unlink" (Subject);
     Unlink = "shmkit_unlink" (Subject);
     RegionData = "shmkit_region_data" (Subject);
+    RegionSize = "shmkit_region_size" (Subject);
+    RegionAddress = "shmkit_region_address" (Subject);
+    RegionFd = "shmkit_region_fd" (Subject);
     RegionGrow = "shmkit_region_grow" (Subject, Count);
     RegionSync = "shmkit_region_sync" (Subject, Count, Count, Signed);
     RegionProtect = "shmkit_region_protect" (Subject, Count, Count, Prot);
@@ -94,13 +97,15 @@ calls! {
     RegionStat = "shmkit_region_stat" (Subject);
     RegionCopyIn = "shmkit_region_copy_in" (Subject, Count, Address, Count);
     RegionCopyOut = "shmkit_region_copy_out" (Subject, Count, Address, Count);
-    RegionAccess = "shmkit_region_access" (Subject);
+    RegionAccessBegin = "shmkit_region_access_begin" (Subject);
+    RegionAccessEnd = "shmkit_region_access_end" (Subject);
     RegionSend = "shmkit_region_send" (Subject, Signed, Signed);
     RegionRecv = "shmkit_region_recv" (Signed);
     RegionSeal = "shmkit_region_seal" (Subject, Seals);
     RegionParticipants = "shmkit_region_participants" (Subject);
     RegionIsOrphan = "shmkit_region_is_orphan" (Subject);
-    Guard = "shmkit_guard_enable" ();
+    GuardEnable = "shmkit_guard_enable" ();
+    GuardDisable = "shmkit_guard_disable" ();
     List = "shmkit_list" (Signed);
     Gc = "shmkit_gc" (Signed);
 }
@@ -222,6 +227,7 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "expected" => out.push_number(figures.expected),
         "found" => out.push_number(figures.found),
         "label" => out.push_printable(figures.label.split(|byte| *byte == 0).next().unwrap_or_default()),
+        "name" if call.subject.is_empty() && !call.named => out.push_str("the region"),
         "name" => out.push_bytes(call.subject.bytes()),
         "object" if call.subject.is_empty() => {
             out.push_str("descriptor ");

@@ -9,12 +9,17 @@ use super::address::{Address, Backend, Parsed, folder_of};
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::guard;
-use super::handle::{FRAGILE, Hot, POISONED, RAW, READ_ONLY, Region, Space, get, header_of, hot};
-use super::header::{GENERATION_AT, Header, SIZE_AT};
+use super::handle::{FRAGILE, Hot, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, get, header_of, hot};
+use super::header::{GENERATION_AT, HUGE, Header, SIZE_AT};
 use super::{lease, object, segment};
+use crate::checks::memory::ADDRESS_LIMIT;
 use crate::error::{Errno, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
+use crate::sys::process::uncancelled;
 use crate::sys::{file, memory, sysv};
+
+/// Below this nothing of a program lies, whatever the size of a page is.
+const LOWEST_ADDRESS: usize = 4096;
 
 /// The address of the data; `None` for a bad handle.
 #[inline]
@@ -43,6 +48,10 @@ fn size_of_hot(token: u64, hot: &Hot) -> usize {
 /// A size that a peer wrote: that it has grown, or a lie, which no guard and no seal would keep from ending in a signal.
 #[cold]
 fn size_confirmed(token: u64, hot: &Hot, size: usize) -> usize {
+    uncancelled(|| size_by_status(token, hot, size))
+}
+
+fn size_by_status(token: u64, hot: &Hot, size: usize) -> usize {
     let Ok(region) = get(token) else { return 0 };
     if region.backend == Backend::Sysv {
         // A segment never changes its size, and what is mapped was bounded by it.
@@ -64,6 +73,10 @@ pub fn size(token: u64) -> Option<usize> {
 
 #[cold]
 fn size_by_kernel(token: u64, hot: &Hot) -> Option<usize> {
+    uncancelled(|| size_by_read(token, hot))
+}
+
+fn size_by_read(token: u64, hot: &Hot) -> Option<usize> {
     let region = get(token).ok()?;
     let mut word = [0; 8];
     match file::read_at(region.fd(), &mut word, SIZE_AT as i64) {
@@ -93,14 +106,18 @@ pub fn copy(
     copy: impl FnOnce(&Hot, usize) -> bool,
 ) -> Outcome<()> {
     let Some(hot) = hot(token) else { return Err(Failure::of(Status::ErrBadHandle)) };
-    if !is_safe(hot) || hot.is(POISONED) || way == Way::In && hot.is(READ_ONLY) {
-        return copy_by_kernel(token, way, offset, theirs, length);
+    let flags = hot.flags.load(Relaxed);
+    if flags & (POISONED | PROTECTED) != 0
+        || flags & FRAGILE != 0 && !guard::is_enabled()
+        || flags & READ_ONLY != 0 && way == Way::In
+    {
+        return uncancelled(|| copy_by_kernel(token, way, offset, theirs, length));
     }
     let size = size_of_hot(token, hot);
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
-    if theirs == 0 && length > 0 {
+    if length > 0 && !(LOWEST_ADDRESS..ADDRESS_LIMIT).contains(&theirs) {
         return Err(Failure::of(Status::ErrBadPointer));
     }
     let fits = copy(hot, hot.offset.load(Relaxed) + offset);
@@ -128,16 +145,33 @@ fn copy_by_kernel(token: u64, way: Way, offset: usize, theirs: usize, length: us
     }
     let ours = region.hot.data() + offset;
     let result = match way {
-        Way::In => memory::copy_within_process(theirs, ours, length),
-        Way::Out => memory::copy_within_process(ours, theirs, length),
+        Way::In => copy_in_steps(theirs, ours, length),
+        Way::Out => copy_in_steps(ours, theirs, length),
     };
     match result {
-        Ok(count) if count == length => Ok(()),
-        Ok(_) | Err(Errno(libc::EFAULT)) => {
+        Ok(()) => Ok(()),
+        Err((done, Errno(libc::EFAULT))) => {
             check_whole(&region)?;
-            Err(Failure::of(Status::ErrBadPointer))
+            // One of the two places is at fault, at the byte where the kernel stopped. A peer may have made the object
+            // whole again meanwhile: so the program's place is tried, and if it is good, ours was not.
+            let good = match way {
+                Way::In => memory::peek(theirs + done, &mut [0]).is_ok(),
+                Way::Out => memory::copy_within_process(theirs + done, theirs + done, 1).is_ok(),
+            };
+            Err(match good {
+                false => Failure::of(Status::ErrBadPointer),
+                true if region.hot.is(PROTECTED) => Failure::new(
+                    Status::ErrAccess,
+                    "shmkit_region_protect forbade this range of {name}",
+                    "allow it again first",
+                ),
+                true => {
+                    region.set_flag(POISONED);
+                    poisoned(&region)
+                }
+            })
         }
-        Err(errno) => Err(Failure {
+        Err((_, errno)) => Err(Failure {
             errno: errno.0,
             ..Failure::new(
                 Status::ErrUnsupported,
@@ -148,13 +182,29 @@ fn copy_by_kernel(token: u64, way: Way, offset: usize, theirs: usize, length: us
     }
 }
 
+/// The kernel moves no more than 2 GiB at once.
+fn copy_in_steps(from: usize, to: usize, length: usize) -> Result<(), (usize, Errno)> {
+    let mut done = 0;
+    while done < length {
+        match memory::copy_within_process(from + done, to + done, length - done) {
+            Ok(0) => return Err((done, Errno(libc::EFAULT))),
+            Ok(count) => done += count,
+            Err(errno) => return Err((done, errno)),
+        }
+    }
+    Ok(())
+}
+
 #[cold]
 fn out_of_range(token: u64, offset: usize, length: usize, size: usize) -> Failure {
-    // After a truncation the size reads as nothing: that comes first.
-    if let Some(hot) = hot(token)
-        && hot.is(POISONED)
-    {
-        return gone(token);
+    // After a truncation the size reads as nothing, also when the object was made long again: that comes first.
+    if let Some(hot) = hot(token) {
+        if size == 0 && !hot.is(RAW) {
+            hot.flags.fetch_or(POISONED, Relaxed);
+        }
+        if hot.is(POISONED) {
+            return gone(token);
+        }
     }
     Failure::new(
         Status::ErrPastEnd,
@@ -168,10 +218,10 @@ fn out_of_range(token: u64, offset: usize, length: usize, size: usize) -> Failur
 
 #[cold]
 fn gone(token: u64) -> Failure {
-    match get(token) {
+    uncancelled(|| match get(token) {
         Ok(region) => poisoned(&region),
         Err(failure) => failure,
-    }
+    })
 }
 
 #[cold]
@@ -179,9 +229,20 @@ fn poisoned(region: &Region) -> Failure {
     match check_whole(region) {
         Err(failure) => failure,
         // As long as it should be: then there was no space for it, or it was shortened and made long again.
-        Ok(()) if region.space == Space::Lazy => Failure::no_space(region.fd(), 0),
+        Ok(()) if region.space == Space::Lazy || region.hot.is(STARVED) || is_starved(region) => {
+            region.set_flag(STARVED);
+            let missing = file::status(region.fd()).map_or(0, |status| status.size.saturating_sub(status.reserved));
+            Failure::no_space(region.fd(), missing)
+        }
         Ok(()) => Failure::of(Status::ErrTruncated),
     }
+}
+
+/// Whether an object has less space than it is long, and its file system has none: whoever created it left that for later.
+fn is_starved(region: &Region) -> bool {
+    let status = file::status(region.fd());
+    let room = file::room(region.fd());
+    status.is_ok_and(|status| status.reserved < status.size) && room.is_ok_and(|room| room.free < page_size() as u64)
 }
 
 /// An error when the object is shorter than its header and its data.
@@ -197,15 +258,23 @@ fn check_whole(region: &Region) -> Outcome<()> {
             let mut word = [0; 8];
             let size = match file::read_at(region.fd(), &mut word, SIZE_AT as i64) {
                 Ok(8) => u64::from_ne_bytes(word),
-                _ => 1,
+                _ => 0,
             };
-            size.saturating_add(page_size() as u64)
+            // No region is empty: the header went, and zeros came when the object was made long again.
+            if size == 0 { u64::MAX } else { size.saturating_add(page_size() as u64) }
         }
     };
     if status.size >= needed {
         return Ok(());
     }
     region.set_flag(POISONED);
+    if needed == u64::MAX {
+        return Err(Failure::new(
+            Status::ErrTruncated,
+            "{name} has lost its header: another process made it shorter",
+            "close it and create it anew; find out who truncates it (only its owner can)",
+        ));
+    }
     Err(Failure::new(
         Status::ErrTruncated,
         "{name} has {found} bytes and needs {expected}: another process made it shorter",
@@ -295,7 +364,14 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     // One that died here left the object longer than its size says: that space is there already, or is made now.
     let start = (header.data_offset + header.size).next_multiple_of(page_size() as u64).min(status.size);
     if end > start {
-        reserve(fd, start, end, status.size, region.space)?;
+        reserve(fd, start, end, status.size, region.space).map_err(|failure| match failure.errno {
+            libc::EPERM => Failure::new(
+                Status::ErrNotPermitted,
+                "{name} is sealed against growth (SHMKIT_SEAL_GROW)",
+                "use it as large as it is, or create it anew",
+            ),
+            _ => failure,
+        })?;
     }
     let window = &region.hot.window;
     if region.space == Space::Populate {
@@ -398,6 +474,10 @@ pub fn protect(token: u64, offset: usize, length: usize, prot: i32) -> Outcome<(
     }
     aligned(offset)?;
     let (start, length) = range(&region, token, offset, length)?;
+    // From now on the kernel copies: it answers where a touch would be a signal.
+    if prot != libc::PROT_READ | libc::PROT_WRITE {
+        region.set_flag(PROTECTED);
+    }
     memory::mprotect(start, length, prot).map_err(Failure::system)
 }
 
@@ -522,6 +602,9 @@ pub fn stat(token: u64) -> Outcome<Facts> {
     if !raw {
         facts.header = header_of(&region)?;
         facts.size = facts.header.size;
+        if region.backend == Backend::Sysv && facts.header.flags & HUGE != 0 {
+            facts.page_size = crate::sys::limits::huge_page_size().unwrap_or(page_size()) as u64;
+        }
     }
     Ok(facts)
 }
@@ -551,7 +634,8 @@ pub fn unlink_address(address: &[u8]) -> Outcome<()> {
                 _ => Failure::system(errno),
             })?;
             if !segment::is_region(id, key) {
-                return Err(Failure::of(Status::ErrNotARegion));
+                let removed = segment::is_removed(id);
+                return Err(if removed { segment::removed() } else { Failure::of(Status::ErrNotARegion) });
             }
             segment::unlink(id, key)
         }

@@ -107,7 +107,14 @@ fn file(path: &[u8]) -> Outcome<Chars> {
     }
     let mut absolute = Text::<PATH_MAX>::new();
     if path.len() >= PATH_MAX || !sys::process::push_absolute(path, &mut absolute) {
-        return Err(Failure::of(Status::ErrNameTooLong));
+        return Err(match absolute.is_empty() && path.len() < PATH_MAX {
+            true => Failure::new(
+                Status::ErrNotFound,
+                "{name} is meant from the current folder, and that was removed or cannot be told",
+                "write the whole path, from the root on",
+            ),
+            false => Failure::of(Status::ErrNameTooLong),
+        });
     }
     Chars::join(&[b"file:", absolute.bytes()])
 }

@@ -114,9 +114,6 @@ impl Options<'_> {
         if self.size.max(self.max_size) > i64::MAX as u64 / 2 {
             return Err(Failure::of(Status::ErrTooBig));
         }
-        if self.mode & !0o777 != 0 {
-            return Err(Failure::argument("mode has bits other than permissions", "use nine permission bits, as 0600"));
-        }
         if self.mode() & 0o200 == 0 {
             return Err(Failure::argument(
                 "mode does not let the owner write, who could then never open it again",
@@ -138,7 +135,11 @@ impl Options<'_> {
         Ok(())
     }
 
-    fn check(&self) -> Outcome<()> {
+    /// What makes no sense, whatever is done with it.
+    pub fn check(&self) -> Outcome<()> {
+        if self.mode & !0o777 != 0 {
+            return Err(Failure::argument("mode has bits other than permissions", "use nine permission bits, as 0600"));
+        }
         if !self.layout.is_any() && (self.raw || !self.layout.alignment.is_power_of_two()) {
             return Err(Failure::argument(
                 "layout is no SHMKIT_LAYOUT, or is given for a raw region, which has no header to keep it in",
@@ -208,6 +209,10 @@ pub const READ_ONLY: u32 = 2;
 pub const FRAGILE: u32 = 4;
 /// It did: zeros lie where the memory was.
 pub const POISONED: u32 = 8;
+/// The program took away the right to touch a part of it.
+pub const PROTECTED: u32 = 16;
+/// It is poisoned for want of space, and not because a peer made it shorter.
+pub const STARVED: u32 = 32;
 
 /// The part of a handle that fast paths and the signal handler read; lives for ever.
 #[derive(Default)]

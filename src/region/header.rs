@@ -42,6 +42,8 @@ pub const READY: u32 = 0x7265_6164;
 
 /// Flag: `shmkit_gc` leaves it alone.
 pub const PERSISTENT: u32 = 1;
+/// Flag: a System V segment that has huge pages, which nothing else tells.
+pub const HUGE: u32 = 2;
 
 const MACHINE: u32 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 const C_LIBRARY: u32 = if cfg!(target_env = "gnu") {

@@ -10,13 +10,16 @@
 //! | `LEASES` + n | participant n, exclusively; a collector locks all of them at once, and so keeps others out |
 //! | `READERS` + n | participant n, shared, whose descriptor is only for reading; it has no record |
 
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use super::clock::Deadline;
 use super::failure::Outcome;
 use super::handle::forks;
-use super::header::Record;
+use super::header::{RECORD_SIZE, RECORDS, Record};
 use super::identity;
 use crate::error::Errno;
 use crate::sys::file::{self, Lock};
+use crate::sys::limits::{Resource, soft_limit};
 
 /// Locked by who removes the name.
 pub const NAME: i64 = LEASES - 1;
@@ -69,11 +72,24 @@ impl Lease {
     }
 }
 
-/// Takes the first free lease. Waits only for a collector, which is quick.
-pub fn take(fd: i32, read_only: bool, deadline: &mut Deadline) -> Outcome<Lease> {
+/// Where to look for a free lease first: elsewhere each time, so that participants seldom meet. Below `RECORDS`.
+pub fn hint() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // A step that shares no factor with RECORDS comes by all of them.
+    let next = NEXT.fetch_add(7, Relaxed);
+    identity::own().pid.wrapping_mul(13).wrapping_add(next) % RECORDS
+}
+
+/// Takes the first free lease from `hint` on. Waits only for a collector, which is quick.
+pub fn take(fd: i32, read_only: bool, hint: u32, deadline: &mut Deadline) -> Outcome<Lease> {
     let first = if read_only { READERS } else { LEASES };
-    let mut number = 0;
+    let mut number = i64::from(hint);
+    let mut again = hint > 0;
     loop {
+        // Those that have a record first, all of them.
+        if again && number >= i64::from(RECORDS) {
+            (number, again) = (0, false);
+        }
         let found = match read_only {
             false => exclusive(fd, number),
             true => shared(fd, number),
@@ -125,6 +141,8 @@ fn is_collector((first, length, lock): (i64, i64, Lock)) -> bool {
 pub fn record(fd: i32, lease: Lease) {
     if let Lease::Writer(number) = lease
         && let Some(offset) = Record::offset(number)
+        // Past this limit the kernel sends SIGXFSZ, which kills, even where nothing gets larger.
+        && (offset + RECORD_SIZE) as u64 <= soft_limit(Resource::FileSize)
     {
         let _ = file::write_at(fd, &Record { process: identity::own() }.encode(), offset as i64);
     }

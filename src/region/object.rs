@@ -22,29 +22,38 @@ use crate::text::Text;
 
 const HERE: i32 = libc::AT_FDCWD;
 const MFD_NOEXEC_SEAL: u32 = 8;
+const MFD_EXEC: u32 = 16;
 const MADV_POPULATE_WRITE: i32 = 23;
+/// From so many bytes on the machine is asked whether it has them.
+pub const LARGE: u64 = 64 << 20;
 
 /// Where a region's name stands: its path, and the folder of it.
 struct Place {
     path: Chars,
-    folder: Chars,
+    /// Made when it is needed: an opener does not.
+    folder: Option<Chars>,
     /// What stands for the name in the names of claims: the folder's identity and the name, hashed.
     hash: u64,
 }
 
 impl Place {
     fn new(backend: Backend, rest: &[u8]) -> Outcome<Place> {
-        let path = path_of(backend, rest)?;
-        let folder = folder_of(path.bytes())?;
-        Ok(Place { path, folder, hash: 0 })
+        Ok(Place { path: path_of(backend, rest)?, folder: None, hash: 0 })
     }
 
     fn path(&self) -> &CStr {
         self.path.c()
     }
 
+    fn with_folder(&mut self) -> Outcome<()> {
+        if self.folder.is_none() {
+            self.folder = Some(folder_of(self.path.bytes())?);
+        }
+        Ok(())
+    }
+
     fn folder(&self) -> &CStr {
-        self.folder.c()
+        self.folder.as_ref().map_or(c"", Chars::c)
     }
 
     /// Names of this region's claims begin with this; two regions that share it wait for each other, and that is all.
@@ -88,6 +97,7 @@ pub fn by_path(
                 ));
             }
         }
+        place.with_folder()?;
         // The callback runs once for all who want to create at the same time: one at a time gets so far.
         let claim = if options.init.is_some() { Claim::take(hot, &mut place, deadline)? } else { None };
         if claim.is_some() && file::status_in(HERE, place.path()).is_ok() {
@@ -125,7 +135,7 @@ fn open(mut region: Region, place: &Place, options: &Options<'_>, deadline: &mut
         region.set_fd(fd);
         // The lease first: once it is held, no collector takes the name away. Then a look whether one just did.
         if !options.raw {
-            region.set_lease(lease::take(fd, options.read_only, deadline)?);
+            region.set_lease(lease::take(fd, options.read_only, lease::hint(), deadline)?);
         }
         let status = file::status(fd).map_err(Failure::system)?;
         if status.links > 0 {
@@ -144,10 +154,14 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
             "what is called {name} is a symbolic link, and those are not followed: it could lead to any file",
             "remove the link; for file: name the file itself",
         ),
-        libc::EISDIR | libc::ENXIO | libc::ENOTDIR => Failure::new(
+        // What an open of a directory and of a socket says.
+        libc::EISDIR | libc::ENXIO => {
+            not_an_object(file::status_in(HERE, place.path()).map_or(0, |status| status.mode))
+        }
+        libc::ENOTDIR => Failure::new(
             Status::ErrNotAnObject,
-            "what is called {name} is not a file, or a part of its path is no folder",
-            "use another name, and see what took this one",
+            "a part of the path of {name} is no folder",
+            "use another path, and see what took this one",
         ),
         libc::EACCES | libc::EPERM => {
             let status = file::status_in(HERE, place.path());
@@ -167,16 +181,20 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
     Failure { errno: errno.0, ..failure }
 }
 
+fn not_an_object(mode: u32) -> Failure {
+    Failure::new(
+        Status::ErrNotAnObject,
+        "{name} is {kind}, not a shared memory object",
+        "use another name, and see what took this one",
+    )
+    .with(|figures| figures.mode = u64::from(mode))
+}
+
 /// Checks an object that was opened or received and maps it. The lease, if there is to be one, is held already.
 pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) -> Outcome<()> {
     let fd = region.fd();
     if !status.is_regular() {
-        return Err(Failure::new(
-            Status::ErrNotAnObject,
-            "{name} is {kind}, not a shared memory object",
-            "use another name, and see what took this one",
-        )
-        .with(|figures| figures.mode = u64::from(status.mode)));
+        return Err(not_an_object(status.mode));
     }
     options.check_owner(status.uid, status.mode)?;
     region.identity = (status.dev, status.ino);
@@ -208,7 +226,9 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
     if !sealed {
         region.set_flag(FRAGILE);
     }
-    map(region, max_size, page_size() as u64, options)
+    // Huge pages of its own are mapped, and unmapped, whole.
+    let unit = if sealed { status.block.max(page_size() as u64) } else { page_size() as u64 };
+    map(region, max_size, unit, options)
 }
 
 fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outcome<()> {
@@ -220,7 +240,14 @@ fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outc
         return Err(Failure::of(Status::ErrTooBig));
     };
     let prot = if options.read_only { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
-    region.hot.window.map(region.fd(), length, prot, 0).map_err(|errno| Failure::no_memory(errno, length as u64))?;
+    region.hot.window.map(region.fd(), length, prot, 0).map_err(|errno| match errno.0 {
+        libc::EPERM => Failure::new(
+            Status::ErrNotPermitted,
+            "{name} is sealed: nobody may begin to write to it any more",
+            "open it with read_only",
+        ),
+        _ => Failure::no_memory(errno, length as u64),
+    })?;
     region.set_capacity(max_size);
     if options.huge != Huge::None {
         // Advice: the kernel may have no huge pages for this kind of memory, and says nothing.
@@ -250,10 +277,7 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
     let published = fill(&mut region, options, page_size() as u64, deadline).and_then(|()| {
         match &temporary {
             None => file::link_unnamed(region.fd(), HERE, place.path()),
-            Some(path) => {
-                let from = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
-                file::rename_exclusively(HERE, from, place.path())
-            }
+            Some(path) => file::rename_exclusively(HERE, path.c(), place.path()),
         }
         .map_err(|errno| match errno.0 {
             libc::EEXIST => exists(),
@@ -300,23 +324,60 @@ fn cannot_create(errno: Errno, place: &Place) -> Failure {
 fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Chars> {
     let mut digits = Text::<20>::new();
     digits.push_hex(place.hash());
-    let path = Chars::join(&[place.folder.bytes(), b"/.shmkit-new-", digits.bytes()])?;
+    let path = Chars::join(&[place.folder().to_bytes(), b"/.shmkit-new-", digits.bytes()])?;
     let name = path.c();
     loop {
-        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let fd = file::open_at(HERE, name, flags, 0o600).map_err(|errno| cannot_create(errno, place))?;
+        let (fd, status) = open_own(name).map_err(|errno| cannot_create(errno, place))?;
         region.set_fd(fd);
         lock_build(fd, deadline)?;
-        let status = file::status(fd).map_err(Failure::system)?;
         if !status.is_regular() || status.uid != process::effective_user() {
             return Err(Failure::of(Status::ErrOwner).with(|figures| figures.uid = status.uid));
         }
         // The one before may have given this file its final name, or removed it.
-        if file::status_in(HERE, name).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino)) {
-            file::ftruncate(fd, 0).map_err(Failure::system)?;
-            return Ok(path);
+        let now = file::status_in(HERE, name).ok().filter(|now| (now.dev, now.ino) == (status.dev, status.ino));
+        match now {
+            // It died between giving the object its final name and taking this one away: it is a region, and in use.
+            Some(now) if now.links > 1 => {
+                let _ = file::unlink_at(HERE, name);
+            }
+            Some(_) => {
+                file::ftruncate(fd, 0).map_err(Failure::system)?;
+                return Ok(path);
+            }
+            None => {}
         }
         region.release();
+    }
+}
+
+/// Opens or makes a file of the library's own, for this user alone. A umask may take all permissions from a new one: its
+/// maker gives them back at once, and one whose maker did not live so long is removed.
+fn open_own(name: &CStr) -> Result<(i32, file::Status), Errno> {
+    let is_closed = |status: &file::Status| {
+        status.is_regular() && status.mode & 0o600 != 0o600 && status.uid == process::effective_user()
+    };
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut tries = 0;
+    loop {
+        match file::open_at(HERE, name, flags, 0o600) {
+            Ok(fd) => {
+                let status = file::status(fd).inspect_err(|_| {
+                    let _ = file::close(fd);
+                })?;
+                if is_closed(&status) {
+                    let _ = file::set_mode(fd, 0o600);
+                }
+                return Ok((fd, status));
+            }
+            Err(Errno(libc::EACCES)) if tries < 40 && file::status_in(HERE, name).is_ok_and(|now| is_closed(&now)) => {
+                tries += 1;
+                process::sleep_ns(500_000);
+                if tries == 20 {
+                    let _ = file::unlink_at(HERE, name);
+                }
+            }
+            Err(errno) => return Err(errno),
+        }
     }
 }
 
@@ -351,12 +412,14 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
         file::set_mode(fd, options.mode()).map_err(Failure::system)?;
     }
     let max_size = if options.raw { options.size } else { options.max_size.max(options.size) };
-    let total = (options.size + options.data_offset() as u64).next_multiple_of(unit);
+    // Other software may look at the size of a raw region: it is what was asked for.
+    let exact = options.raw && unit == page_size() as u64;
+    let total = (options.size + options.data_offset() as u64).next_multiple_of(if exact { 1 } else { unit });
     reserve(fd, 0, total, options.space)?;
     region.confirm(total);
     let mut first = [0; header::SIZE + header::RECORD_SIZE];
     if !options.raw {
-        region.set_lease(lease::take(fd, false, deadline)?);
+        region.set_lease(lease::take(fd, false, 0, deadline)?);
         let creator = identity::own();
         let header = Header {
             state: READY,
@@ -408,6 +471,10 @@ pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
     if space == Space::Lazy {
         return file::ftruncate(fd, end as i64).map_err(Failure::system);
     }
+    let needed = end.saturating_sub(start);
+    if needed >= LARGE && file::is_memory(fd) {
+        require_memory(needed)?;
+    }
     // A signal that comes again and again must not keep a large reservation from ever ending: smaller and smaller steps.
     let (mut at, mut step) = (start, end - start);
     while at < end {
@@ -430,6 +497,31 @@ pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
     Ok(())
 }
 
+/// Refuses more than the machine can still give. The kernel does not: where memory has no bound of its own, or one as
+/// large as the machine, it goes on until it has to kill processes.
+pub fn require_memory(needed: u64) -> Outcome<()> {
+    let Some(room) = crate::sys::limits::memory() else { return Ok(()) };
+    if needed <= room.free {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Status::ErrNoSpace,
+        "{name} needs {needed} more bytes; the machine has {free} available of {capacity}",
+        "ask for less, reserve nothing (SHMKIT_SPACE_LAZY), or use a file: region",
+    )
+    .with(|figures| (figures.needed, figures.free, figures.capacity) = (needed, room.free, room.capacity)))
+}
+
+/// Too few huge pages for so many bytes.
+pub fn no_huge_pages(errno: i32, needed: u64) -> Failure {
+    let failure = Failure::new(
+        Status::ErrNoMemory,
+        "the system has not enough huge pages for {needed} bytes, or forbids them to this user",
+        "raise vm.nr_hugepages, or use huge_pages try",
+    );
+    Failure { errno, ..failure }.with(|figures| figures.needed = needed)
+}
+
 /// Makes a memfd or anonymous region.
 pub fn unnamed(
     hot: &'static Hot,
@@ -446,7 +538,11 @@ pub fn unnamed(
         let huge = crate::sys::limits::huge_page_size().unwrap_or(0) as u64;
         let region = Region::new(hot, parsed.text(), backend, options)?;
         match memfd(region, name, libc::MFD_HUGETLB, huge, options, deadline) {
-            Err(failure) if options.huge == Huge::Require => return Err(failure),
+            Err(failure) if options.huge == Huge::Require => return Err(match failure.status {
+                // The figures of a file system say nothing of huge pages.
+                Status::ErrNoSpace | Status::ErrNoMemory => no_huge_pages(failure.errno, options.size),
+                _ => failure,
+            }),
             Err(failure) if failure.status == Status::ErrCallback => return Err(failure),
             Err(_) => {}
             made => return made,
@@ -471,7 +567,9 @@ fn memfd(
         ));
     }
     let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let fd = match posix::memfd_create(name, flags | MFD_NOEXEC_SEAL) {
+    // The seal also keeps the permission bits for execution as they are.
+    let exec = if options.mode() & 0o111 == 0 { MFD_NOEXEC_SEAL } else { MFD_EXEC };
+    let fd = match posix::memfd_create(name, flags | exec) {
         // Before Linux 6.3.
         Err(Errno(libc::EINVAL)) => posix::memfd_create(name, flags),
         other => other,
@@ -507,7 +605,8 @@ pub fn renew(region: &Region) {
             let held = region.lease();
             region.set_lease(Lease::None);
             if held != Lease::None
-                && let Ok(lease) = lease::take(fd, access == libc::O_RDONLY, &mut Deadline::after(region.timeout_ns))
+                && let Ok(lease) =
+                    lease::take(fd, access == libc::O_RDONLY, lease::hint(), &mut Deadline::after(region.timeout_ns))
             {
                 region.set_lease(lease);
                 lease::record(fd, lease);
@@ -541,12 +640,11 @@ impl Claim {
         path.push(0);
         let name = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
         loop {
-            let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-            let Ok(fd) = file::open_at(HERE, name, flags, 0o600) else { return Ok(None) };
+            let Ok((fd, status)) = open_own(name) else { return Ok(None) };
             // From here on `Drop` closes it.
             hot.set_claim(fd);
             let mut claim = Claim { hot, fd, path, held: false };
-            if !file::status(fd).is_ok_and(|status| status.uid == process::effective_user()) {
+            if status.uid != process::effective_user() {
                 return Ok(None);
             }
             lock_build(fd, deadline)?;
@@ -598,11 +696,9 @@ pub fn unlink_same(
             "{name} now leads to another object: this one's name was removed, and somebody made it again",
             "leave it alone; it is not this region",
         )),
-        Err(Errno(libc::ENOENT)) => Err(Failure::new(
-            Status::ErrNotFound,
-            "there is no {name}",
-            "it was unlinked already; one process should own the unlink",
-        )),
+        Err(Errno(libc::ENOENT)) => {
+            Err(Failure::new(Status::ErrRemoved, "{name} was removed already", "one process should own the unlink"))
+        }
         Err(errno) => Err(Failure::system(errno)),
     }
     .map(|()| alone)

@@ -36,6 +36,10 @@ pub fn send(token: u64, to: i32, read_only: bool) -> Outcome<()> {
     if address.len() > TEXT {
         return Err(Failure::of(Status::ErrNameTooLong));
     }
+    // A socket of another kind would take the bytes and drop the descriptor.
+    if !socket::is_unix(to).map_err(cannot_pass)? {
+        return Err(cannot_pass(Errno(libc::EINVAL)));
+    }
     let mut message = [0u8; SIZE];
     message[..8].copy_from_slice(&MAGIC.to_ne_bytes());
     message[8..12].copy_from_slice(&FORMAT.to_ne_bytes());
@@ -51,7 +55,7 @@ pub fn send(token: u64, to: i32, read_only: bool) -> Outcome<()> {
 
 fn cannot_pass(errno: Errno) -> Failure {
     let failure = match errno.0 {
-        libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN => Failure::new(
+        libc::EPIPE | libc::ECONNRESET | libc::ECONNREFUSED | libc::ENOTCONN => Failure::new(
             Status::ErrSystem,
             "nobody is at the other end of the socket",
             "connect it first; the peer may have gone",
@@ -68,6 +72,7 @@ fn cannot_pass(errno: Errno) -> Failure {
 
 /// Receives a region, as the next message of the socket.
 pub fn receive(from: i32, options: &mut Options<'_>) -> Outcome<u64> {
+    options.check()?;
     let mut message = [0u8; SIZE];
     let (count, fd) = loop {
         match socket::receive(from, &mut message) {
@@ -160,7 +165,7 @@ fn accept(region: &mut Region, options: &mut Options<'_>, deadline: &mut Deadlin
     }
     // The sender opened this description for the receiver, who alone has it now: the lease belongs to it.
     if !options.raw {
-        region.set_lease(lease::take(fd, options.read_only, deadline)?);
+        region.set_lease(lease::take(fd, options.read_only, lease::hint(), deadline)?);
     }
     object::adopt(region, &status, options)
 }

@@ -8,6 +8,7 @@
 //! | `TOTAL` | the number of leases (each taken back at its holder's death) |
 //! | `BUILDING` | 1 from before a segment is made until it is ready; stays when the creator dies |
 //! | `MARK` | a number that says whose set this is |
+//! | `OPENING` | the number of openers that have a lease and no attach yet (taken back at their death) |
 //! | `SLOTS` + n | 1 while participant n holds its lease (taken back at its death) |
 
 use super::address::{Backend, Parsed};
@@ -17,9 +18,10 @@ use super::handle::{Hot, Huge, Options, Region, Space, Wish};
 use super::header::{self, Facts, Header, READY, Record};
 use super::identity;
 use super::lease::Lease;
+use super::object::{LARGE, no_huge_pages, require_memory};
 use crate::error::{Errno, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
-use crate::sys::semaphore::{self, Step, add, at_once, is_zero};
+use crate::sys::semaphore::{self, add, at_once, is_zero};
 use crate::sys::shared::Window;
 use crate::sys::{memory, process, sysv};
 
@@ -27,9 +29,12 @@ const LOCK: u16 = 0;
 const TOTAL: u16 = 1;
 const BUILDING: i32 = 2;
 const MARK: i32 = 3;
-const SLOTS: u16 = 4;
+const OPENING: u16 = 4;
+const SLOTS: u16 = 5;
 /// Semaphores of a set.
 pub const COUNT: usize = SLOTS as usize + header::RECORDS as usize;
+/// Steps of the longest operation.
+const STEPS: usize = 5;
 /// What MARK says.
 const OURS: i32 = 0x5348;
 /// The set of a key has this other key: programs often use one key for a segment and for semaphores of their own.
@@ -38,9 +43,13 @@ const KEY_BITS: i32 = 0x5348_4d4b;
 const NO_SLOT: u32 = header::RECORDS;
 const MADV_POPULATE_WRITE: i32 = 23;
 
-/// The key of the semaphores of a segment, and the other way round.
+/// The key of the semaphores of a segment, and the other way round. One key is its own other key: 0 would be IPC_PRIVATE,
+/// of which every get makes a new set.
 pub fn other_key(key: i32) -> i32 {
-    key ^ KEY_BITS
+    match key ^ KEY_BITS {
+        0 => key,
+        other => other,
+    }
 }
 
 /// Opens or makes the region of a key.
@@ -103,6 +112,14 @@ fn is_gone(errno: Errno) -> bool {
     matches!(errno.0, libc::EIDRM | libc::EINVAL)
 }
 
+/// Whether a segment has lost its key, or is gone altogether.
+pub fn is_removed(id: i32) -> bool {
+    match sysv::status(id) {
+        Ok(status) => status.mode & sysv::SHM_DEST != 0,
+        Err(errno) => is_gone(errno),
+    }
+}
+
 fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Deadline) -> Outcome<Opened> {
     let id = match sysv::shmget(key, 0, 0) {
         Ok(id) => id,
@@ -112,29 +129,32 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
     let status = match sysv::status(id) {
         Ok(status) => status,
         Err(errno) if is_gone(errno) => return Ok(Opened::Again),
-        Err(errno) => return Err(refused(errno, None)),
+        Err(errno) => return Err(refused(errno, look_from_outside(id).as_ref())),
     };
     options.check_owner(status.uid, status.mode)?;
     region.identity = (0, id as u64);
+    let mut _until_attached = None;
     if !options.raw {
         // A creator makes the semaphores first. A segment without them is another software's, and is given none: beside
         // them it would pass for a region that may be removed.
-        if !has_set(key) && !is_claimed(id, &status) {
-            return match sysv::status(id) {
-                Err(errno) if is_gone(errno) => Ok(Opened::Again),
-                _ => Err(Failure::of(Status::ErrNotARegion)),
-            };
+        if !has_set(key) {
+            match peek(id, &status, is_claimed) {
+                Ok(true) => {}
+                Ok(false) if !is_removed(id) => return Err(Failure::of(Status::ErrNotARegion)),
+                Err(errno) if !is_gone(errno) => return Err(refused(errno, Some(&status))),
+                _ => return Ok(Opened::Again),
+            }
         }
         match join(&mut region, key, status.mode, options, deadline)? {
             true => {}
             false => return Ok(Opened::Again),
         }
-        // With the lease held no collector removes it; one may have done so before.
-        match sysv::status(id) {
-            Ok(now) if now.mode & sysv::SHM_DEST == 0 => {}
-            Ok(_) => return Ok(Opened::Again),
-            Err(errno) if is_gone(errno) => return Ok(Opened::Again),
-            Err(errno) => return Err(refused(errno, Some(&status))),
+        _until_attached = Some(Entering(if region.lease() == Lease::None { -1 } else { region.set }));
+        // With the lease held no collector removes it; one may have done so before. Then the semaphores may be new ones
+        // that nobody needs.
+        if is_removed(id) {
+            let _ = collect_set(key, true);
+            return Ok(Opened::Again);
         }
     }
     let flags = if options.read_only { libc::SHM_RDONLY } else { 0 };
@@ -155,16 +175,42 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
             record(&region);
             Ok(Opened::Region(region))
         }
-        Err(failure) if is_unfinished(failure.status) => match is_building(region.set) {
-            true => Ok(Opened::Unfinished),
-            false => Err(Failure::of(Status::ErrNotARegion)),
-        },
+        Err(failure) if is_unfinished(failure.status) => {
+            match is_building(region.set) && looks_unfinished(&region.hot.window) {
+                true => Ok(Opened::Unfinished),
+                false => Err(Failure::of(Status::ErrNotARegion)),
+            }
+        }
         Err(failure) => Err(failure),
+    }
+}
+
+/// An opener on its way from its lease to its attach: a collector that counts attaches must wait for it.
+struct Entering(i32);
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        if self.0 >= 0 {
+            let _ = semaphore::operate(self.0, &mut [at_once(add(OPENING, -1))], 0);
+        }
     }
 }
 
 fn is_unfinished(status: Status) -> bool {
     matches!(status, Status::ErrUnfinished | Status::ErrNotARegion)
+}
+
+/// Whether a segment's first bytes are what a creator leaves that does not come to its end: its header, or nothing. Any
+/// others are other software's, whatever the semaphores say.
+fn looks_unfinished(window: &Window) -> bool {
+    let mut bytes = [0; header::SIZE];
+    let facts = Facts { object_size: window.length() as u64, page_size: page_size() as u64 };
+    window.read(0, &mut bytes)
+        && match Header::decode(&bytes, &facts).map_err(|failure| failure.status) {
+            Err(Status::ErrUnfinished) => true,
+            Err(Status::ErrNotARegion) => bytes.iter().all(|byte| *byte == 0),
+            _ => false,
+        }
 }
 
 fn is_building(set: i32) -> bool {
@@ -193,33 +239,98 @@ fn set_mode(mode: u32) -> i32 {
 fn set_of(key: i32, mode: u32, options: &Options<'_>) -> Outcome<i32> {
     let found = semaphore::get(other_key(key), COUNT as i32, libc::IPC_CREAT | set_mode(mode));
     let set = found.map_err(|errno| match errno.0 {
-        libc::ENOSPC => Failure::new(
-            Status::ErrLimit,
-            "the system has no room for another set of semaphores (SEMMNI, SEMMNS: kernel.sem)",
-            "remove sets that nobody needs (ipcs -s), or raise kernel.sem",
-        ),
-        libc::EINVAL => Failure::new(
-            Status::ErrCorrupt,
-            "other software has a set of semaphores in the place where {name} keeps its own",
-            "use another key",
-        ),
+        libc::ENOSPC | libc::EINVAL | libc::ENOMEM => no_set(errno),
         _ => Failure::system(errno),
     })?;
     let status = semaphore::status(set).map_err(gone)?;
-    options.check_owner(status.uid, status.mode)?;
-    match semaphore::value(set, MARK) {
-        Ok(OURS) => Ok(set),
-        Ok(0) => semaphore::set_value(set, MARK, OURS).map_err(gone).map(|()| set),
-        Ok(_) => Err(Failure::of(Status::ErrCorrupt)),
+    // Who may read the segment may change the semaphores, so their mode says nothing.
+    if status.uid != process::effective_user() {
+        options.check_owner(status.uid, 0)?;
+    }
+    match whose(set) {
+        Ok(Whose::Ours) => Ok(set),
+        Ok(Whose::New) => semaphore::set_value(set, MARK, OURS).map_err(gone).map(|()| set),
+        Ok(Whose::Others) => Err(taken()),
         Err(errno) => Err(gone(errno)),
     }
 }
 
+/// Who made a set.
+enum Whose {
+    Ours,
+    /// It has just been made, and not been marked yet.
+    New,
+    /// Other software did.
+    Others,
+}
+
+fn whose(set: i32) -> Result<Whose, Errno> {
+    let status = semaphore::status(set)?;
+    if status.count != COUNT as u64 {
+        return Ok(Whose::Others);
+    }
+    // All at once: between two looks its maker may mark it.
+    let values = semaphore::values::<COUNT>(set)?;
+    Ok(match i32::from(values[MARK as usize]) {
+        OURS => Whose::Ours,
+        0 if status.operated == 0 && values.iter().all(|value| *value == 0) => Whose::New,
+        _ => Whose::Others,
+    })
+}
+
+fn taken() -> Failure {
+    Failure::new(
+        Status::ErrCorrupt,
+        "other software has a set of semaphores in the place where {name} keeps its own",
+        "use another key",
+    )
+}
+
+/// Why the kernel gives no set.
+#[cold]
+fn no_set(errno: Errno) -> Failure {
+    let limits = semaphore::limits().unwrap_or_default();
+    let failure = match errno.0 {
+        libc::EINVAL if limits.of_set >= COUNT as u64 => taken(),
+        libc::EINVAL => Failure::new(
+            Status::ErrLimit,
+            "{name} needs a set of {needed} semaphores, and a set may have {limit} (SEMMSL in kernel.sem)",
+            "raise kernel.sem, or use posix: or memfd:",
+        )
+        .with(|figures| figures.limit = limits.of_set),
+        libc::ENOSPC if limits.used_sets >= limits.sets => Failure::new(
+            Status::ErrLimit,
+            "{name} needs a set of semaphores, and {used} of the {limit} that may be exist (SEMMNI in kernel.sem)",
+            "remove sets that nobody needs (ipcs -s), or raise kernel.sem",
+        )
+        .with(|figures| (figures.used, figures.limit) = (limits.used_sets, limits.sets)),
+        libc::ENOSPC => Failure::new(
+            Status::ErrLimit,
+            "{name} needs {needed} semaphores, and {used} of the {limit} that may be exist (SEMMNS in kernel.sem)",
+            "remove sets that nobody needs (ipcs -s), or raise kernel.sem",
+        )
+        .with(|figures| (figures.used, figures.limit) = (limits.used, limits.semaphores)),
+        _ => return Failure::system(errno),
+    };
+    Failure { errno: errno.0, ..failure }.with(|figures| figures.needed = COUNT as u64)
+}
+
 /// A set that was removed meanwhile: the caller begins again.
 fn gone(errno: Errno) -> Failure {
-    match is_gone(errno) {
-        true => Failure::of(Status::ErrRemoved),
-        false => Failure::system(errno),
+    match errno.0 {
+        _ if is_gone(errno) => Failure::of(Status::ErrRemoved),
+        libc::E2BIG => {
+            let failure = Failure::new(
+                Status::ErrLimit,
+                "a lease is {needed} steps of one operation, and an operation may have {limit} (SEMOPM in kernel.sem)",
+                "raise kernel.sem, or use posix: or memfd:",
+            );
+            Failure { errno: errno.0, ..failure }.with(|figures| {
+                figures.needed = STEPS as u64;
+                figures.limit = semaphore::limits().unwrap_or_default().of_operation;
+            })
+        }
+        _ => Failure::system(errno),
     }
 }
 
@@ -232,7 +343,7 @@ fn join(region: &mut Region, key: i32, mode: u32, options: &Options<'_>, deadlin
         Err(failure) if failure.errno == libc::EACCES => return Ok(true),
         Err(failure) => return Err(failure),
     };
-    match lease(region.set, deadline) {
+    match lease(region.set, true, deadline) {
         Ok(lease) => {
             region.set_lease(lease);
             Ok(true)
@@ -242,12 +353,14 @@ fn join(region: &mut Region, key: i32, mode: u32, options: &Options<'_>, deadlin
     }
 }
 
-fn lease(set: i32, deadline: &mut Deadline) -> Outcome<Lease> {
+/// `opening`: the caller is not attached yet, and says when it is (see `Entering`).
+fn lease(set: i32, opening: bool, deadline: &mut Deadline) -> Outcome<Lease> {
     let mut slot = 0;
     loop {
         let number = SLOTS + slot;
-        let mut steps = [is_zero(LOCK), add(TOTAL, 1), at_once(is_zero(number)), at_once(add(number, 1))];
-        let count = if slot as u32 == NO_SLOT { 2 } else { 4 };
+        let entry = if opening { add(OPENING, 1) } else { is_zero(LOCK) };
+        let mut steps = [is_zero(LOCK), entry, add(TOTAL, 1), at_once(is_zero(number)), at_once(add(number, 1))];
+        let count = if slot as u32 == NO_SLOT { 3 } else { 5 };
         match semaphore::operate(set, &mut steps[..count], deadline.left()) {
             Ok(()) => return Ok(Lease::Writer(u32::from(slot))),
             Err(Errno(libc::EINTR)) => {}
@@ -287,7 +400,7 @@ pub fn renew(region: &Region) {
         return;
     }
     region.set_lease(Lease::None);
-    if let Ok(lease) = lease(region.set, &mut Deadline::after(region.timeout_ns)) {
+    if let Ok(lease) = lease(region.set, false, &mut Deadline::after(region.timeout_ns)) {
         region.set_lease(lease);
         record(region);
     }
@@ -310,7 +423,7 @@ fn unlock(set: i32) {
 
 fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mut Deadline) -> Outcome<Region> {
     if options.raw {
-        let id = get_new(key, options, 0)?;
+        let (id, _) = get_new(key, options, 0)?;
         region.identity = (0, id as u64);
         let made = finish_raw(&region, id, options);
         if made.is_err() {
@@ -323,7 +436,17 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
         return Err(exists());
     }
     let set = set_of(key, options.mode(), options)?;
-    lock(set, deadline)?;
+    let locked = match semaphore::limits() {
+        Ok(limits) if limits.of_operation < STEPS as u64 => Err(gone(Errno(libc::E2BIG))),
+        _ => lock(set, deadline),
+    };
+    if let Err(failure) = locked {
+        // With such limits nobody can work with the set.
+        if failure.errno == libc::E2BIG && sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT)) {
+            let _ = semaphore::remove(set);
+        }
+        return Err(failure);
+    }
     let made = create_locked(&mut region, set, key, options);
     if made.is_err() {
         // A set without a segment is of no use. Whoever waits for it begins again.
@@ -347,11 +470,16 @@ fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()
 /// With LOCK held: no other creator lives. LOCK is given back by success alone.
 fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<'_>) -> Outcome<()> {
     remove_unfinished(set, key)?;
+    // A set that was left from a region before this one may have another mode and group.
+    let _ = semaphore::set_access(set, set_mode(options.mode()) as u32, options.group);
     semaphore::set_value(set, BUILDING, 1).map_err(gone)?;
-    let id = get_new(key, options, page_size() as u64)?;
+    let (id, huge) = get_new(key, options, page_size() as u64).inspect_err(|_| {
+        // Another software's segment may have the key now: it was not begun by us.
+        let _ = semaphore::set_value(set, BUILDING, 0);
+    })?;
     region.identity = (0, id as u64);
     region.set = set;
-    let made = fill(region, id, options);
+    let made = fill(region, id, huge, options);
     if made.is_err() {
         let _ = region.hot.window.detach();
         let _ = sysv::remove(id);
@@ -409,32 +537,26 @@ fn is_left_unfinished(set: i32, id: i32, status: &sysv::Status) -> bool {
     if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_err() {
         return false;
     }
-    let unfinished = read_header(&window).is_err_and(|failure| is_unfinished(failure.status));
+    let unfinished = looks_unfinished(&window);
     let _ = window.detach();
     unfinished
 }
 
-/// shmget for a new segment: huge pages where they are asked for and to be had.
-fn get_new(key: i32, options: &Options<'_>, offset: u64) -> Outcome<i32> {
+/// shmget for a new segment: huge pages where they are asked for and to be had. Says whether it has them.
+fn get_new(key: i32, options: &Options<'_>, offset: u64) -> Outcome<(i32, bool)> {
     let Some(total) = options.size.checked_add(offset).and_then(|total| usize::try_from(total).ok()) else {
         return Err(Failure::of(Status::ErrTooBig));
     };
     let flags = libc::IPC_CREAT | libc::IPC_EXCL | options.mode() as i32;
     if options.huge != Huge::None {
         match sysv::shmget(key, total, flags | sysv::SHM_HUGETLB) {
-            Ok(id) => return Ok(id),
-            Err(errno) if options.huge == Huge::Require => {
-                let failure = Failure::new(
-                    Status::ErrNoMemory,
-                    "the system has not enough huge pages for {needed} bytes, or forbids them to this user",
-                    "raise vm.nr_hugepages, or use huge_pages try",
-                );
-                return Err(Failure { errno: errno.0, ..failure }.with(|figures| figures.needed = total as u64));
-            }
+            Ok(id) => return Ok((id, true)),
+            Err(Errno(libc::EEXIST)) => return Err(cannot_get(Errno(libc::EEXIST), total as u64)),
+            Err(errno) if options.huge == Huge::Require => return Err(no_huge_pages(errno.0, total as u64)),
             Err(_) => {}
         }
     }
-    sysv::shmget(key, total, flags).map_err(|errno| cannot_get(errno, total as u64))
+    sysv::shmget(key, total, flags).map(|id| (id, false)).map_err(|errno| cannot_get(errno, total as u64))
 }
 
 fn cannot_get(errno: Errno, total: u64) -> Failure {
@@ -483,6 +605,9 @@ fn populate(region: &Region, options: &Options<'_>, length: usize) -> Outcome<()
     if options.space == Space::Lazy {
         return Ok(());
     }
+    if length as u64 >= LARGE {
+        require_memory(length as u64)?;
+    }
     match memory::madvise(region.hot.window.start(), length.next_multiple_of(page_size()), MADV_POPULATE_WRITE) {
         // EINVAL: before Linux 5.14 there is no such advice.
         Ok(()) | Err(Errno(libc::EINVAL)) => Ok(()),
@@ -490,15 +615,23 @@ fn populate(region: &Region, options: &Options<'_>, length: usize) -> Outcome<()
     }
 }
 
-fn fill(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()> {
+fn fill(region: &Region, id: i32, huge: bool, options: &mut Options<'_>) -> Outcome<()> {
     let length = options.size as usize + page_size();
-    region.hot.window.attach(id, length, 0).map_err(|errno| refused(errno, None))?;
+    // Before its maker attaches it a segment can be unlinked, and is gone then: the caller begins again.
+    region.hot.window.attach(id, length, 0).map_err(|errno| match is_gone(errno) {
+        true => gone(errno),
+        false => refused(errno, None),
+    })?;
     region.set_capacity(options.size);
     adjust(id, options)?;
-    populate(region, options, length)?;
+    // Huge pages are set aside already.
+    if !huge {
+        populate(region, options, length)?;
+    }
+    let persistent = if options.persistent { header::PERSISTENT } else { 0 };
     let header = Header {
         state: header::BUILDING,
-        flags: if options.persistent { header::PERSISTENT } else { 0 },
+        flags: persistent | if huge { header::HUGE } else { 0 },
         data_offset: page_size() as u64,
         size: options.size,
         max_size: options.size,
@@ -538,13 +671,16 @@ fn refused(errno: Errno, status: Option<&sysv::Status>) -> Failure {
     Failure { errno: errno.0, ..failure }
 }
 
+/// The status of a segment that this user may not ask for: everybody may see the kernel's table.
+#[cold]
+fn look_from_outside(id: i32) -> Option<sysv::Status> {
+    (0..=sysv::last_index().ok()?).filter_map(|index| sysv::at_index(index).ok()).find(|one| one.0 == id).map(|one| one.1)
+}
+
 /// Removes the segment and its semaphores.
 pub fn unlink(id: i32, key: i32) -> Outcome<()> {
-    match sysv::status(id) {
-        Ok(status) if status.mode & sysv::SHM_DEST == 0 => {}
-        Ok(_) => return Err(removed()),
-        Err(errno) if is_gone(errno) => return Err(removed()),
-        Err(_) => {}
+    if is_removed(id) {
+        return Err(removed());
     }
     sysv::remove(id).map_err(|errno| match errno.0 {
         libc::EPERM => Failure::new(
@@ -556,27 +692,19 @@ pub fn unlink(id: i32, key: i32) -> Outcome<()> {
         _ => Failure::system(errno),
     })?;
     // Another segment may have taken the key already, and its makers may use the set: then it stays.
-    if sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT))
-        && let Some(set) = find_set(key)
-    {
-        let mut steps: [Step; 2] = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
-        if semaphore::operate(set, &mut steps, 0).is_ok() {
-            let _ = semaphore::remove(set);
-        }
-    }
+    let _ = collect_set(key, true);
     Ok(())
 }
 
-fn removed() -> Failure {
+/// What an unlink of it says.
+pub fn removed() -> Failure {
     Failure::new(Status::ErrRemoved, "{name} was removed already", "one process should own the unlink")
 }
 
 /// The set of a key, when it is one of ours.
 pub fn find_set(key: i32) -> Option<i32> {
     let set = semaphore::get(other_key(key), 0, 0).ok()?;
-    let ours = semaphore::status(set).is_ok_and(|status| status.count == COUNT as u64)
-        && matches!(semaphore::value(set, MARK), Ok(OURS | 0));
-    ours.then_some(set)
+    matches!(whose(set), Ok(Whose::Ours | Whose::New)).then_some(set)
 }
 
 /// Whether there are semaphores in the place of a key's, whoever made them.
@@ -584,27 +712,33 @@ fn has_set(key: i32) -> bool {
     semaphore::get(other_key(key), 0, 0) != Err(Errno(libc::ENOENT))
 }
 
-/// Whether a segment's first bytes are those of a region.
-fn is_claimed(id: i32, status: &sysv::Status) -> bool {
+/// Looks into a segment.
+fn peek(id: i32, status: &sysv::Status, look: impl FnOnce(&Window) -> bool) -> Result<bool, Errno> {
     let window = Window::default();
-    if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_err() {
-        return false;
-    }
-    let mut bytes = [0; header::SIZE];
-    let claimed = window.read(0, &mut bytes) && Header::is_claimed(&bytes);
+    window.attach(id, status.size as usize, libc::SHM_RDONLY)?;
+    let answer = look(&window);
     let _ = window.detach();
-    claimed
+    Ok(answer)
+}
+
+/// Whether a segment's first bytes are those of a region.
+fn is_claimed(window: &Window) -> bool {
+    let mut bytes = [0; header::SIZE];
+    window.read(0, &mut bytes) && Header::is_claimed(&bytes)
 }
 
 /// Whether a segment is a region, or was begun as one. Semaphores alone do not say so: they may have been left by a
 /// region that another software's segment followed.
 pub fn is_region(id: i32, key: i32) -> bool {
-    find_set(key).is_some_and(|set| is_building(set) || sysv::status(id).is_ok_and(|status| is_claimed(id, &status)))
+    let Some(set) = find_set(key) else { return false };
+    let Ok(status) = sysv::status(id) else { return false };
+    // What cannot be looked into, for want of address space, is what the semaphores say.
+    peek(id, &status, |window| is_claimed(window) || is_building(set) && looks_unfinished(window)).unwrap_or(true)
 }
 
-/// Whether a creator began a segment of this key and did not come to the end.
-pub fn was_begun(key: i32) -> bool {
-    find_set(key).is_some_and(is_building)
+/// Whether a creator began this segment and did not come to the end.
+pub fn was_begun(id: i32, status: &sysv::Status) -> bool {
+    find_set(status.key).is_some_and(is_building) && peek(id, status, looks_unfinished) == Ok(true)
 }
 
 /// The slots that are held, shown to `each`; returns the number of all leases. `None` when it cannot be told.
@@ -632,7 +766,7 @@ pub enum Collected {
 /// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted.
 pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
     let Some(set) = find_set(key) else { return Collected::Unknown };
-    let mut steps = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
+    let mut steps = [at_once(is_zero(LOCK)), at_once(is_zero(OPENING)), at_once(add(LOCK, 1))];
     match semaphore::operate(set, &mut steps, 0) {
         Ok(()) => {}
         Err(Errno(libc::EAGAIN)) => return Collected::InUse,

@@ -227,6 +227,8 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
 fn not_found(errno: Errno) -> Failure {
     match errno.0 {
         libc::ENOENT | libc::EIDRM => Failure::new(Status::ErrNotFound, "there is no {name}", "correct the name"),
+        // What an open of a socket says.
+        libc::ENXIO => Failure { errno: errno.0, ..Failure::of(Status::ErrNotAnObject) },
         _ => Failure::system(errno),
     }
 }
@@ -434,7 +436,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
         }
         let _ = window.detach();
     }
-    if status.attaches == 0 && (object.sort == Sort::Region || segment::was_begun(status.key)) {
+    if status.attaches == 0 && (object.sort == Sort::Region || segment::was_begun(id, status)) {
         object.orphan = match segment::collect(id, status.key, false) {
             Collected::Orphan => Answer::Yes,
             Collected::InUse => Answer::No,
@@ -556,16 +558,91 @@ fn list_mapped(each: Each<'_>) -> Outcome<()> {
     }
     let seen = seen.as_mut_slice();
     seen.sort_unstable_by_key(|one| (one.dev, one.inode, one.pid));
+    let mut names = Array::<Seen>::new();
+    if !find_names(seen, &mut paths, &mut names) {
+        return Err(Failure::of(Status::ErrNoMemory));
+    }
+    let (names, paths) = (names.as_mut_slice(), paths.as_slice());
+    names.sort_unstable_by_key(|one| (one.dev, one.inode));
     for same in seen.chunk_by(|one, other| (one.dev, one.inode) == (other.dev, other.inode)) {
         let Some(first) = same.first() else { continue };
-        let (begin, length) = (first.path.0 as usize, first.path.1 as usize);
-        let path = paths.as_slice().get(begin..begin + length).unwrap_or_default();
+        let name = names.binary_search_by_key(&(first.dev, first.inode), |one| (one.dev, one.inode)).ok();
+        // The best path that anybody has: one that is still there, one that was, a number.
+        let rank = |one: &&Seen| (is_deleted(one.text(paths)), folder_if_numbered(one.text(paths)).is_some());
+        let best = name.and_then(|index| names.get(index)).or(same.iter().min_by_key(rank)).unwrap_or(first);
+        let path = best.text(paths);
+        // A POSIX object that has a name is in the list of those.
+        if path.starts_with(b"/dev/shm/") && !is_deleted(path) {
+            continue;
+        }
         let users = same.chunk_by(|one, other| one.pid == other.pid).count() as u64;
         if !each(&mapped(first, path, users)) {
             break;
         }
     }
     Ok(())
+}
+
+impl Seen {
+    fn text<'a>(&self, paths: &'a [u8]) -> &'a [u8] {
+        let begin = self.path.0 as usize;
+        paths.get(begin..begin + self.path.1 as usize).unwrap_or_default()
+    }
+}
+
+fn is_deleted(path: &[u8]) -> bool {
+    path.ends_with(DELETED)
+}
+
+/// The folder of a file that was made without a name. /proc shows it as deleted, under its number, in who made it; also
+/// when it was given a name afterwards.
+fn folder_if_numbered(path: &[u8]) -> Option<&[u8]> {
+    let bare = path.strip_suffix(DELETED)?;
+    let slash = bare.iter().rposition(|byte| *byte == b'/')?;
+    let digits = bare.get(slash + 1..)?.strip_prefix(b"#")?;
+    digits.iter().all(u8::is_ascii_digit).then_some(&bare[..slash])
+}
+
+/// Finds the names that such files have now, with one look into each of their folders. `seen` is sorted. False when
+/// there is no memory for it.
+fn find_names(seen: &[Seen], paths: &mut Array<u8>, names: &mut Array<Seen>) -> bool {
+    let mut folders = Array::<(u32, u32)>::new();
+    for one in seen {
+        if let Some(folder) = folder_if_numbered(one.text(paths.as_slice()))
+            && !folders.push((one.path.0, folder.len() as u32))
+        {
+            return false;
+        }
+    }
+    let text = |paths: &Array<u8>, at: (u32, u32)| -> Outcome<Chars> {
+        Chars::join(&[paths.as_slice().get(at.0 as usize..(at.0 + at.1) as usize).unwrap_or_default()])
+    };
+    let folders = folders.as_mut_slice();
+    let bytes = paths.as_slice();
+    folders.sort_unstable_by(|one, other| {
+        let text = |at: &(u32, u32)| bytes.get(at.0 as usize..(at.0 + at.1) as usize);
+        text(one).cmp(&text(other))
+    });
+    let (mut last, mut full) = (Chars::default(), false);
+    for folder in folders {
+        let Ok(folder) = text(paths, *folder) else { return false };
+        if folder.bytes() == last.bytes() {
+            continue;
+        }
+        let _ = file::list(folder.c(), |name| {
+            let Ok(path) = Chars::join(&[folder.bytes(), b"/", name.to_bytes()]) else { return true };
+            let Ok(status) = file::status_in(HERE, path.c()) else { return true };
+            let Ok(index) = seen.binary_search_by_key(&(status.dev, status.ino), |one| (one.dev, one.inode)) else {
+                return true;
+            };
+            let begin = paths.as_slice().len() as u32;
+            full |= !path.bytes().iter().all(|byte| paths.push(*byte));
+            full |= !names.push(Seen { path: (begin, path.bytes().len() as u32), ..seen[index] });
+            !full
+        });
+        last = folder;
+    }
+    !full
 }
 
 /// Segments have a list of their own, and so have POSIX objects while they have a name; devices are no memory.
@@ -644,14 +721,12 @@ fn collect_posix(remove: bool, each: Each<'_>) -> Outcome<()> {
         // A lock on all leases needs a descriptor for writing.
         let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let Ok(fd) = file::open_at(HERE, path, flags, 0) else { return true };
-        let mut go_on = true;
-        if let Some(object) = collect_one(fd, name, path, remove) {
-            go_on = each(&object);
-        }
-        // By name, not only by close: a child that was forked meanwhile may have the same description.
+        let found = collect_one(fd, name, path, remove);
+        // By name, not only by close: a child that was forked meanwhile may have the same description. And before the
+        // callback, which may open what it is shown.
         let _ = file::lock(fd, Lock::Unlocked, 0, 0);
         let _ = file::close(fd);
-        go_on
+        found.is_none_or(|object| each(&object))
     });
     match result {
         Ok(()) | Err(Errno(libc::ENOENT)) => Ok(()),
@@ -698,7 +773,7 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
         // Without a header that can be read it is ours only if its creator died over it.
         let unfinished = object.header.is_none() && object.sort == Sort::Region;
         if persistent
-            || object.sort == Sort::Raw && !segment::was_begun(status.key)
+            || object.sort == Sort::Raw && !segment::was_begun(id, &status)
             || unfinished && object.orphan != Answer::Yes
         {
             continue;

@@ -157,6 +157,14 @@ pub fn file_system(fd: i32) -> Sys<FileSystem> {
     })
 }
 
+/// Whether an open file is memory that the machine shares among all: tmpfs, and no huge pages, which are set aside.
+#[allow(clippy::unnecessary_cast, reason = "the width of the type differs between architectures")]
+pub fn is_memory(fd: i32) -> bool {
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: as in `file_system`.
+    unsafe { libc::fstatfs(fd, stat.as_mut_ptr()) == 0 && stat.assume_init_ref().f_type as u64 == 0x0102_1994 }
+}
+
 /// Room on a file system, in bytes.
 #[derive(Clone, Copy)]
 pub struct Room {
@@ -289,7 +297,9 @@ pub fn rename_exclusively(folder: i32, from: &CStr, to: &CStr) -> Sys<()> {
         match check(libc::renameat2(folder, from.as_ptr(), folder, to.as_ptr(), libc::RENAME_NOREPLACE)) {
             Err(Errno(libc::EINVAL | libc::ENOSYS)) => {
                 check(libc::linkat(folder, from.as_ptr(), folder, to.as_ptr(), 0))?;
-                unlink_at(folder, from)
+                // It has its name now, whatever becomes of the other one.
+                let _ = unlink_at(folder, from);
+                Ok(())
             }
             other => other.map(drop),
         }

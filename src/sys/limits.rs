@@ -77,6 +77,21 @@ pub fn huge_page_sizes(mut found: impl FnMut(u64)) -> Sys<()> {
     Ok(())
 }
 
+/// What the machine's memory can still give, and all of it, swap included, as /proc tells it.
+pub fn memory() -> Option<super::file::Room> {
+    let mut buffer = [0u8; 4096];
+    let length = super::file::read_small(c"/proc/meminfo", &mut buffer).ok()?;
+    let text = buffer.get(..length)?;
+    let bytes = |name: &[u8]| {
+        let at = text.windows(name.len()).position(|window| window == name)? + name.len();
+        Some(crate::text::leading_number(text.get(at..)?.trim_ascii_start()).saturating_mul(1024))
+    };
+    Some(super::file::Room {
+        capacity: bytes(b"MemTotal:")?.saturating_add(bytes(b"SwapTotal:")?),
+        free: bytes(b"MemAvailable:")?.saturating_add(bytes(b"SwapFree:")?),
+    })
+}
+
 /// The size of a huge page where none is named, in bytes.
 pub fn huge_page_size() -> Option<usize> {
     let mut buffer = [0u8; 4096];

@@ -84,6 +84,8 @@ pub struct Status {
     pub mode: u32,
     /// How many semaphores it has.
     pub count: u64,
+    /// When somebody operated on it last, in seconds since the epoch; 0 for never.
+    pub operated: i64,
 }
 
 /// IPC_STAT—the status of a set.
@@ -94,8 +96,64 @@ pub fn status(set: i32) -> Sys<Status> {
     unsafe {
         check(libc::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr()))?;
         let stat = stat.assume_init_ref();
-        Ok(Status { uid: stat.sem_perm.uid, mode: stat.sem_perm.mode as u32, count: stat.sem_nsems as u64 })
+        Ok(Status {
+            uid: stat.sem_perm.uid,
+            mode: stat.sem_perm.mode as u32,
+            count: stat.sem_nsems as u64,
+            operated: stat.sem_otime as i64,
+        })
     }
+}
+
+/// IPC_SET—gives a set permission bits, and a group when one is named.
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+pub fn set_access(set: i32, mode: u32, group: Option<u32>) -> Sys<()> {
+    let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
+    // SAFETY: the buffer is of the right type; the first call fills it.
+    unsafe {
+        check(libc::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr()))?;
+        let perm = &mut stat.assume_init_mut().sem_perm;
+        let group = group.unwrap_or(perm.gid);
+        if (perm.mode as u32 & 0o777, perm.gid) == (mode, group) {
+            return Ok(());
+        }
+        (perm.mode, perm.gid) = (mode as _, group);
+        check(libc::semctl(set, 0, libc::IPC_SET, stat.as_mut_ptr())).map(drop)
+    }
+}
+
+/// The limits of semaphores in this IPC namespace, and what is used of them.
+#[derive(Clone, Copy, Default)]
+pub struct Limits {
+    /// Sets (SEMMNI).
+    pub sets: u64,
+    /// Sets that exist.
+    pub used_sets: u64,
+    /// Semaphores of all sets (SEMMNS).
+    pub semaphores: u64,
+    /// Semaphores that exist.
+    pub used: u64,
+    /// Semaphores of one set (SEMMSL).
+    pub of_set: u64,
+    /// Steps of one operation (SEMOPM).
+    pub of_operation: u64,
+}
+
+/// SEM_INFO—the limits.
+pub fn limits() -> Sys<Limits> {
+    let mut info = [0i32; 16];
+    // SAFETY: for SEM_INFO the kernel writes a `struct seminfo`, which is ten ints: semmap, semmni, semmns, semmnu,
+    // semmsl, semopm, semume, the number of sets, semvmx, the number of semaphores.
+    check(unsafe { libc::semctl(0, 0, SEM_INFO, info.as_mut_ptr()) })?;
+    let number = |index: usize| info[index].max(0) as u64;
+    Ok(Limits {
+        sets: number(1),
+        used_sets: number(7),
+        semaphores: number(2),
+        used: number(9),
+        of_set: number(4),
+        of_operation: number(5),
+    })
 }
 
 const SEM_STAT_ANY: i32 = 20;

@@ -71,20 +71,34 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
             }
             header = libc::CMSG_NXTHDR(&message, header);
         }
+        // There is room for some: the kernel gives none when the process may not have another one.
+        if found.is_none() && message.msg_flags & libc::MSG_CTRUNC != 0 {
+            return Err(Errno(libc::EMFILE));
+        }
         count
     };
     Ok((count as usize, found))
 }
 
+/// A number that the kernel knows of a socket.
+fn option(socket: i32, name: i32) -> Sys<i32> {
+    let (mut value, mut length) = (0, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: both places are writable, and the length is that of the first.
+    unsafe {
+        let value = (&raw mut value).cast();
+        check(libc::getsockopt(socket, libc::SOL_SOCKET, name, value, &mut length))?;
+    }
+    Ok(value)
+}
+
 /// Whether a socket gives bytes one after the other, and not messages.
 pub fn is_stream(socket: i32) -> bool {
-    let (mut kind, mut length) = (0, size_of::<i32>() as libc::socklen_t);
-    // SAFETY: both places are writable, and the length is that of the first.
-    let known = unsafe {
-        let kind = (&raw mut kind).cast();
-        check(libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_TYPE, kind, &mut length)).is_ok()
-    };
-    known && kind == libc::SOCK_STREAM
+    option(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+}
+
+/// Whether a socket can carry descriptors.
+pub fn is_unix(socket: i32) -> Sys<bool> {
+    option(socket, libc::SO_DOMAIN).map(|domain| domain == libc::AF_UNIX)
 }
 
 /// Waits until there is something to receive, or the other end is gone; false when the time is over first.
