@@ -9,7 +9,9 @@ use super::address::{Address, Backend, Parsed, folder_of};
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::guard;
-use super::handle::{FRAGILE, Hot, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, get, header_of, hot};
+use super::handle::{
+    FRAGILE, Hot, NOT_FORKED, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, get, header_of, hot,
+};
 use super::header::{GENERATION_AT, HUGE, Header, SIZE_AT};
 use super::{lease, object, segment};
 use crate::checks::memory::ADDRESS_LIMIT;
@@ -345,6 +347,10 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     }
     let _mine = Growing(&region);
     let _alone = lease::hold(fd, lease::GROW, &mut deadline, "another process grew the region")?;
+    // A truncation may have taken the header, or made its size a lie: that is said first.
+    if region.hot.is(FRAGILE) {
+        check_whole(&region)?;
+    }
     let header = header_of(&region)?;
     if new_size <= header.size {
         return Ok(());
@@ -377,10 +383,18 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     if region.space == Space::Populate {
         let _ = memory::madvise(window.start() + start as usize, (end - start) as usize, 23);
     }
-    let generation = window.load(GENERATION_AT).unwrap_or(0);
-    window.store(GENERATION_AT, generation.wrapping_add(1));
-    // Release: who sees this size finds space behind it.
-    window.store(SIZE_AT, new_size);
+    let generation = header.generation.wrapping_add(1);
+    if is_safe(region.hot) {
+        window.store(GENERATION_AT, generation);
+        // Release: who sees this size finds space behind it.
+        window.store(SIZE_AT, new_size);
+    } else {
+        // A touch could fault. The kernel writes; a reader that catches half of the size bounds it by what is there.
+        for (at, word) in [(GENERATION_AT, generation), (SIZE_AT, new_size)] {
+            file::write_at(fd, &word.to_ne_bytes(), at as i64).map_err(Failure::system)?;
+        }
+        check_whole(&region)?;
+    }
     if region.hot.is(POISONED) { Err(poisoned(&region)) } else { Ok(()) }
 }
 
@@ -494,7 +508,13 @@ pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<
     }
     aligned(offset)?;
     let (start, length) = range(&region, token, offset, length)?;
-    memory::madvise(start, length, advice).map_err(Failure::system)
+    {
+        if advice == libc::MADV_DONTFORK {
+            region.set_flag(NOT_FORKED);
+        }
+        memory::madvise(start, length, advice)
+    }
+    .map_err(Failure::system)
 }
 
 /// Keeps the data resident, or lets it go again.

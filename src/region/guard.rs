@@ -5,12 +5,20 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::failure::{Failure, Outcome};
-use super::handle::{self, FRAGILE, POISONED};
-use crate::sys::guard as sys;
+use super::handle::{self, FRAGILE, POISONED, READ_ONLY};
+use crate::error::{Errno, Status};
+use crate::sys::guard::{self as sys, Mapping};
 
 /// Installs the handler.
 pub fn enable() -> Outcome<()> {
-    sys::enable(find).map_err(Failure::system)
+    sys::enable(find).map_err(|errno| match errno {
+        Errno(libc::EBUSY) => Failure::new(
+            Status::ErrBusy,
+            "another SIGBUS handler was installed after the guard, and may call it",
+            "enable the guard after the program's own handlers; it passes on what is not its own",
+        ),
+        _ => Failure::system(errno),
+    })
 }
 
 /// Takes the handler out again; an error when another one was installed on top of it.
@@ -19,7 +27,7 @@ pub fn disable() -> Outcome<()> {
         return Ok(());
     }
     Err(Failure::new(
-        crate::error::Status::ErrBusy,
+        Status::ErrBusy,
         "another SIGBUS handler was installed after the guard, and may call it",
         "take that one out first",
     ))
@@ -32,7 +40,7 @@ pub fn is_enabled() -> bool {
 }
 
 /// Marks the region that an address lies in.
-fn find(address: usize) -> Option<(usize, usize)> {
+fn find(address: usize) -> Option<Mapping> {
     let mut found = None;
     handle::find_hot(|hot, _| {
         let (start, length) = (hot.window.start(), hot.window.length());
@@ -40,7 +48,7 @@ fn find(address: usize) -> Option<(usize, usize)> {
             return false;
         }
         hot.flags.fetch_or(POISONED, Relaxed);
-        found = Some((start, length));
+        found = Some(Mapping { start, length, writable: !hot.is(READ_ONLY) });
         true
     });
     found

@@ -114,9 +114,9 @@ impl Options<'_> {
         if self.size.max(self.max_size) > i64::MAX as u64 / 2 {
             return Err(Failure::of(Status::ErrTooBig));
         }
-        if self.mode() & 0o200 == 0 {
+        if self.mode() & 0o600 != 0o600 {
             return Err(Failure::argument(
-                "mode does not let the owner write, who could then never open it again",
+                "mode does not let the owner read and write, who could then never open it again",
                 "let the owner read and write, as 0644",
             ));
         }
@@ -213,6 +213,8 @@ pub const POISONED: u32 = 8;
 pub const PROTECTED: u32 = 16;
 /// It is poisoned for want of space, and not because a peer made it shorter.
 pub const STARVED: u32 = 32;
+/// The program asked that a forked child does not have the memory.
+pub const NOT_FORKED: u32 = 64;
 
 /// The part of a handle that fast paths and the signal handler read; lives for ever.
 #[derive(Default)]
@@ -274,8 +276,6 @@ pub struct Region {
     pub growing: AtomicU32,
     /// When space is reserved.
     pub space: Space,
-    /// How often the process had forked when it was made.
-    forks: u32,
 }
 
 static REGIONS: Table<Hot, Region> = Table::new();
@@ -300,7 +300,6 @@ impl Region {
             timeout_ns: options.timeout_ns,
             growing: AtomicU32::new(0),
             space: options.space,
-            forks: forks(),
         })
     }
 
@@ -324,9 +323,9 @@ impl Region {
     pub fn release(&self) {
         let fd = self.hot.fd.swap(0, Relaxed) - 1;
         if fd >= 0 {
-            // The description may live on, in a child or where the program passed it on: the lock must not. Otherwise it
-            // goes with the descriptor.
-            if self.hot.shared.load(Relaxed) || forks() != self.forks {
+            // The description may live on where the program passed it on: the lock must not. Otherwise it goes with the last
+            // that refers to it; a child that was forked just now keeps it until it has a lease of its own.
+            if self.hot.shared.load(Relaxed) {
                 lease::give(fd, self.lease());
             }
             self.set_lease(Lease::None);
@@ -486,6 +485,9 @@ pub fn watch_forks() {
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// How long a forked child waits for a peer, for each lease that it takes: 100 milliseconds.
+pub const RENEWAL_NS: u64 = 100_000_000;
+
 /// How often this process has forked, or begun to.
 pub fn forks() -> u32 {
     FORKS.load(Relaxed)
@@ -509,6 +511,10 @@ extern "C" fn renew_all() {
             if fd > 0 {
                 let _ = file::close(fd - 1);
             }
+        }
+        if !open {
+            // A mapping keeps the description alive as a descriptor does. (An attach is unmapped like any other.)
+            let _ = hot.window.unmap();
         }
         false
     });

@@ -1,5 +1,5 @@
-//! Leases on objects with a descriptor: locks of open file descriptions, which the kernel drops at death, exec and
-//! close, on bytes far behind the end of any object. The lock decides; the record beside it explains.
+//! Leases on objects with a descriptor: locks of open file descriptions, which the kernel drops with the last descriptor
+//! and mapping of the description: at death, exec and close. They lie on bytes far behind the end of any object. The lock decides; the record beside it explains.
 //! Never waits for a participant. Next: `segment.rs`, which does the same with semaphores.
 //!
 //! | byte | who locks it |
@@ -13,7 +13,7 @@
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::clock::Deadline;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::handle::forks;
 use super::header::{RECORD_SIZE, RECORDS, Record};
 use super::identity;
@@ -98,7 +98,8 @@ pub fn take(fd: i32, read_only: bool, hint: u32, deadline: &mut Deadline) -> Out
             Ok(lease) => return Ok(lease),
             Err(Errno(libc::EAGAIN | libc::EACCES)) => {}
             // A file system without these locks: nobody can tell who is there.
-            Err(_) => return Ok(Lease::None),
+            Err(Errno(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS)) => return Ok(Lease::None),
+            Err(errno) => return Err(Failure::system(errno)),
         }
         number = match file::lock_in_the_way(fd, first + number, 1) {
             Ok(Some(found)) if is_collector(found) => {
@@ -167,7 +168,7 @@ pub fn take_all(fd: i32) -> Option<bool> {
 /// Shows the leases that others hold to `each`, in order, readers after writers, until it says to stop. `None` when the
 /// file system cannot tell; false when a collector is at work.
 pub fn for_each(fd: i32, each: &mut dyn FnMut(Lease) -> bool) -> Option<bool> {
-    match within(fd, LEASES, READERS + MOST, each).ok()? {
+    match within(fd, LEASES, READERS + MOST, 0, &mut 10_000, each).ok()? {
         Found::Collector => Some(false),
         Found::All | Found::Enough => Some(true),
     }
@@ -180,15 +181,24 @@ enum Found {
 }
 
 /// The kernel shows any one lock of a range, not the first: what lies before it is asked for next, then what lies after.
-fn within(fd: i32, mut start: i64, end: i64, each: &mut dyn FnMut(Lease) -> bool) -> Result<Found, Errno> {
+/// Another user may take as many locks as it likes, so both depth and number are bounded: E2BIG beyond that.
+fn within(
+    fd: i32,
+    mut start: i64,
+    end: i64,
+    depth: u32,
+    left: &mut u32,
+    each: &mut dyn FnMut(Lease) -> bool,
+) -> Result<Found, Errno> {
     while start < end {
+        *left = left.checked_sub(1).filter(|_| depth < 100).ok_or(Errno(libc::E2BIG))?;
         let Some(found) = file::lock_in_the_way(fd, start, end - start)? else { break };
         if is_collector(found) {
             return Ok(Found::Collector);
         }
         let first = found.0.max(start);
         let after = if found.1 <= 0 { end } else { found.0.saturating_add(found.1).min(end) };
-        match within(fd, start, first, each)? {
+        match within(fd, start, first, depth + 1, left, each)? {
             Found::All => {}
             other => return Ok(other),
         }
@@ -205,9 +215,16 @@ fn within(fd: i32, mut start: i64, end: i64, each: &mut dyn FnMut(Lease) -> bool
     Ok(Found::All)
 }
 
-/// Whether anybody else holds a lease. `None` when it cannot be told.
+/// Whether anybody else holds a lease; a collector, who looks for the same, is waited for. `None` when it cannot be told.
 pub fn is_held(fd: i32) -> Option<bool> {
-    file::lock_in_the_way(fd, LEASES, 0).ok().map(|found| found.is_some())
+    let mut deadline = Deadline::after(100_000_000);
+    loop {
+        match file::lock_in_the_way(fd, LEASES, 0) {
+            Ok(Some(found)) if is_collector(found) => deadline.pause("a collector looked").ok()?,
+            Ok(found) => return Some(found.is_some()),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// A lock on one byte, held until it is dropped, or until the descriptor is closed.
@@ -233,13 +250,17 @@ impl Drop for Held {
     }
 }
 
-/// Locks a byte, waiting for its holder until the deadline. A file system without locks is as if nobody else were there.
+/// Locks a byte, waiting for its holder until the deadline. A file system without locks is as if nobody else were there;
+/// so is a descriptor for reading only, which cannot lock: `object.rs` takes another one where that matters.
 pub fn hold(fd: i32, byte: i64, deadline: &mut Deadline, what: &'static str) -> Outcome<Held> {
     let forks = forks();
     loop {
         match file::lock(fd, Lock::Exclusive, byte, 1) {
             Err(Errno(libc::EAGAIN | libc::EACCES)) => deadline.pause(what)?,
-            _ => return Ok(Held { fd, byte, forks }),
+            Ok(()) | Err(Errno(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::EBADF)) => {
+                return Ok(Held { fd, byte, forks });
+            }
+            Err(errno) => return Err(Failure::system(errno)),
         }
     }
 }

@@ -9,7 +9,9 @@ use super::address::{Backend, Parsed, folder_of, path_of};
 use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
-use super::handle::{FRAGILE, Hot, Huge, Options, Region, Space, Wish};
+use super::handle::{
+    FRAGILE, Hot, Huge, NOT_FORKED, Options, POISONED, PROTECTED, READ_ONLY, RENEWAL_NS, Region, Space, Wish,
+};
 use super::header::{self, Facts, Header, READY, Record};
 use super::lease::{self, BUILD, Lease};
 use super::{identity, survey};
@@ -163,6 +165,11 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
             "a part of the path of {name} is no folder",
             "use another path, and see what took this one",
         ),
+        libc::EROFS => Failure::new(
+            Status::ErrAccess,
+            "the file system of {name} is mounted for reading only",
+            "open it with read_only",
+        ),
         libc::EACCES | libc::EPERM => {
             let status = file::status_in(HERE, place.path());
             Failure::new(
@@ -281,6 +288,7 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
         }
         .map_err(|errno| match errno.0 {
             libc::EEXIST => exists(),
+            libc::ENOENT if temporary.is_none() && file::status_in(HERE, place.folder()).is_ok() => no_proc(errno),
             _ => cannot_create(errno, place),
         })
     });
@@ -291,6 +299,16 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
         let _ = file::lock(region.fd(), Lock::Unlocked, BUILD, 1);
     }
     published.map(|()| region)
+}
+
+/// What cannot be done where /proc is not mounted.
+pub fn no_proc(errno: Errno) -> Failure {
+    let failure = Failure::new(
+        Status::ErrUnsupported,
+        "the way to another name or descriptor of {name} leads through /proc, which is not mounted",
+        "mount /proc",
+    );
+    Failure { errno: errno.0, ..failure }
 }
 
 fn cannot_create(errno: Errno, place: &Place) -> Failure {
@@ -453,7 +471,9 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
         // Linux 5.14. Older kernels populate at the first touch.
         let _ = memory::madvise(region.hot.window.start(), total as usize, MADV_POPULATE_WRITE);
     }
-    region.initialise(options)
+    region.initialise(options)?;
+    // The guard may have put zeros where there was no space for what the callback wrote.
+    if region.hot.is(POISONED) { Err(Failure::no_space(fd, total)) } else { Ok(()) }
 }
 
 /// Makes an object `end` bytes long, the bytes from `start` with space of their own unless that is left for later.
@@ -538,11 +558,13 @@ pub fn unnamed(
         let huge = crate::sys::limits::huge_page_size().unwrap_or(0) as u64;
         let region = Region::new(hot, parsed.text(), backend, options)?;
         match memfd(region, name, libc::MFD_HUGETLB, huge, options, deadline) {
-            Err(failure) if options.huge == Huge::Require => return Err(match failure.status {
-                // The figures of a file system say nothing of huge pages.
-                Status::ErrNoSpace | Status::ErrNoMemory => no_huge_pages(failure.errno, options.size),
-                _ => failure,
-            }),
+            Err(failure) if options.huge == Huge::Require => {
+                return Err(match failure.status {
+                    // The figures of a file system say nothing of huge pages.
+                    Status::ErrNoSpace | Status::ErrNoMemory => no_huge_pages(failure.errno, options.size),
+                    _ => failure,
+                });
+            }
             Err(failure) if failure.status == Status::ErrCallback => return Err(failure),
             Err(_) => {}
             made => return made,
@@ -574,7 +596,7 @@ fn memfd(
         Err(Errno(libc::EINVAL)) => posix::memfd_create(name, flags),
         other => other,
     };
-    region.set_fd(fd.map_err(Failure::system)?);
+    region.set_fd(fd.and_then(file::above_stdio).map_err(Failure::system)?);
     fill(&mut region, options, unit, deadline)?;
     // From here on nobody can take the memory away: no guard is needed.
     let fixed = if options.raw || options.max_size <= options.size { libc::F_SEAL_GROW } else { 0 };
@@ -592,31 +614,41 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
     Ok(Facts { object_size: status.size, page_size: page_size() as u64 })
 }
 
-/// In a forked child: an open file description of its own, so that the parent's lease ends with the parent, and a
-/// lease of its own. Where /proc is missing the child keeps the memory and gives the descriptor up.
+/// In a forked child: an open file description of its own, with a lease of its own, under the descriptor and under the
+/// mapping, so that the parent's lease ends with the parent. What cannot be had (/proc is missing, the process gave up the
+/// right to open it) leaves the parent's: then either keeps the other's lease alive, which is the safe side.
 pub fn renew(region: &Region) {
     let fd = region.fd();
-    if fd < 0 {
-        return;
-    }
-    let access = file::open_flags(fd).unwrap_or(libc::O_RDWR) & libc::O_ACCMODE;
-    match file::reopen(fd, access).and_then(|new| file::replace(new, fd)) {
-        Ok(()) => {
-            let held = region.lease();
-            region.set_lease(Lease::None);
-            if held != Lease::None
-                && let Ok(lease) =
-                    lease::take(fd, access == libc::O_RDONLY, lease::hint(), &mut Deadline::after(region.timeout_ns))
-            {
-                region.set_lease(lease);
-                lease::record(fd, lease);
+    let hot = region.hot;
+    let Ok(access) = file::open_flags(fd) else { return };
+    let access = access & libc::O_ACCMODE;
+    let Ok(new) = file::reopen(fd, access) else { return };
+    // A fork must not wait for a peer that stands still.
+    let mut deadline = Deadline::after(RENEWAL_NS);
+    let mut own = Lease::None;
+    if region.lease() != Lease::None {
+        match lease::take(new, access == libc::O_RDONLY, lease::hint(), &mut deadline) {
+            Ok(lease) => own = lease,
+            Err(_) => {
+                let _ = file::close(new);
+                return;
             }
         }
-        Err(_) => {
-            region.set_lease(Lease::None);
-            region.set_fd(-1);
-            let _ = file::close(fd);
+        // Not past the end of what a peer made shorter: that would make it longer.
+        if file::status(new).is_ok_and(|status| status.size >= page_size() as u64) {
+            lease::record(new, own);
         }
+    }
+    // Zeros that the guard put there are this process's, and protections would be lost: then the mapping stays.
+    if !hot.is(POISONED) && !hot.is(PROTECTED) && !hot.is(NOT_FORKED) {
+        let prot = if hot.is(READ_ONLY) { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let _ = memory::mmap(hot.window.start(), hot.window.length(), prot, flags, new, 0);
+    }
+    if file::replace(new, fd).is_ok() {
+        region.set_lease(own);
+    } else {
+        let _ = file::close(new);
     }
 }
 
@@ -669,6 +701,24 @@ impl Drop for Claim {
     }
 }
 
+/// A descriptor for writing, closed when it is dropped.
+struct Writable(i32);
+
+impl Writable {
+    fn open(place: &Place, identity: (u64, u64)) -> Option<Writable> {
+        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let writable = Writable(file::open_at(HERE, place.path(), flags, 0).ok()?);
+        let same = file::status(writable.0).is_ok_and(|status| (status.dev, status.ino) == identity);
+        same.then_some(writable)
+    }
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        let _ = file::close(self.0);
+    }
+}
+
 /// Removes a region's name, if it still leads to the object of this identity. The lock is held until the result is dropped.
 pub fn unlink_same(
     fd: i32,
@@ -678,7 +728,13 @@ pub fn unlink_same(
     deadline: &mut Deadline,
 ) -> Outcome<lease::Held> {
     let place = Place::new(backend, rest)?;
-    let alone = lease::hold(fd, lease::NAME, deadline, "another process removed the name")?;
+    // A descriptor for reading only cannot lock; one for writing may be had by the name, if that is still the object's.
+    let writable = match file::open_flags(fd).unwrap_or(libc::O_RDWR) & libc::O_ACCMODE {
+        libc::O_RDONLY => Writable::open(&place, identity),
+        _ => None,
+    };
+    let locked = writable.as_ref().map_or(fd, |writable| writable.0);
+    let alone = lease::hold(locked, lease::NAME, deadline, "another process removed the name")?;
     // Nobody who keeps to this lock can replace the name now: it is free only after an unlink, which needs the lock.
     match file::status_in(HERE, place.path()) {
         Ok(status) if (status.dev, status.ino) == identity => {

@@ -34,7 +34,12 @@ pub fn send(token: u64, to: i32, read_only: bool) -> Outcome<()> {
     }
     let address = region.address();
     if address.len() > TEXT {
-        return Err(Failure::of(Status::ErrNameTooLong));
+        return Err(Failure::new(
+            Status::ErrNameTooLong,
+            "the address has {length} bytes, and a message has room for {limit}",
+            "use a shorter path",
+        )
+        .with(|figures| (figures.length, figures.limit) = (address.len() as u64, TEXT as u64)));
     }
     // A socket of another kind would take the bytes and drop the descriptor.
     if !socket::is_unix(to).map_err(cannot_pass)? {
@@ -47,8 +52,16 @@ pub fn send(token: u64, to: i32, read_only: bool) -> Outcome<()> {
     message[16..16 + address.len()].copy_from_slice(address);
     // Another description: the lease stays with this process.
     let access = if read_only { libc::O_RDONLY } else { libc::O_RDWR };
-    let fd = file::reopen(region.fd(), access).map_err(Failure::system)?;
-    let sent = socket::send(to, &message, fd).map_err(cannot_pass);
+    let fd = file::reopen(region.fd(), access).map_err(|errno| match errno.0 {
+        libc::ENOENT | libc::ENOTDIR => object::no_proc(errno),
+        _ => Failure::system(errno),
+    })?;
+    let sent = loop {
+        match socket::send(to, &message, fd) {
+            Err(Errno(libc::EINTR)) => {}
+            other => break other.map_err(cannot_pass),
+        }
+    };
     let _ = file::close(fd);
     sent
 }

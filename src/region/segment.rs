@@ -175,6 +175,10 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
             record(&region);
             Ok(Opened::Region(region))
         }
+        // Without semaphores, which this user may not change, the wait is for the header.
+        Err(failure) if is_unfinished(failure.status) && region.set < 0 && is_claimed(&region.hot.window) => {
+            Ok(Opened::Again)
+        }
         Err(failure) if is_unfinished(failure.status) => {
             match is_building(region.set) && looks_unfinished(&region.hot.window) {
                 true => Ok(Opened::Unfinished),
@@ -400,7 +404,7 @@ pub fn renew(region: &Region) {
         return;
     }
     region.set_lease(Lease::None);
-    if let Ok(lease) = lease(region.set, false, &mut Deadline::after(region.timeout_ns)) {
+    if let Ok(lease) = lease(region.set, false, &mut Deadline::after(super::handle::RENEWAL_NS)) {
         region.set_lease(lease);
         record(region);
     }
@@ -462,7 +466,7 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
 fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()> {
     region.hot.window.attach(id, options.size as usize, 0).map_err(|errno| refused(errno, None))?;
     region.set_capacity(options.size);
-    adjust(id, options)?;
+    adjust(id, -1, options)?;
     populate(region, options, options.size as usize)?;
     region.initialise(options)
 }
@@ -593,11 +597,12 @@ fn cannot_get(errno: Errno, total: u64) -> Failure {
 }
 
 /// Mode and group, before anybody is told that the segment is ready.
-fn adjust(id: i32, options: &Options<'_>) -> Outcome<()> {
-    match options.group {
-        None => Ok(()),
-        Some(group) => sysv::set_group(id, group).map_err(Failure::system),
+fn adjust(id: i32, set: i32, options: &Options<'_>) -> Outcome<()> {
+    let Some(group) = options.group else { return Ok(()) };
+    if set >= 0 {
+        semaphore::set_group(set, group).map_err(Failure::system)?;
     }
+    sysv::set_group(id, group).map_err(Failure::system)
 }
 
 /// A System V segment takes its memory at the first touch. Touched here, what cannot be had is an error here.
@@ -623,7 +628,7 @@ fn fill(region: &Region, id: i32, huge: bool, options: &mut Options<'_>) -> Outc
         false => refused(errno, None),
     })?;
     region.set_capacity(options.size);
-    adjust(id, options)?;
+    adjust(id, -1, options)?;
     // Huge pages are set aside already.
     if !huge {
         populate(region, options, length)?;
@@ -674,7 +679,10 @@ fn refused(errno: Errno, status: Option<&sysv::Status>) -> Failure {
 /// The status of a segment that this user may not ask for: everybody may see the kernel's table.
 #[cold]
 fn look_from_outside(id: i32) -> Option<sysv::Status> {
-    (0..=sysv::last_index().ok()?).filter_map(|index| sysv::at_index(index).ok()).find(|one| one.0 == id).map(|one| one.1)
+    (0..=sysv::last_index().ok()?)
+        .filter_map(|index| sysv::at_index(index).ok())
+        .find(|one| one.0 == id)
+        .map(|one| one.1)
 }
 
 /// Removes the segment and its semaphores.
@@ -730,8 +738,9 @@ fn is_claimed(window: &Window) -> bool {
 /// Whether a segment is a region, or was begun as one. Semaphores alone do not say so: they may have been left by a
 /// region that another software's segment followed.
 pub fn is_region(id: i32, key: i32) -> bool {
-    let Some(set) = find_set(key) else { return false };
     let Ok(status) = sysv::status(id) else { return false };
+    // Somebody may have removed the semaphores.
+    let Some(set) = find_set(key) else { return peek(id, &status, is_claimed) == Ok(true) };
     // What cannot be looked into, for want of address space, is what the semaphores say.
     peek(id, &status, |window| is_claimed(window) || is_building(set) && looks_unfinished(window)).unwrap_or(true)
 }
@@ -775,12 +784,17 @@ pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
     // Leases do not decide: one that was taken before an exec outlives its attach. The segment's own count does.
     let orphan = sysv::status(id)
         .is_ok_and(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
-    if orphan && remove && sysv::remove(id).is_ok() {
+    let removed = orphan && remove && sysv::remove(id).is_ok();
+    if removed {
         let _ = semaphore::remove(set);
     } else {
         unlock(set);
     }
-    if orphan { Collected::Orphan } else { Collected::InUse }
+    match orphan && (removed || !remove) {
+        true => Collected::Orphan,
+        false if orphan => Collected::Unknown,
+        false => Collected::InUse,
+    }
 }
 
 /// Removes a set whose segment is gone. Decides with LOCK held, as `collect` does.
@@ -792,7 +806,9 @@ pub fn collect_set(key: i32, remove: bool) -> Collected {
         Err(Errno(libc::EAGAIN)) => return Collected::InUse,
         Err(_) => return Collected::Unknown,
     }
-    let orphan = sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
+    let user = process::effective_user();
+    let may = semaphore::status(set).is_ok_and(|status| user == 0 || status.uid == user);
+    let orphan = may && sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
     if !(orphan && remove && semaphore::remove(set).is_ok()) {
         unlock(set);
     }

@@ -209,7 +209,15 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
             if status.attaches > 0 {
                 return Ok(Answer::No);
             }
-            Ok(match segment::collect(id, key, false) {
+            let mut deadline = Deadline::after(100_000_000);
+            let decided = loop {
+                match segment::collect(id, key, false) {
+                    // A creator or a collector is at work; a collector is soon done.
+                    Collected::InUse if deadline.pause("somebody looked").is_ok() => {}
+                    decided => break decided,
+                }
+            };
+            Ok(match decided {
                 Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
                 Collected::Orphan => Answer::Yes,
                 Collected::InUse => Answer::No,
@@ -734,9 +742,15 @@ fn collect_posix(remove: bool, each: Each<'_>) -> Outcome<()> {
     }
 }
 
+/// Whether this user may remove what that one owns: the folder of POSIX objects is sticky, and so are segments.
+fn may_remove(owner: u32) -> bool {
+    let user = process::effective_user();
+    user == 0 || user == owner
+}
+
 /// The object, when it is left over; removed if that is wanted.
 fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object> {
-    let status = file::status(fd).ok().filter(file::Status::is_regular)?;
+    let status = file::status(fd).ok().filter(|status| status.is_regular() && may_remove(status.uid))?;
     let mut object = describe(Backend::Posix, &status);
     look_into(fd, name.to_bytes(), &mut object);
     object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
@@ -765,7 +779,8 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
     let last = sysv::last_index().map_err(Failure::system)?;
     for index in 0..=last {
         let Ok((id, status)) = sysv::at_index(index) else { continue };
-        if status.key == 0 || status.attaches > 0 || segment::find_set(status.key).is_none() {
+        if status.key == 0 || status.attaches > 0 || !may_remove(status.uid) || segment::find_set(status.key).is_none()
+        {
             continue;
         }
         let object = segment(id, &status);
@@ -784,7 +799,8 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
     }
     let last = semaphore::last_index().map_err(Failure::system)?;
     for index in 0..=last {
-        let Ok(key) = semaphore::key_at_index(index) else { continue };
+        // A set without a key is nobody's second one.
+        let Some(key) = semaphore::key_at_index(index).ok().filter(|key| *key != 0) else { continue };
         let key = segment::other_key(key);
         if key == 0 || sysv::shmget(key, 0, 0) != Err(Errno(libc::ENOENT)) {
             continue;

@@ -250,7 +250,22 @@ pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
 /// open(path, flags, mode) relative to a folder; AT_FDCWD for the current one. Always close-on-exec, never a terminal.
 pub fn open_at(folder: i32, path: &CStr, flags: i32, mode: u32) -> Sys<i32> {
     // SAFETY: the path is terminated and outlives the call.
-    check(unsafe { libc::openat(folder, path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, mode) })
+    above_stdio(check(unsafe { libc::openat(folder, path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, mode) })?)
+}
+
+/// Moves a descriptor above 2. Where a program closed its standard streams, the next printf would write into whatever
+/// got their numbers.
+#[inline]
+pub fn above_stdio(fd: i32) -> Sys<i32> {
+    if fd > 2 { Ok(fd) } else { move_up(fd) }
+}
+
+#[cold]
+fn move_up(fd: i32) -> Sys<i32> {
+    // SAFETY: takes no pointers.
+    let moved = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
+    let _ = close(fd);
+    moved
 }
 
 /// The status of what a path names in a folder, without following a symbolic link.
@@ -374,7 +389,7 @@ pub fn add_seals(fd: i32, seals: i32) -> Sys<()> {
 pub fn reopen(fd: i32, flags: i32) -> Sys<i32> {
     let path = path_of(fd);
     // SAFETY: the path is terminated.
-    check(unsafe { libc::open(path.bytes().as_ptr().cast(), flags | libc::O_CLOEXEC | libc::O_NOCTTY) })
+    above_stdio(check(unsafe { libc::open(path.bytes().as_ptr().cast(), flags | libc::O_CLOEXEC | libc::O_NOCTTY) })?)
 }
 
 /// Puts a descriptor in the place of another, closing that one, and closes the first.

@@ -5,13 +5,25 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::limits::page_size;
 use super::{Sys, check};
+use crate::error::Errno;
 
-/// Marks the region that an address lies in as truncated and says where it is mapped: first byte and length.
-pub type Finder = fn(usize) -> Option<(usize, usize)>;
+/// Marks the region that an address lies in as truncated and says where it is mapped.
+pub type Finder = fn(usize) -> Option<Mapping>;
+
+/// The mapping of a region.
+#[derive(Clone, Copy)]
+pub struct Mapping {
+    /// Its first address.
+    pub start: usize,
+    /// Bytes.
+    pub length: usize,
+    /// Whether the program may write to it.
+    pub writable: bool,
+}
 
 struct Before(UnsafeCell<MaybeUninit<libc::sigaction>>);
 
@@ -21,6 +33,8 @@ unsafe impl Sync for Before {}
 static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::zeroed()));
 static FINDER: AtomicUsize = AtomicUsize::new(0);
 static STATE: AtomicU32 = AtomicU32::new(OFF);
+/// Whether the handler that was there before was for one signal (SA_RESETHAND), and has had it.
+static SPENT: AtomicBool = AtomicBool::new(false);
 const OFF: u32 = 0;
 const CHANGING: u32 = 1;
 const ON: u32 = 2;
@@ -31,15 +45,27 @@ pub fn is_enabled() -> bool {
     STATE.load(Ordering::Acquire) == ON
 }
 
-/// Installs the handler; does nothing when it is there.
+/// Whether the handler is the process's now.
+fn is_installed() -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the buffer is of the right type, and zero is valid for it.
+    unsafe {
+        libc::sigaction(libc::SIGBUS, core::ptr::null(), now.as_mut_ptr());
+        now.assume_init_ref().sa_sigaction == handle as *const () as usize
+    }
+}
+
+/// Installs the handler; does nothing when it is there, and answers EBUSY when another one has taken its place: that one
+/// may call ours, so ours cannot be put on top of it.
 pub fn enable(finder: Finder) -> Sys<()> {
     while let Err(state) = STATE.compare_exchange(OFF, CHANGING, Ordering::AcqRel, Ordering::Acquire) {
         if state == ON {
-            return Ok(());
+            return if is_installed() { Ok(()) } else { Err(Errno(libc::EBUSY)) };
         }
         super::process::yield_now();
     }
     FINDER.store(finder as usize, Ordering::Relaxed);
+    SPENT.store(false, Ordering::Relaxed);
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zero is valid for the struct; the handler is async-signal-safe; BEFORE is this thread's alone now.
     let result = unsafe {
@@ -48,7 +74,9 @@ pub fn enable(finder: Finder) -> Sys<()> {
         // On the alternative stack where the program has one: a fault may come from anywhere.
         ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         libc::sigemptyset(&mut ours.sa_mask);
-        check(libc::sigaction(libc::SIGBUS, ours, (*BEFORE.0.get()).as_mut_ptr()))
+        // Asked for first: a fault of another thread may come before the second call has given back the old one.
+        libc::sigaction(libc::SIGBUS, core::ptr::null(), (*BEFORE.0.get()).as_mut_ptr());
+        check(libc::sigaction(libc::SIGBUS, ours, core::ptr::null_mut()))
     };
     STATE.store(if result.is_ok() { ON } else { OFF }, Ordering::Release);
     result.map(drop)
@@ -60,18 +88,22 @@ pub fn disable() -> bool {
     if STATE.compare_exchange(ON, CHANGING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return true;
     }
-    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the buffers are of the right type; BEFORE was written by `enable`.
-    let ours = unsafe {
-        libc::sigaction(libc::SIGBUS, core::ptr::null(), now.as_mut_ptr());
-        let ours = now.assume_init_ref().sa_sigaction == handle as *const () as usize;
-        if ours {
-            libc::sigaction(libc::SIGBUS, (*BEFORE.0.get()).as_ptr(), core::ptr::null_mut());
+    let ours = is_installed();
+    if ours {
+        // SAFETY: BEFORE was written by `enable`.
+        unsafe {
+            let before = if SPENT.load(Ordering::Relaxed) { default() } else { (*BEFORE.0.get()).assume_init_read() };
+            libc::sigaction(libc::SIGBUS, &before, core::ptr::null_mut());
         }
-        ours
-    };
+    }
     STATE.store(if ours { OFF } else { ON }, Ordering::Release);
     ours
+}
+
+/// What is done without a handler.
+fn default() -> libc::sigaction {
+    // SAFETY: zero is valid for the struct, and SIG_DFL is zero.
+    unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -93,7 +125,7 @@ fn heal(address: usize) -> bool {
     }
     // SAFETY: only `enable` stores here, and only a Finder.
     let finder: Finder = unsafe { core::mem::transmute::<usize, Finder>(finder) };
-    let Some((start, length)) = finder(address) else {
+    let Some(Mapping { start, length, writable }) = finder(address) else {
         return false;
     };
     let page = address & !(page_size() - 1);
@@ -101,7 +133,7 @@ fn heal(address: usize) -> bool {
         super::memory::mmap(
             start,
             length,
-            libc::PROT_READ | libc::PROT_WRITE,
+            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ },
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
             -1,
             0,
@@ -114,19 +146,19 @@ fn heal(address: usize) -> bool {
 
 /// Does what would have happened without us.
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the handler runs only after `enable` filled BEFORE, but for the moment between the system call and the
-    // state's change, in which the kernel has filled it. The old handler gets what the kernel gave us.
+    // SAFETY: `enable` filled BEFORE before it installed this handler. The old handler gets what the kernel gave us.
     unsafe {
         let before = (*BEFORE.0.get()).assume_init_ref();
-        match before.sa_sigaction {
+        // The kernel puts the default in the place of a handler for one signal before it calls it. A program's crash
+        // handler counts on that: the second touch ends the process.
+        let spent = before.sa_flags & libc::SA_RESETHAND != 0 && SPENT.swap(true, Ordering::AcqRel);
+        match if spent { libc::SIG_DFL } else { before.sa_sigaction } {
             libc::SIG_DFL | libc::SIG_IGN => {
                 // Back to the default; the touch is done again on return and ends the process as it would have. The
                 // kernel does not let a fault be ignored either. A signal that somebody sent is sent again.
                 let ignored = before.sa_sigaction == libc::SIG_IGN && (*info).si_code <= 0;
                 if !ignored {
-                    let mut plain = MaybeUninit::<libc::sigaction>::zeroed();
-                    plain.assume_init_mut().sa_sigaction = libc::SIG_DFL;
-                    libc::sigaction(signal, plain.as_ptr(), core::ptr::null_mut());
+                    libc::sigaction(signal, &default(), core::ptr::null_mut());
                     if (*info).si_code <= 0 {
                         libc::raise(signal);
                     }

@@ -64,7 +64,7 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
                 for index in 0..length / 4 {
                     let fd = libc::CMSG_DATA(header).cast::<i32>().add(index).read_unaligned();
                     match found {
-                        None => found = Some(fd),
+                        None => found = super::file::above_stdio(fd).ok(),
                         Some(_) => drop(libc::close(fd)),
                     }
                 }
