@@ -205,11 +205,14 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
         }
         Address::Key(key) => {
             let id = sysv::shmget(key, 0, 0).map_err(not_found)?;
-            let status = sysv::status(id).map_err(not_found)?;
-            if status.attaches > 0 {
-                return Ok(Answer::No);
-            }
             let mut deadline = Deadline::after(100_000_000);
+            // Who looks into a segment is attached for a moment, without a lease: such a one is waited for.
+            while sysv::status(id).map_err(not_found)?.attaches > 0 {
+                let leases = segment::find_set(key).and_then(|set| segment::for_each_lease(set, |_| ()));
+                if leases != Some(0) || deadline.pause("somebody looked").is_err() {
+                    return Ok(Answer::No);
+                }
+            }
             let decided = loop {
                 match segment::collect(id, key, false) {
                     // A creator or a collector is at work; a collector is soon done.
