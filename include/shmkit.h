@@ -796,8 +796,9 @@ shmkit_status_t shmkit_region_open_or_create(const char *address,
 /**
  * Detaches from a region: unmaps it and gives the lease back. Never removes its name. NULL is nothing to do.
  *
- * The handle is stale afterwards, and every call with it says so. Another thread must not touch the data any more; calls
- * of other threads on the same handle that have begun come to their end first. Thread-safe.
+ * The handle is stale afterwards, and every call with it says so. Another thread must not touch the data any more, nor be
+ * in shmkit_region_copy_in(), _copy_out() or _size(), as with munmap(); its other calls on the handle come to their end
+ * first. In a forked child it ends the child's lease alone. Thread-safe.
  */
 shmkit_status_t shmkit_region_close(struct shmkit_region_t *region);
 

@@ -691,14 +691,14 @@ fn mapped(seen: &Seen, path: &[u8], users: u64) -> Object {
         ..Object::default()
     };
     object.address = Chars::join(&[scheme.as_bytes(), rest]).unwrap_or_default();
-    if backend == Backend::File && !object.unlinked {
-        if let Ok(path) = Chars::join(&[rest])
-            && let Ok(status) = file::status_in(HERE, path.c())
-            && status.ino == seen.inode
-        {
-            (object.size, object.reserved) = (status.size, status.reserved);
-            (object.uid, object.gid, object.mode) = (status.uid, status.gid, status.mode & 0o777);
-        }
+    if backend == Backend::File
+        && !object.unlinked
+        && let Ok(path) = Chars::join(&[rest])
+        && let Ok(status) = file::status_in(HERE, path.c())
+        && status.ino == seen.inode
+    {
+        (object.size, object.reserved) = (status.size, status.reserved);
+        (object.uid, object.gid, object.mode) = (status.uid, status.gid, status.mode & 0o777);
     }
     object
 }
