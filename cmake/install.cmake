@@ -50,7 +50,7 @@ function(shmkit_write_package)
   install(FILES cmake/targets.cmake RENAME shmkitTargets.cmake DESTINATION "${shmkit_cmake_folder}")
 endfunction()
 
-install(FILES include/shmkit.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(FILES include/shmkit.h include/shmkit.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(FILES include/shmkit/dropin.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/shmkit")
 if(SHMKIT_SHARED)
   install(FILES "${shmkit_shared}" "${shmkit_library_folder}/libshmkit.so.${PROJECT_VERSION_MAJOR}"

@@ -11,10 +11,21 @@ use std::process::{Command, Output};
 
 use support::{compiler, place_library, root, run};
 
-const STRICT: [&str; 6] = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+
+/// The language of a source, by its ending: C, C++, or none that is a program's.
+fn is_cpp(source: &Path) -> Option<bool> {
+    match source.extension()?.to_str()? {
+        "c" => Some(false),
+        "cpp" => Some(true),
+        _ => None,
+    }
+}
 
 fn compile(source: &Path, program: &Path, flags: &[&str], library: Option<&Path>) {
-    let mut command = compiler(false);
+    let cpp = is_cpp(source).expect("it is a program");
+    let mut command = compiler(cpp);
+    command.args(if cpp { &["-std=c++17"][..] } else { &["-std=c11", "-D_GNU_SOURCE"] });
     command.args(STRICT).args(flags).arg("-I").arg(root().join("include")).arg(source).arg("-o").arg(program);
     if let Some(folder) = library {
         command.arg("-L").arg(folder).arg("-lshmkit").arg(format!("-Wl,-rpath,{}", folder.display()));
@@ -28,7 +39,7 @@ fn build(bin: &Path) -> usize {
     let mut count = 0;
     for entry in fs::read_dir(root().join("c_examples")).expect("c_examples/ is there") {
         let source = entry.expect("c_examples/ can be listed").path();
-        if source.extension().is_none_or(|ending| ending != "c") {
+        if is_cpp(&source).is_none() {
             continue;
         }
         let name = source.file_stem().and_then(|name| name.to_str()).expect("names are ASCII");
@@ -50,6 +61,14 @@ fn free_key() -> String {
     let first = 0x5300_0000 | (std::process::id() & 0xffff) << 4;
     let key = (first..).find(|key| !taken(*key)).expect("most keys are free");
     format!("{key:x}")
+}
+
+/// Whether a segment of this key is left, or the semaphores that stand beside a System V region.
+fn is_left(key: &str) -> bool {
+    const OTHER: u32 = 0x5348_4d4b;
+    let key = u32::from_str_radix(key, 16).expect("free_key gives hex");
+    // SAFETY: neither call takes a buffer.
+    unsafe { libc::shmget(key as i32, 0, 0) != -1 || libc::semget((key ^ OTHER) as i32, 0, 0) != -1 }
 }
 
 /// One title of run.txt in its own folder.
@@ -154,10 +173,12 @@ fn every_example_prints_what_it_should() {
             !left.iter().any(|name| name.to_string_lossy().contains(&unique)),
             "{title} left an object behind: {left:?}"
         );
+        assert!(!is_left(&key), "{title} left a segment or semaphores of key {key} behind");
     }
     // Every program is in the manifest.
     let sources = fs::read_dir(root().join("c_examples")).expect("c_examples/ is there").flatten();
-    for name in sources.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".c").map(String::from)) {
+    for path in sources.map(|entry| entry.path()).filter(|path| is_cpp(path).is_some()) {
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("names are ASCII").to_string();
         assert!(runs.contains_key(&name), "{name} is not in run.txt");
     }
     assert_eq!(support::segments(), segments_before, "segments were left behind");

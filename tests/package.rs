@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::mem::offset_of;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,6 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use shmkit::calls::limits::Limits;
 use shmkit::calls::report::Report;
 use shmkit::capi::error::{LastError, shmkit_status_t};
+use shmkit::capi::options::{RegionLayout, RegionOptions};
+use shmkit::capi::region::{RecordedProcess, RegionParticipant, RegionStat};
+use shmkit::capi::survey::ListedObject;
 use support::{root, run};
 use tempfile::TempDir;
 
@@ -26,6 +30,8 @@ const STATIC_MOST: u64 = 1536 << 10;
 /// What every program is run with, so that no setting of the caller's reaches it.
 const SETTINGS: [&str; 5] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "SHMKIT_POLICY", "SHMKIT_REPORT", "CPATH"];
 const KINDS: [&str; 2] = ["shared", "static"];
+/// What C++ code may be compiled without.
+const WITHOUT: [&str; 2] = ["-fno-exceptions", "-fno-rtti"];
 
 fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -167,7 +173,7 @@ fn good(program: &str) -> String {
 /// Runs every consumer in `folder`, linked with either library, and removes what leftover leaves.
 fn run_consumers(folder: &Path, prepare: impl Fn(&Path) -> Command) {
     for kind in KINDS {
-        for program in ["parent-child", "segment", "unchanged"] {
+        for program in ["parent-child", "segment", "typed", "unchanged"] {
             let output = run(&mut prepare(&folder.join(format!("{program}-{kind}"))));
             assert_eq!(output, good(program));
         }
@@ -202,6 +208,7 @@ fn files_and_links_are_where_they_belong() {
     let (real, soname) = (format!("libshmkit.so.{VERSION}"), format!("libshmkit.so.{major}"));
     let mut expected: BTreeSet<String> = [
         "include/shmkit.h",
+        "include/shmkit.hpp",
         "include/shmkit/dropin.h",
         "lib/cmake/shmkit/shmkitConfig.cmake",
         "lib/cmake/shmkit/shmkitConfigVersion.cmake",
@@ -223,7 +230,7 @@ fn files_and_links_are_where_they_belong() {
     let link = |name: &str| fs::read_link(package.library(name)).expect("it is a link");
     assert_eq!(link("libshmkit.so"), Path::new(&soname));
     assert_eq!(link(&soname), Path::new(&real));
-    for header in ["shmkit.h", "shmkit/dropin.h"] {
+    for header in ["shmkit.h", "shmkit.hpp", "shmkit/dropin.h"] {
         assert_eq!(read(package.include().join(header)), read(root().join("include").join(header)));
     }
     let dynamic = run(command("readelf").args(["-dlW"]).arg(package.library(&real)));
@@ -322,19 +329,97 @@ fn the_native_libraries_are_those_that_rust_names() {
 #[test]
 fn headers_compile_alone_and_twice() {
     let package = Package::get();
-    for header in ["shmkit.h", "shmkit/dropin.h"] {
+    let mut count = 0;
+    for header in ["shmkit.h", "shmkit.hpp", "shmkit/dropin.h"] {
         for (how, times) in [("once", 1), ("twice", 2)] {
             let source = package.path(&format!("{}-{how}", header.replace('/', "-")));
             fs::write(&source, format!("#include <{header}>\n").repeat(times)).expect("it can be written");
             for compilers in Compilers::all() {
-                for standard in ["c11", "c17", "c2x", "c++17", "c++20"] {
-                    let mut compiler = compilers.for_standard(standard);
-                    compiler.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
-                    run(compiler.arg("-I").arg(package.include()).arg(&source));
+                for standard in ["c11", "c17", "c2x", "c++17", "c++20", "c++2b"] {
+                    for without in [&[][..], &WITHOUT] {
+                        let cpp = standard.contains("++");
+                        if !cpp && (header.ends_with(".hpp") || !without.is_empty()) {
+                            continue;
+                        }
+                        let mut compiler = compilers.for_standard(standard);
+                        compiler.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]).args(without);
+                        run(compiler.arg("-I").arg(package.include()).arg(&source));
+                        count += 1;
+                    }
                 }
             }
         }
     }
+    say(&format!("headers compiled {count} times"));
+}
+
+/// Compiles a consumer of two sources, in C and in C++, with what pkg-config says; gives the program.
+fn compile_typed(package: &Package, compilers: &Compilers, standard: &str, flags: &[&str], link: &[String]) -> PathBuf {
+    const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+    let (object, program) = (package.path("typed-in-c.o"), package.path("typed"));
+    let cflags = pkg_config(&package.prefix().join("lib"), &["--cflags", "shmkit"]);
+    let mut c = compilers.for_standard("c11");
+    run(c.args(STRICT).args(&cflags).arg("-c").arg(consumers().join("typed-in-c.c")).arg("-o").arg(&object));
+    let mut cpp = compilers.for_standard(standard);
+    cpp.args(STRICT).args(&cflags).args(flags).arg(consumers().join("typed.cpp")).args(["-x", "none"]).arg(object);
+    run(cpp.args(link).arg("-o").arg(&program));
+    program
+}
+
+#[test]
+fn the_cpp_header_works_with_and_without_exceptions() {
+    let package = Package::get();
+    let libraries = package.prefix().join("lib");
+    let shared = pkg_config(&libraries, &["--libs", "shmkit"]);
+    let mut whole = pkg_config(&libraries, &["--static", "--libs", "shmkit"]);
+    whole.push("-static".into());
+    let mut count = 0;
+    for compilers in Compilers::all() {
+        for standard in ["c++17", "c++20", "c++2b"] {
+            for without in [&[][..], &WITHOUT[1..], &WITHOUT] {
+                for link in [&shared, &whole] {
+                    let program = compile_typed(&package, &compilers, standard, without, link);
+                    let mut good_run = command(&program);
+                    assert_eq!(run(good_run.env("LD_LIBRARY_PATH", &libraries)), good("typed"));
+                    count += 1;
+                }
+            }
+            // The program that was built last has no exceptions: it says why it ends.
+            let program = package.path("typed");
+            let output = command(program).arg("fail").output().expect("it starts");
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{words}");
+            assert!(words.starts_with("shmkit_region_open(\"posix:/") && words.contains("ENOENT"), "{words}");
+        }
+    }
+    say(&format!("typed regions: {count} programs"));
+}
+
+#[test]
+fn what_a_program_must_not_do_with_a_region_does_not_compile() {
+    let package = Package::get();
+    let source = consumers().join("refused.cpp");
+    let cases = regex::Regex::new(r"(?m)^#(?:if|elif) CASE == (\d+)(?: // (.+))?$").expect("it is well-formed");
+    let text = read(&source);
+    let mut count = 0;
+    for compilers in Compilers::all() {
+        for case in cases.captures_iter(&text) {
+            let mut compiler = compilers.for_standard("c++17");
+            compiler.args(["-fsyntax-only", "-Werror=unused-result"]).arg(format!("-DCASE={}", &case[1]));
+            let output = compiler.arg("-I").arg(package.include()).arg(&source).output().expect("the compiler runs");
+            let words = String::from_utf8_lossy(&output.stderr);
+            let Some(reason) = case.get(2) else {
+                assert!(output.status.success(), "the good case does not compile:\n{words}");
+                continue;
+            };
+            let reason = regex::Regex::new(reason.as_str()).expect("it is well-formed");
+            let said = words.lines().any(|line| line.contains("error:") && reason.is_match(line));
+            assert!(!output.status.success() && said, "{} case {}: no \"{reason}\":\n{words}", compilers.cpp, &case[1]);
+            count += 1;
+        }
+    }
+    say(&format!("{count} programs refused by the compiler"));
+    assert!(count >= 14, "the cases were not found");
 }
 
 #[test]
@@ -417,6 +502,85 @@ fn check_layout(folder: &Path) {
         huge_page_count,
         posix_capacity,
         posix_free
+    );
+    layout!(expected, "shmkit_layout_t", RegionLayout, name, size, version, alignment);
+    layout!(
+        expected,
+        "shmkit_region_options_t",
+        RegionOptions,
+        struct_size,
+        size,
+        max_size,
+        layout,
+        timeout_ns,
+        init,
+        init_user,
+        mode,
+        group,
+        owner,
+        space,
+        huge_pages,
+        read_only,
+        raw,
+        persistent
+    );
+    layout!(expected, "shmkit_process_t", RecordedProcess, pid, uid, start_time, boot_id, pid_namespace);
+    layout!(
+        expected,
+        "shmkit_region_stat_t",
+        RegionStat,
+        struct_size,
+        size,
+        max_size,
+        generation,
+        object_size,
+        reserved,
+        page_size,
+        data_offset,
+        created_ns,
+        creator,
+        layout_name,
+        layout_size,
+        layout_version,
+        layout_alignment,
+        device,
+        inode,
+        links,
+        backend,
+        mode,
+        uid,
+        gid,
+        seals,
+        read_only,
+        raw,
+        persistent,
+        fragile
+    );
+    layout!(expected, "shmkit_participant_t", RegionParticipant, struct_size, process, live, own, read_only);
+    layout!(
+        expected,
+        "shmkit_object_t",
+        ListedObject,
+        struct_size,
+        address,
+        backend,
+        sort,
+        size,
+        reserved,
+        device,
+        inode,
+        users,
+        creator,
+        created_ns,
+        layout_name,
+        layout_version,
+        uid,
+        gid,
+        mode,
+        orphan,
+        unlinked,
+        persistent,
+        pid
     );
     layout!(expected, "shmkit_status_t", shmkit_status_t);
     for kind in KINDS {

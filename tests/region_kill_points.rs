@@ -147,7 +147,7 @@ fn survives(address: &CStr, init: bool, point: &Point) {
     }
     // A file: region is not the collector's; everything else that is left is.
     assert_eq!(collect(SHMKIT_GC_DRY_RUN), left(), "the collector does not name all that is left");
-    if point.index % 2 == 0 {
+    if point.index.is_multiple_of(2) {
         let named = left();
         assert_eq!(collect(SHMKIT_GC_REMOVE), named);
         assert_eq!(left(), 0, "the collector left something");

@@ -270,6 +270,9 @@ pub struct Region {
     pub set: i32,
     /// The lease, packed: a fork gives the child another one.
     pub lease: AtomicU64,
+    /// The process that took the lease where it is of semaphores: one that was made behind the C library's fork handlers
+    /// must not give it back.
+    pub holder: AtomicI32,
     /// How long to wait for peers.
     pub timeout_ns: u64,
     /// 1 while a thread of this process grows it.
@@ -297,6 +300,7 @@ impl Region {
             identity: (0, 0),
             set: -1,
             lease: AtomicU64::new(Lease::None.pack()),
+            holder: AtomicI32::new(0),
             timeout_ns: options.timeout_ns,
             growing: AtomicU32::new(0),
             space: options.space,
@@ -383,8 +387,9 @@ impl Drop for Region {
     fn drop(&mut self) {
         match self.backend {
             Backend::Sysv => {
+                segment::erase(self);
                 let _ = self.hot.window.detach();
-                segment::give(self.set, self.lease());
+                segment::give(self);
             }
             _ => {
                 let _ = self.hot.window.unmap();

@@ -1,7 +1,7 @@
-//! Who this process is, as it is written into records: asked of /proc once, and once more after a fork.
-//! Never decides anything by it. Next: `header.rs`, which holds records.
+//! Who this process is, as it is written into records: asked of /proc once, and once more in another process, also in one
+//! that was made behind the C library's fork handlers. Never decides anything by it. Next: `header.rs`, which holds records.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use super::header::Process;
 use crate::sys::process;
@@ -11,14 +11,17 @@ static UID: AtomicU32 = AtomicU32::new(0);
 static START: AtomicU64 = AtomicU64::new(0);
 static BOOT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+static SEES_PEERS: AtomicBool = AtomicBool::new(false);
 
 /// This process. What /proc does not tell is 0.
 pub fn own() -> Process {
     // Threads that meet here at the first call all write the same.
-    if PID.load(Acquire) == 0 {
-        let pid = process::pid() as u32;
+    let pid = process::pid() as u32;
+    if PID.load(Acquire) != pid {
         let boot = process::boot_id().unwrap_or_default();
-        START.store(process::start_time(pid).unwrap_or(0), Relaxed);
+        let entry = process::own_entry();
+        START.store(entry.map_or(0, |(_, start)| start), Relaxed);
+        SEES_PEERS.store(entry.is_some_and(|(shown, _)| shown == pid), Relaxed);
         UID.store(process::effective_user(), Relaxed);
         BOOT[0].store(boot[0], Relaxed);
         BOOT[1].store(boot[1], Relaxed);
@@ -27,12 +30,18 @@ pub fn own() -> Process {
         PID.store(pid, Release);
     }
     Process {
-        pid: PID.load(Relaxed),
+        pid,
         uid: UID.load(Relaxed),
         start_time: START.load(Relaxed),
         boot: [BOOT[0].load(Relaxed), BOOT[1].load(Relaxed)],
         namespace: NAMESPACE.load(Relaxed),
     }
+}
+
+/// Whether /proc shows the processes of this pid namespace by their ids in it. One of another namespace shows others.
+pub fn sees_peers() -> bool {
+    own();
+    SEES_PEERS.load(Relaxed)
 }
 
 /// After a fork: the child is another process.

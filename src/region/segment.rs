@@ -11,11 +11,13 @@
 //! | `OPENING` | the number of openers that have a lease and no attach yet (taken back at their death) |
 //! | `SLOTS` + n | 1 while participant n holds its lease (taken back at its death) |
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::address::{Backend, Parsed};
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::handle::{Hot, Huge, Options, Region, Space, Wish};
-use super::header::{self, Facts, Header, READY, Record};
+use super::header::{self, Facts, Header, READY, RECORD_SIZE, Record};
 use super::identity;
 use super::lease::Lease;
 use super::object::{LARGE, no_huge_pages, require_memory};
@@ -349,7 +351,7 @@ fn join(region: &mut Region, key: i32, mode: u32, options: &Options<'_>, deadlin
     };
     match lease(region.set, true, deadline) {
         Ok(lease) => {
-            region.set_lease(lease);
+            keep(region, lease);
             Ok(true)
         }
         Err(failure) if failure.status == Status::ErrRemoved => Ok(false),
@@ -380,12 +382,34 @@ fn lease(set: i32, opening: bool, deadline: &mut Deadline) -> Outcome<Lease> {
     }
 }
 
-/// Gives a lease back.
-pub fn give(set: i32, lease: Lease) {
-    if let (true, Lease::Writer(slot)) = (set >= 0, lease) {
+/// Notes a lease that was taken.
+fn keep(region: &Region, lease: Lease) {
+    region.set_lease(lease);
+    region.holder.store(process::pid(), Relaxed);
+}
+
+/// Gives a lease back, where it is this process's own.
+pub fn give(region: &Region) {
+    if let (true, Lease::Writer(slot)) = (region.set >= 0, region.lease())
+        && region.holder.load(Relaxed) == process::pid()
+    {
         let mut steps = [at_once(add(TOTAL, -1)), at_once(add(SLOTS + slot as u16, -1))];
         let count = if slot == NO_SLOT { 1 } else { 2 };
-        let _ = semaphore::operate(set, &mut steps[..count], 0);
+        let _ = semaphore::operate(region.set, &mut steps[..count], 0);
+    }
+}
+
+/// Takes this process's record away before its lease goes: a reader who takes the lease next cannot write its own, and
+/// must not pass for this process. Only what is known to be this process's own record is overwritten.
+pub fn erase(region: &Region) {
+    let mut bytes = [0; RECORD_SIZE];
+    if let Lease::Writer(slot) = region.lease()
+        && let Some(offset) = Record::offset(slot)
+        && !region.hot.is(super::handle::READ_ONLY)
+        && region.hot.window.read(offset, &mut bytes)
+        && Record::decode(&bytes).process == identity::own()
+    {
+        region.hot.window.write(offset, &[0; RECORD_SIZE]);
     }
 }
 
@@ -405,7 +429,7 @@ pub fn renew(region: &Region) {
     }
     region.set_lease(Lease::None);
     if let Ok(lease) = lease(region.set, false, &mut Deadline::after(super::handle::RENEWAL_NS)) {
-        region.set_lease(lease);
+        keep(region, lease);
         record(region);
     }
 }
@@ -498,7 +522,7 @@ fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<
         let count = if slot as u32 == NO_SLOT { 2 } else { 4 };
         match semaphore::operate(set, &mut steps[..count], 1_000_000_000) {
             Ok(()) => {
-                region.set_lease(Lease::Writer(u32::from(slot)));
+                keep(region, Lease::Writer(u32::from(slot)));
                 record(region);
                 return Ok(());
             }
@@ -774,7 +798,7 @@ pub enum Collected {
 
 /// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted.
 pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
-    let Some(set) = find_set(key) else { return Collected::Unknown };
+    let Some(set) = find_set(key).filter(|set| is_marked(*set)) else { return Collected::Unknown };
     let mut steps = [at_once(is_zero(LOCK)), at_once(is_zero(OPENING)), at_once(add(LOCK, 1))];
     match semaphore::operate(set, &mut steps, 0) {
         Ok(()) => {}
@@ -797,9 +821,17 @@ pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
     }
 }
 
+/// Marks a set that its maker did not live to mark: once it was operated upon, it could not be told from another software's.
+fn is_marked(set: i32) -> bool {
+    match whose(set) {
+        Ok(Whose::New) => semaphore::set_value(set, MARK, OURS).is_ok(),
+        found => found.is_ok(),
+    }
+}
+
 /// Removes a set whose segment is gone. Decides with LOCK held, as `collect` does.
 pub fn collect_set(key: i32, remove: bool) -> Collected {
-    let Some(set) = find_set(key) else { return Collected::Unknown };
+    let Some(set) = find_set(key).filter(|set| is_marked(*set)) else { return Collected::Unknown };
     let mut steps = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
     match semaphore::operate(set, &mut steps, 0) {
         Ok(()) => {}

@@ -70,7 +70,7 @@ pub struct Participant {
     pub read_only: bool,
 }
 
-/// Whether a record is of a process that lives; `None` when this process cannot look (another pid namespace or boot).
+/// Whether a record is of a process that lives; `None` when this process cannot look (another pid namespace, or /proc is).
 fn is_living(record: &Process) -> Option<bool> {
     let own = identity::own();
     if record.pid == 0 || record.namespace != own.namespace || own.namespace == 0 {
@@ -78,6 +78,9 @@ fn is_living(record: &Process) -> Option<bool> {
     }
     if record.boot != own.boot {
         return Some(false);
+    }
+    if !identity::sees_peers() {
+        return None;
     }
     Some(process::start_time(record.pid) == Some(record.start_time))
 }

@@ -159,8 +159,20 @@ pub fn start_time(pid: u32) -> Option<u64> {
     let mut buffer = [0u8; 1024];
     let path = CStr::from_bytes_with_nul(path.bytes()).ok()?;
     let length = super::file::read_small(path, &mut buffer).ok()?;
-    // The second field is the program's name in parentheses, and may hold anything: what follows is after the last one.
+    start_in(buffer.get(..length)?)
+}
+
+/// This process as /proc shows it: its id there, which is another where /proc is of another pid namespace, and when it
+/// started.
+pub fn own_entry() -> Option<(u32, u64)> {
+    let mut buffer = [0u8; 1024];
+    let length = super::file::read_small(c"/proc/self/stat", &mut buffer).ok()?;
     let text = buffer.get(..length)?;
+    Some((crate::text::leading_number(text) as u32, start_in(text)?))
+}
+
+fn start_in(text: &[u8]) -> Option<u64> {
+    // The second field is the program's name in parentheses, and may hold anything: what follows is after the last one.
     let after = text.iter().rposition(|byte| *byte == b')')? + 2;
     let field = text.get(after..)?.split(|byte| *byte == b' ').nth(19)?;
     Some(crate::text::leading_number(field))

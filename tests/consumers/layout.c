@@ -45,6 +45,93 @@ int main(void)
     FIELD(shmkit_limits_t, posix_capacity);
     FIELD(shmkit_limits_t, posix_free);
 
+    STRUCT(shmkit_layout_t);
+    FIELD(shmkit_layout_t, name);
+    FIELD(shmkit_layout_t, size);
+    FIELD(shmkit_layout_t, version);
+    FIELD(shmkit_layout_t, alignment);
+
+    STRUCT(shmkit_region_options_t);
+    FIELD(shmkit_region_options_t, struct_size);
+    FIELD(shmkit_region_options_t, size);
+    FIELD(shmkit_region_options_t, max_size);
+    FIELD(shmkit_region_options_t, layout);
+    FIELD(shmkit_region_options_t, timeout_ns);
+    FIELD(shmkit_region_options_t, init);
+    FIELD(shmkit_region_options_t, init_user);
+    FIELD(shmkit_region_options_t, mode);
+    FIELD(shmkit_region_options_t, group);
+    FIELD(shmkit_region_options_t, owner);
+    FIELD(shmkit_region_options_t, space);
+    FIELD(shmkit_region_options_t, huge_pages);
+    FIELD(shmkit_region_options_t, read_only);
+    FIELD(shmkit_region_options_t, raw);
+    FIELD(shmkit_region_options_t, persistent);
+
+    STRUCT(shmkit_process_t);
+    FIELD(shmkit_process_t, pid);
+    FIELD(shmkit_process_t, uid);
+    FIELD(shmkit_process_t, start_time);
+    FIELD(shmkit_process_t, boot_id);
+    FIELD(shmkit_process_t, pid_namespace);
+
+    STRUCT(shmkit_region_stat_t);
+    FIELD(shmkit_region_stat_t, struct_size);
+    FIELD(shmkit_region_stat_t, size);
+    FIELD(shmkit_region_stat_t, max_size);
+    FIELD(shmkit_region_stat_t, generation);
+    FIELD(shmkit_region_stat_t, object_size);
+    FIELD(shmkit_region_stat_t, reserved);
+    FIELD(shmkit_region_stat_t, page_size);
+    FIELD(shmkit_region_stat_t, data_offset);
+    FIELD(shmkit_region_stat_t, created_ns);
+    FIELD(shmkit_region_stat_t, creator);
+    FIELD(shmkit_region_stat_t, layout_name);
+    FIELD(shmkit_region_stat_t, layout_size);
+    FIELD(shmkit_region_stat_t, layout_version);
+    FIELD(shmkit_region_stat_t, layout_alignment);
+    FIELD(shmkit_region_stat_t, device);
+    FIELD(shmkit_region_stat_t, inode);
+    FIELD(shmkit_region_stat_t, links);
+    FIELD(shmkit_region_stat_t, backend);
+    FIELD(shmkit_region_stat_t, mode);
+    FIELD(shmkit_region_stat_t, uid);
+    FIELD(shmkit_region_stat_t, gid);
+    FIELD(shmkit_region_stat_t, seals);
+    FIELD(shmkit_region_stat_t, read_only);
+    FIELD(shmkit_region_stat_t, raw);
+    FIELD(shmkit_region_stat_t, persistent);
+    FIELD(shmkit_region_stat_t, fragile);
+
+    STRUCT(shmkit_participant_t);
+    FIELD(shmkit_participant_t, struct_size);
+    FIELD(shmkit_participant_t, process);
+    FIELD(shmkit_participant_t, live);
+    FIELD(shmkit_participant_t, own);
+    FIELD(shmkit_participant_t, read_only);
+
+    STRUCT(shmkit_object_t);
+    FIELD(shmkit_object_t, struct_size);
+    FIELD(shmkit_object_t, address);
+    FIELD(shmkit_object_t, backend);
+    FIELD(shmkit_object_t, sort);
+    FIELD(shmkit_object_t, size);
+    FIELD(shmkit_object_t, reserved);
+    FIELD(shmkit_object_t, device);
+    FIELD(shmkit_object_t, inode);
+    FIELD(shmkit_object_t, users);
+    FIELD(shmkit_object_t, creator);
+    FIELD(shmkit_object_t, created_ns);
+    FIELD(shmkit_object_t, layout_name);
+    FIELD(shmkit_object_t, layout_version);
+    FIELD(shmkit_object_t, uid);
+    FIELD(shmkit_object_t, gid);
+    FIELD(shmkit_object_t, mode);
+    FIELD(shmkit_object_t, orphan);
+    FIELD(shmkit_object_t, unlinked);
+    FIELD(shmkit_object_t, persistent);
+    FIELD(shmkit_object_t, pid);
+
     STRUCT(shmkit_status_t);
     return 0;
 }

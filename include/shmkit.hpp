@@ -1,0 +1,1226 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * shmkit for C++17 and later: regions of shared memory as move-only objects, over the C API in shmkit.h.
+ *
+ *     struct telemetry { std::uint64_t count; double speed; };
+ *     SHMKIT_REGION_TYPE(telemetry, 3);                    // at global scope; the same as SHMKIT_LAYOUT in C
+ *
+ *     auto shared = shmkit::region::open_or_create<telemetry>("posix:/telemetry").value();
+ *     shared->speed = 12.5;
+ *
+ * Header only: the library behind it is the C library. What a call does, its units (bytes, unless another unit is
+ * named), the errors it can give and what it promises to threads, forks and signal handlers stand in shmkit.h, at the
+ * function of the same name with shmkit_region_ or shmkit_ in front; here stands only what C++ adds.
+ *
+ * Errors, by choice. Every operation gives a result<T>, which has to be looked at:
+ *     if (auto opened = shmkit::region::open(name)) use(*opened); else complain(opened.error().message());
+ * or, with exceptions, value() throws shmkit::error, a std::system_error whose what() is the whole message:
+ *     auto region = shmkit::region::open(name).value();
+ * Without exceptions (-fno-exceptions) value() of a failure writes the message to standard error and calls
+ * std::terminate(). Nothing here needs RTTI. Beside errors, std::bad_alloc can come from the strings of a failure.
+ *
+ * Callables (init, participants, list, gc) may throw: the exception is caught before it reaches the C library, the
+ * operation is undone or stopped, and the exception goes on from the function that was called.
+ *
+ * Threads: one object is like one C handle. Calls on it may run at once in several threads, except those that change
+ * the object itself: assignment, swap, close(), release(), destruction.
+ */
+#ifndef SHMKIT_HPP
+#define SHMKIT_HPP
+
+#if !defined(__cplusplus) || __cplusplus < 201703L
+#error "shmkit.hpp needs C++17 or later; in C include shmkit.h"
+#endif
+
+#include <shmkit.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#if defined(__cpp_exceptions)
+#define SHMKIT_DETAIL_EXCEPTIONS 1
+#else
+#define SHMKIT_DETAIL_EXCEPTIONS 0
+#endif
+
+namespace shmkit {
+
+// ------------------------------------------------------------------------------------------------ errors
+
+namespace detail {
+
+/** What the status codes mean, for std::error_code. */
+class status_category final : public std::error_category {
+public:
+    const char *name() const noexcept override { return "shmkit"; }
+
+    std::string message(int status) const override { return shmkit_status_message(status); }
+
+    std::error_condition default_error_condition(int status) const noexcept override
+    {
+        switch (status) {
+        case SHMKIT_ERR_INVALID_ARGUMENT:
+        case SHMKIT_ERR_LAYOUT:
+        case SHMKIT_ERR_NOT_A_REGION:
+            return std::errc::invalid_argument;
+        case SHMKIT_ERR_BAD_POINTER:
+            return std::errc::bad_address;
+        case SHMKIT_ERR_BAD_DESCRIPTOR:
+        case SHMKIT_ERR_BAD_HANDLE:
+            return std::errc::bad_file_descriptor;
+        case SHMKIT_ERR_NOT_FOUND:
+        case SHMKIT_ERR_UNFINISHED:
+            return std::errc::no_such_file_or_directory;
+        case SHMKIT_ERR_EXISTS:
+            return std::errc::file_exists;
+        case SHMKIT_ERR_ACCESS:
+            return std::errc::permission_denied;
+        case SHMKIT_ERR_NOT_PERMITTED:
+        case SHMKIT_ERR_OWNER:
+            return std::errc::operation_not_permitted;
+        case SHMKIT_ERR_NAME_TOO_LONG:
+            return std::errc::filename_too_long;
+        case SHMKIT_ERR_NO_SPACE:
+            return std::errc::no_space_on_device;
+        case SHMKIT_ERR_NO_MEMORY:
+            return std::errc::not_enough_memory;
+        case SHMKIT_ERR_LIMIT:
+            return std::errc::too_many_files_open;
+        case SHMKIT_ERR_TOO_BIG:
+            return std::errc::file_too_large;
+        case SHMKIT_ERR_OVERFLOW:
+            return std::errc::value_too_large;
+        case SHMKIT_ERR_REMOVED:
+            return std::errc::identifier_removed;
+        case SHMKIT_ERR_BUSY:
+            return std::errc::device_or_resource_busy;
+        case SHMKIT_ERR_AGAIN:
+            return std::errc::resource_unavailable_try_again;
+        case SHMKIT_ERR_INTERRUPTED:
+            return std::errc::interrupted;
+        case SHMKIT_ERR_UNSUPPORTED:
+        case SHMKIT_ERR_BACKEND:
+            return std::errc::operation_not_supported;
+        case SHMKIT_ERR_PAST_END:
+        case SHMKIT_ERR_TRUNCATED:
+            return std::errc::no_such_device_or_address;
+        case SHMKIT_ERR_NOT_MAPPABLE:
+            return std::errc::no_such_device;
+        case SHMKIT_ERR_IO:
+        case SHMKIT_ERR_INTERNAL:
+            return std::errc::io_error;
+        case SHMKIT_ERR_NOT_AN_OBJECT:
+            return std::errc::is_a_directory;
+        case SHMKIT_ERR_TIMEOUT:
+            return std::errc::timed_out;
+        case SHMKIT_ERR_CALLBACK:
+            return std::errc::operation_canceled;
+        default:
+            return std::error_condition(status, *this);
+        }
+    }
+};
+
+} // namespace detail
+
+/** The category of codes whose value is one of SHMKIT_ERR_. They compare with the std::errc of their errno. */
+inline const std::error_category &category() noexcept
+{
+    static const detail::status_category only;
+    return only;
+}
+
+/** Why an operation failed, with its words copied: valid as long as the object, whatever is called in between. */
+class failure {
+public:
+    /** No failure. */
+    failure() noexcept = default;
+
+    failure(shmkit_status_t status, int errno_value, std::string message) noexcept
+        : status_(status), errno_(errno_value), message_(std::move(message))
+    {
+    }
+
+    /** What this thread's last call of the C API, which gave `status`, left to say. */
+    static failure last(shmkit_status_t status)
+    {
+        const shmkit_error_t *error = shmkit_last_error();
+        if (error == nullptr || error->code != status)
+            return failure(status, 0, shmkit_status_message(status));
+        const int errno_value = error->errno_value;
+        return failure(status, errno_value, shmkit_last_error_message());
+    }
+
+    /** One of SHMKIT_ERR_, or SHMKIT_OK when there was no failure. */
+    shmkit_status_t status() const noexcept { return status_; }
+
+    /** The errno that came with it. */
+    int errno_value() const noexcept { return errno_; }
+
+    /** The call, why it failed, with figures, and what to do, on one line. */
+    const std::string &message() const noexcept { return message_; }
+
+    /** The name of the status, as "SHMKIT_ERR_NO_SPACE". */
+    const char *name() const noexcept { return shmkit_status_name(status_); }
+
+    /** The status in category(); equal to the std::errc of its errno: code() == std::errc::no_space_on_device. */
+    std::error_code code() const noexcept { return std::error_code(status_, category()); }
+
+private:
+    shmkit_status_t status_ = SHMKIT_OK;
+    int errno_ = 0;
+    std::string message_;
+};
+
+/** What value() throws. code() is failure::code(), what() is failure::message(). */
+class error : public std::system_error {
+public:
+    explicit error(failure why)
+        : std::system_error(why.code()), why_(std::make_shared<const failure>(std::move(why)))
+    {
+    }
+
+    const char *what() const noexcept override { return why_->message().c_str(); }
+    const failure &why() const noexcept { return *why_; }
+    shmkit_status_t status() const noexcept { return why_->status(); }
+    int errno_value() const noexcept { return why_->errno_value(); }
+
+private:
+    // Shared: copying an exception must not throw.
+    std::shared_ptr<const failure> why_;
+};
+
+namespace detail {
+
+[[noreturn]] inline void raise(const failure &why)
+{
+#if SHMKIT_DETAIL_EXCEPTIONS
+    throw error(why);
+#else
+    std::fprintf(stderr, "%s\n", why.message().c_str());
+    std::terminate();
+#endif
+}
+
+} // namespace detail
+
+/**
+ * A value, or the failure that came instead of it. In the manner of std::expected, with two differences: operator* and
+ * operator-> are checked as value() is, and value() of a temporary gives the value itself, not a reference into it.
+ */
+template <class T> class [[nodiscard]] result {
+    static_assert(std::is_object_v<T> && !std::is_same_v<std::remove_cv_t<T>, failure>, "a result holds an object");
+
+public:
+    using value_type = T;
+    using error_type = failure;
+
+    result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    result(failure why) : state_(std::in_place_index<1>, std::move(why)) {}
+
+    bool has_value() const noexcept { return state_.index() == 0; }
+    explicit operator bool() const noexcept { return has_value(); }
+
+    /** The value; throws shmkit::error when there is none. */
+    T &value() & { return *checked(std::get_if<0>(&state_)); }
+    const T &value() const & { return *checked(std::get_if<0>(&state_)); }
+    T value() && { return std::move(*checked(std::get_if<0>(&state_))); }
+
+    T &operator*() & { return value(); }
+    const T &operator*() const & { return value(); }
+    T operator*() && { return std::move(*this).value(); }
+    T *operator->() { return checked(std::get_if<0>(&state_)); }
+    const T *operator->() const { return checked(std::get_if<0>(&state_)); }
+
+    template <class U> T value_or(U &&other) const &
+    {
+        return has_value() ? *std::get_if<0>(&state_) : static_cast<T>(std::forward<U>(other));
+    }
+    template <class U> T value_or(U &&other) &&
+    {
+        return has_value() ? std::move(*std::get_if<0>(&state_)) : static_cast<T>(std::forward<U>(other));
+    }
+
+    /** Why there is no value; a failure of status SHMKIT_OK when there is one. */
+    const failure &error() const noexcept
+    {
+        static const failure none;
+        const failure *why = std::get_if<1>(&state_);
+        return why != nullptr ? *why : none;
+    }
+
+    /** SHMKIT_OK, or one of SHMKIT_ERR_. */
+    shmkit_status_t status() const noexcept { return has_value() ? SHMKIT_OK : error().status(); }
+
+private:
+    template <class U> U *checked(U *value) const
+    {
+        if (value == nullptr)
+            detail::raise(error());
+        return value;
+    }
+
+    std::variant<T, failure> state_;
+};
+
+/** Done, or the failure that came instead. */
+template <> class [[nodiscard]] result<void> {
+public:
+    using value_type = void;
+    using error_type = failure;
+
+    /** Done. */
+    result() noexcept = default;
+    result(failure why) : why_(std::move(why)) {}
+
+    bool has_value() const noexcept { return !why_; }
+    explicit operator bool() const noexcept { return has_value(); }
+
+    /** Throws shmkit::error when it was not done. */
+    void value() const
+    {
+        if (why_)
+            detail::raise(*why_);
+    }
+
+    /** Why it was not done; a failure of status SHMKIT_OK when it was. */
+    const failure &error() const noexcept
+    {
+        static const failure none;
+        return why_ ? *why_ : none;
+    }
+
+    /** SHMKIT_OK, or one of SHMKIT_ERR_. */
+    shmkit_status_t status() const noexcept { return why_ ? why_->status() : SHMKIT_OK; }
+
+private:
+    std::optional<failure> why_;
+};
+
+namespace detail {
+
+inline result<void> done(shmkit_status_t status)
+{
+    if (status == SHMKIT_OK)
+        return {};
+    return failure::last(status);
+}
+
+} // namespace detail
+
+// ------------------------------------------------------------------------------------------------ types in regions
+
+/** Specialised by SHMKIT_REGION_TYPE: `static constexpr shmkit_layout_t layout()`. */
+template <class T> struct region_type;
+
+/**
+ * Says that regions may hold `type`, in this version; a changed definition gets a new version. At global scope, with a
+ * semicolon. The fingerprint is that of SHMKIT_LAYOUT(struct type, version) in a C program with the same definition.
+ */
+#define SHMKIT_REGION_TYPE(type, version) SHMKIT_REGION_TYPE_AS(type, #type, version)
+
+/** The same with a name of its own: SHMKIT_REGION_TYPE_AS(app::telemetry, "telemetry", 3), for C's struct telemetry. */
+#define SHMKIT_REGION_TYPE_AS(type, name, version)                                              \
+    template <> struct shmkit::region_type<type> {                                              \
+        static constexpr ::shmkit_layout_t layout() noexcept                                    \
+        {                                                                                       \
+            return ::shmkit_layout_t{(name), sizeof(type), (version), alignof(type)};           \
+        }                                                                                       \
+    }
+
+namespace detail {
+
+template <class T, class = void> struct has_layout : std::false_type {};
+template <class T> struct has_layout<T, std::void_t<decltype(region_type<T>::layout())>> : std::true_type {};
+
+/** The layout of a type, once it is certain that the type can live in a region. */
+template <class T> constexpr shmkit_layout_t layout_of() noexcept
+{
+    using bare = std::remove_cv_t<T>;
+    static_assert(has_layout<bare>::value, "name the type and its version: SHMKIT_REGION_TYPE(type, version); at "
+                                           "global scope");
+    static_assert(std::is_standard_layout_v<bare>, "a type in a region must have standard layout: no virtual "
+                                                   "functions, one access level, as in C");
+    static_assert(std::is_trivially_destructible_v<bare>, "a type in a region must need no destructor: nobody would "
+                                                          "run it, and what it owned would be of one process only");
+    if constexpr (has_layout<bare>::value)
+        return region_type<bare>::layout();
+    else
+        return shmkit_layout_t{nullptr, 0, 0, 0};
+}
+
+using layout_name = std::array<char, sizeof(shmkit_region_stat_t::layout_name)>;
+
+/** A type's name as the library keeps it: without "struct", and cut. */
+constexpr layout_name kept_name(const char *name) noexcept
+{
+    const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f'; };
+    const auto trimmed = [&](const char *text) {
+        while (is_space(*text))
+            ++text;
+        return text;
+    };
+    layout_name kept{};
+    name = trimmed(name);
+    for (const char *word : {"struct ", "union ", "class "}) {
+        std::size_t length = 0;
+        while (word[length] != '\0' && name[length] == word[length])
+            ++length;
+        if (word[length] == '\0') {
+            name = trimmed(name + length);
+            break;
+        }
+    }
+    std::size_t length = 0, end = 0;
+    while (name[length] != '\0')
+        ++length;
+    while (length > 0 && is_space(name[length - 1]))
+        --length;
+    for (; end < length && end + 1 < kept.size(); ++end)
+        kept[end] = name[end];
+    return kept;
+}
+
+/** Its address stands for a type, without RTTI. */
+template <class T> inline constexpr char type_tag = 0;
+
+} // namespace detail
+
+// ------------------------------------------------------------------------------------------------ options
+
+/** When the space of a region is found. */
+enum class space_policy : std::int32_t {
+    reserve = SHMKIT_SPACE_RESERVE,
+    lazy = SHMKIT_SPACE_LAZY,
+    populate = SHMKIT_SPACE_POPULATE,
+};
+
+/** Whether a region has huge pages. */
+enum class huge_page_policy : std::int32_t {
+    none = SHMKIT_HUGE_NONE,
+    attempt = SHMKIT_HUGE_TRY,
+    require = SHMKIT_HUGE_REQUIRE,
+};
+
+/** How far sync() goes. */
+enum class sync_level : std::int32_t {
+    start = SHMKIT_SYNC_START,
+    data = SHMKIT_SYNC_DATA,
+    file = SHMKIT_SYNC_FILE,
+    name = SHMKIT_SYNC_NAME,
+};
+
+/** What the receiver of a region may do with it. */
+enum class send_access : std::int32_t {
+    read_write = SHMKIT_SEND_READ_WRITE,
+    read_only = SHMKIT_SEND_READ_ONLY,
+};
+
+/** What gc() does with what it finds. */
+enum class gc_mode : std::int32_t {
+    dry_run = SHMKIT_GC_DRY_RUN,
+    remove = SHMKIT_GC_REMOVE,
+};
+
+/** An answer that may be missing. */
+enum class answer : std::int32_t {
+    no = SHMKIT_NO,
+    yes = SHMKIT_YES,
+    unknown = SHMKIT_UNKNOWN,
+};
+
+/**
+ * What a program asks for; see shmkit_region_options_t. Every member has the usual value, so name only what differs:
+ * options{.size = 4096, .read_only = true} in C++20, or set members one by one in C++17.
+ */
+struct options {
+    /** Bytes of data. Needed to create, unless a type is named: then 0 means the size of the type. */
+    std::uint64_t size = 0;
+    /** The most that it may grow to, in bytes; 0: it does not grow. */
+    std::uint64_t max_size = 0;
+    /** The type that it holds, where it is not named by create<T>() and the others. */
+    shmkit_layout_t layout = {nullptr, 0, 0, 0};
+    /** How long to wait for a live peer. Zero: not at all; nanoseconds::max(): for ever. */
+    std::chrono::nanoseconds timeout = std::chrono::seconds(10);
+    /** Permission bits of a new region. */
+    std::uint32_t mode = 0600;
+    /** Its group. */
+    std::uint32_t group = SHMKIT_GROUP_SAME;
+    /** Whose region may be opened: SHMKIT_OWNER_SELF, SHMKIT_OWNER_ANY, or a user id. */
+    std::uint32_t owner = SHMKIT_OWNER_SELF;
+    space_policy space = space_policy::reserve;
+    huge_page_policy huge_pages = huge_page_policy::none;
+    /** Map it for reading only. */
+    bool read_only = false;
+    /** Without a header: what other software made, or will open. */
+    bool raw = false;
+    /** gc() leaves it alone when nobody has it open. */
+    bool persistent = false;
+
+    /** The same for the C API. */
+    shmkit_region_options_t to_c() const noexcept
+    {
+        shmkit_region_options_t c = SHMKIT_REGION_OPTIONS_INIT;
+        c.size = size;
+        c.max_size = max_size;
+        c.layout = layout;
+        // In C 0 stands for the default: the shortest wait is a nanosecond.
+        if (timeout == std::chrono::nanoseconds::max())
+            c.timeout_ns = UINT64_MAX;
+        else
+            c.timeout_ns = timeout.count() > 0 ? static_cast<std::uint64_t>(timeout.count()) : 1;
+        c.mode = mode;
+        c.group = group;
+        c.owner = owner;
+        c.space = static_cast<std::int32_t>(space);
+        c.huge_pages = static_cast<std::int32_t>(huge_pages);
+        c.read_only = read_only ? 1 : 0;
+        c.raw = raw ? 1 : 0;
+        c.persistent = persistent ? 1 : 0;
+        return c;
+    }
+};
+
+/** A terminated string from either of its two sources; only for the duration of a call. */
+class address_string {
+public:
+    address_string(const char *text) noexcept : text_(text) {}
+    /** A string with a NUL inside names nothing. */
+    address_string(const std::string &text) noexcept
+        : text_(std::strlen(text.c_str()) == text.size() ? text.c_str() : "")
+    {
+    }
+    const char *c_str() const noexcept { return text_; }
+
+private:
+    const char *text_;
+};
+
+/** Says that a region is created without work of its own: its data is zeros. */
+struct no_init {};
+
+// ------------------------------------------------------------------------------------------------ callables from C
+
+namespace detail {
+
+/** Runs a callable for the C library, and keeps an exception until the library has returned. */
+class contained {
+public:
+    /** What `work` gives; false when it throws. A callable without a result succeeds. */
+    template <class Work> bool run(Work &&work) noexcept
+    {
+#if SHMKIT_DETAIL_EXCEPTIONS
+        try {
+            return answer_of(work);
+        } catch (...) {
+            thrown_ = std::current_exception();
+            return false;
+        }
+#else
+        return answer_of(work);
+#endif
+    }
+
+    /** Lets the exception go on. */
+    void rethrow()
+    {
+#if SHMKIT_DETAIL_EXCEPTIONS
+        if (thrown_ != nullptr)
+            std::rethrow_exception(std::exchange(thrown_, nullptr));
+#endif
+    }
+
+private:
+    template <class Work> static bool answer_of(Work &work)
+    {
+        using given = decltype(work());
+        static_assert(std::is_void_v<given> || std::is_same_v<given, bool>,
+                      "the callable returns nothing, or a bool: true when all is well and it goes on");
+        if constexpr (std::is_void_v<given>) {
+            work();
+            return true;
+        } else {
+            return work();
+        }
+    }
+
+#if SHMKIT_DETAIL_EXCEPTIONS
+    std::exception_ptr thrown_;
+#endif
+};
+
+/** A callable that is shown items, as a C callback and its user pointer. */
+template <class Item, class Callable> class visitor {
+public:
+    explicit visitor(Callable &callable) noexcept : callable_(callable) {}
+
+    static int visit(const Item *item, void *user) noexcept
+    {
+        visitor &self = *static_cast<visitor *>(user);
+        return self.work_.run([&] { return self.callable_(*item); }) ? 0 : 1;
+    }
+
+    void rethrow() { work_.rethrow(); }
+
+private:
+    Callable &callable_;
+    contained work_;
+};
+
+/** Whether new memory, which is zeros, is not yet what a new T is. */
+template <class T> constexpr bool is_constructed() noexcept
+{
+    if constexpr (std::is_void_v<T>)
+        return false;
+    else
+        return std::is_default_constructible_v<T> && !std::is_trivially_default_constructible_v<T>;
+}
+
+/** What a creator does with the data before anybody else sees it: T is constructed, then the callable runs. */
+template <class T, class Init> class initialiser {
+public:
+    static constexpr bool is_needed = !std::is_same_v<std::remove_cv_t<Init>, no_init> || is_constructed<T>();
+
+    explicit initialiser(Init &init) noexcept : init_(init) {}
+
+    static int run(void *data, std::size_t size, void *user) noexcept
+    {
+        initialiser &self = *static_cast<initialiser *>(user);
+        return self.work_.run([&] { return self.start(data, size); }) ? 0 : 1;
+    }
+
+    void rethrow() { work_.rethrow(); }
+
+private:
+    auto start(void *data, std::size_t size)
+    {
+        if constexpr (is_constructed<T>())
+            ::new (data) T();
+        if constexpr (std::is_same_v<std::remove_cv_t<Init>, no_init>)
+            static_cast<void>(size);
+        else if constexpr (std::is_void_v<T>)
+            return init_(data, size);
+        else if constexpr (std::is_invocable_v<Init &, T &, std::size_t>)
+            return init_(*static_cast<T *>(data), size);
+        else
+            return init_(*static_cast<T *>(data));
+    }
+
+    Init &init_;
+    contained work_;
+};
+
+/** Whether std::data() and std::size() say where the bytes of a value are. */
+template <class R, class = void> struct is_contiguous : std::false_type {};
+template <class R>
+struct is_contiguous<R, std::void_t<decltype(std::data(std::declval<R &>())), decltype(std::size(std::declval<R &>()))>>
+    : std::true_type {};
+
+/** Whether values of a type are their bytes, in every process. */
+template <class T> constexpr void require_bytes() noexcept
+{
+    static_assert(!std::is_pointer_v<T>, "a pointer means nothing in another process: copy what it points to");
+    static_assert(std::is_trivially_copyable_v<T>, "only trivially copyable values can be copied as bytes");
+}
+
+} // namespace detail
+
+// ------------------------------------------------------------------------------------------------ regions
+
+template <class T> class typed_region;
+
+/**
+ * A scope in which the program touches the data by pointer: see shmkit_region_access_begin(). finish() says whether
+ * what was read in it is to be believed; the destructor ends the scope without a word. Not longer than its region.
+ */
+class scoped_access {
+public:
+    scoped_access(scoped_access &&other) noexcept
+        : handle_(std::exchange(other.handle_, nullptr)), data_(other.data_), size_(other.size_)
+    {
+    }
+    scoped_access &operator=(scoped_access &&other) noexcept
+    {
+        scoped_access taken(std::move(other));
+        std::swap(handle_, taken.handle_);
+        std::swap(data_, taken.data_);
+        std::swap(size_, taken.size_);
+        return *this;
+    }
+    ~scoped_access()
+    {
+        if (handle_ != nullptr)
+            shmkit_region_access_end(handle_);
+    }
+
+    void *data() const noexcept { return data_; }
+
+    /** Bytes, when the scope began. */
+    std::size_t size() const noexcept { return size_; }
+
+    /** Ends the scope. SHMKIT_ERR_TRUNCATED: the memory went away meanwhile. Once; later calls say "done". */
+    result<void> finish()
+    {
+        if (handle_ == nullptr)
+            return {};
+        return detail::done(shmkit_region_access_end(std::exchange(handle_, nullptr)));
+    }
+
+private:
+    friend class region;
+    scoped_access(shmkit_region_t *handle, void *data, std::size_t size) noexcept
+        : handle_(handle), data_(data), size_(size)
+    {
+    }
+
+    shmkit_region_t *handle_;
+    void *data_;
+    std::size_t size_;
+};
+
+/**
+ * An open region, or none. Closes it at the end of its life, and never removes its name: that is unlink().
+ *
+ * create(), open(), open_or_create() and recv() give a region of bytes; with a type, as open<telemetry>(), they give a
+ * typed_region<telemetry>, whose layout was checked against the header before anything was mapped. With a const type
+ * the region is mapped for reading only.
+ */
+class region {
+    /** What create<T>() and the others give. */
+    template <class T> struct given {
+        using type = typed_region<T>;
+    };
+
+public:
+    template <class T> using region_of = typename given<T>::type;
+
+    /** No region: every operation on it is SHMKIT_ERR_BAD_HANDLE. */
+    region() noexcept = default;
+
+    /** Takes over a handle of the C API. */
+    explicit region(shmkit_region_t *handle) noexcept : handle_(handle)
+    {
+        if (handle != nullptr)
+            data_ = shmkit_region_data(handle);
+    }
+
+    region(region &&other) noexcept { swap(other); }
+    region &operator=(region &&other) noexcept
+    {
+        region taken(std::move(other));
+        swap(taken);
+        return *this;
+    }
+    ~region() { shmkit_region_close(handle_); }
+
+    void swap(region &other) noexcept
+    {
+        std::swap(handle_, other.handle_);
+        std::swap(data_, other.data_);
+        std::swap(created_, other.created_);
+        const void *mine = checked_.load(std::memory_order_relaxed);
+        checked_.store(other.checked_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        other.checked_.store(mine, std::memory_order_relaxed);
+    }
+    friend void swap(region &one, region &other) noexcept { one.swap(other); }
+
+    /**
+     * Creates a region. See shmkit_region_create().
+     *
+     * `init` fills it before anybody else sees it: init(void *data, std::size_t size), or with a type
+     * init(T &value) or init(T &value, std::size_t size). It returns nothing, or a bool: false undoes the creation
+     * (SHMKIT_ERR_CALLBACK). An exception undoes it too, and goes on. The data is zeros before; a T whose default
+     * constructor does anything is constructed first.
+     */
+    template <class T = void, class Init = no_init>
+    static result<region_of<T>> create(address_string address, const options &wanted, Init &&init = {})
+    {
+        static_assert(!std::is_const_v<T>, "a region that its creator may not write would stay empty for ever");
+        return make<T>(wanted, init, true, [&](const auto *c, auto **handle, bool *created) {
+            *created = true;
+            return shmkit_region_create(address.c_str(), c, handle);
+        });
+    }
+
+    /** Creates a region of the size of its type, all else as usual. */
+    template <class T> static result<region_of<T>> create(address_string address)
+    {
+        static_assert(!std::is_void_v<T>, "name a type, or pass options with a size");
+        return create<T>(address, options());
+    }
+
+    /** Opens an existing region. See shmkit_region_open(). */
+    template <class T = void>
+    static result<region_of<T>> open(address_string address, const options &wanted = options())
+    {
+        no_init nothing;
+        return make<T>(wanted, nothing, false, [&](const auto *c, auto **handle, bool *) {
+            return shmkit_region_open(address.c_str(), c, handle);
+        });
+    }
+
+    /** Opens a region, or creates it: created() tells. See shmkit_region_open_or_create(), and create() for `init`. */
+    template <class T = void, class Init = no_init>
+    static result<region_of<T>> open_or_create(address_string address, const options &wanted, Init &&init = {})
+    {
+        static_assert(!std::is_const_v<T>, "a region that its creator may not write would stay empty for ever");
+        return make<T>(wanted, init, true, [&](const auto *c, auto **handle, bool *created) {
+            return shmkit_region_open_or_create(address.c_str(), c, handle, created);
+        });
+    }
+
+    /** Opens a region, or creates it with the size of its type, all else as usual. */
+    template <class T> static result<region_of<T>> open_or_create(address_string address)
+    {
+        static_assert(!std::is_void_v<T>, "name a type, or pass options with a size");
+        return open_or_create<T>(address, options());
+    }
+
+    /**
+     * Receives a region that a peer sent. See shmkit_region_recv(). One that was sent for reading only is
+     * SHMKIT_ERR_ACCESS for recv<T>(): say recv<const T>().
+     */
+    template <class T = void> static result<region_of<T>> recv(int socket, const options &wanted = options())
+    {
+        no_init nothing;
+        auto received = make<T>(wanted, nothing, false, [&](const auto *c, auto **handle, bool *) {
+            return shmkit_region_recv(socket, c, handle);
+        });
+        if constexpr (!std::is_void_v<T> && !std::is_const_v<T>) {
+            if (received) {
+                const auto stat = received->stat();
+                if (!stat)
+                    return stat.error();
+                if (stat->read_only != 0)
+                    return received->template refuse_writing<T>("recv");
+            }
+        }
+        return received;
+    }
+
+    /** Whether there is an open region. */
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /** Whether the call that gave this object created the region. */
+    bool created() const noexcept { return created_; }
+
+    /** The data; never moves while the region is open. nullptr when there is none. No call. */
+    void *data() const noexcept { return data_; }
+
+    /** Bytes of data, as large as any process has made it; 0 when there is none. See shmkit_region_size(). */
+    std::size_t size() const noexcept { return handle_ != nullptr ? shmkit_region_size(handle_) : 0; }
+
+    /**
+     * The data as a T, once it is proved to be one: name, version, size and alignment of the type are compared with
+     * what the region was made for. SHMKIT_ERR_LAYOUT when they differ; SHMKIT_ERR_ACCESS for a T that is not const in
+     * a region for reading only. The same T again costs no call.
+     */
+    template <class T> result<T *> as() const
+    {
+        constexpr shmkit_layout_t mine = detail::layout_of<T>();
+        constexpr const void *tag = &detail::type_tag<T>;
+        if (handle_ == nullptr || checked_.load(std::memory_order_relaxed) != tag) {
+            const auto stat = this->stat();
+            if (!stat)
+                return stat.error();
+            if (auto why = differs(mine, detail::kept_name(mine.name), *stat))
+                return std::move(*why);
+            if (!std::is_const_v<T> && stat->read_only != 0)
+                return refuse_writing<T>("as");
+            checked_.store(tag, std::memory_order_relaxed);
+        }
+        return static_cast<T *>(data_);
+    }
+
+    /**
+     * The data as a T on the program's word: for raw regions, which have no header. Only the size is checked:
+     * SHMKIT_ERR_PAST_END.
+     */
+    template <class T> result<T *> as_unchecked() const
+    {
+        static_assert(std::is_standard_layout_v<T> && std::is_trivially_destructible_v<T>,
+                      "a type in a region must have standard layout and need no destructor");
+        const auto stat = this->stat();
+        if (!stat)
+            return stat.error();
+        if (stat->size < sizeof(T))
+            return own_failure(SHMKIT_ERR_PAST_END, ENXIO, "as_unchecked",
+                               "ENXIO: the region has " + std::to_string(stat->size) + " bytes, and the type has " +
+                                   std::to_string(sizeof(T)) + "; use the type that is in it");
+        if (!std::is_const_v<T> && stat->read_only != 0)
+            return refuse_writing<T>("as_unchecked");
+        return static_cast<T *>(data_);
+    }
+
+    /** See shmkit_region_grow(). */
+    result<void> grow(std::uint64_t new_size) { return detail::done(shmkit_region_grow(handle_, new_size)); }
+
+    /** All of it, or a range; length 0 means to the end. See shmkit_region_sync(). */
+    result<void> sync(sync_level level, std::size_t offset = 0, std::size_t length = 0)
+    {
+        return detail::done(shmkit_region_sync(handle_, offset, length, static_cast<std::int32_t>(level)));
+    }
+
+    /** All of it, or a range: PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE. See shmkit_region_protect(). */
+    result<void> protect(int prot, std::size_t offset = 0, std::size_t length = 0)
+    {
+        return detail::done(shmkit_region_protect(handle_, offset, length, prot));
+    }
+
+    /** All of it, or a range: one of MADV_. See shmkit_region_advise(). */
+    result<void> advise(int advice, std::size_t offset = 0, std::size_t length = 0)
+    {
+        return detail::done(shmkit_region_advise(handle_, offset, length, advice));
+    }
+
+    /** All of it, or a range. See shmkit_region_lock_memory(). */
+    result<void> lock_memory(std::size_t offset = 0, std::size_t length = 0)
+    {
+        return detail::done(shmkit_region_lock_memory(handle_, offset, length));
+    }
+
+    /** All of it, or a range. See shmkit_region_unlock_memory(). */
+    result<void> unlock_memory(std::size_t offset = 0, std::size_t length = 0)
+    {
+        return detail::done(shmkit_region_unlock_memory(handle_, offset, length));
+    }
+
+    /** See shmkit_region_stat(). */
+    result<shmkit_region_stat_t> stat() const
+    {
+        shmkit_region_stat_t found = SHMKIT_REGION_STAT_INIT;
+        const shmkit_status_t status = shmkit_region_stat(handle_, &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+    /** `length` bytes into the region. See shmkit_region_copy_in(). */
+    result<void> copy_in(std::size_t offset, const void *from, std::size_t length)
+    {
+        return detail::done(shmkit_region_copy_in(handle_, offset, from, length));
+    }
+
+    /**
+     * A trivially copyable value, or all elements of whatever has std::data() and std::size() (an array, a vector, a
+     * span; a string literal with its NUL), into the region. `offset` is in bytes.
+     */
+    template <class Source> result<void> copy_in(std::size_t offset, const Source &from)
+    {
+        if constexpr (detail::is_contiguous<const Source>::value) {
+            using element = std::remove_cv_t<std::remove_pointer_t<decltype(std::data(from))>>;
+            detail::require_bytes<element>();
+            return copy_in(offset, std::data(from), std::size(from) * sizeof(element));
+        } else {
+            detail::require_bytes<Source>();
+            return copy_in(offset, std::addressof(from), sizeof from);
+        }
+    }
+
+    /** `length` bytes out of the region. See shmkit_region_copy_out(). */
+    result<void> copy_out(std::size_t offset, void *to, std::size_t length) const
+    {
+        return detail::done(shmkit_region_copy_out(handle_, offset, to, length));
+    }
+
+    /** A trivially copyable value, or as many elements as there are in an array, vector or span, out of the region. */
+    template <class Target> result<void> copy_out(std::size_t offset, Target &&to) const
+    {
+        using bare = std::remove_reference_t<Target>;
+        if constexpr (detail::is_contiguous<bare>::value) {
+            using element = std::remove_pointer_t<decltype(std::data(to))>;
+            static_assert(!std::is_const_v<element>, "what is copied to cannot be const");
+            detail::require_bytes<element>();
+            return copy_out(offset, std::data(to), std::size(to) * sizeof(element));
+        } else {
+            static_assert(std::is_lvalue_reference_v<Target> && !std::is_const_v<bare>,
+                          "what is copied to is a variable that is not const");
+            detail::require_bytes<bare>();
+            return copy_out(offset, std::addressof(to), sizeof to);
+        }
+    }
+
+    /** A copy of the value at `offset`. */
+    template <class T> result<T> copy_out(std::size_t offset) const
+    {
+        detail::require_bytes<T>();
+        static_assert(!detail::is_contiguous<T>::value || std::is_aggregate_v<T>, "a view owns no memory to copy to");
+        T value{};
+        const shmkit_status_t status = shmkit_region_copy_out(handle_, offset, std::addressof(value), sizeof value);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return value;
+    }
+
+    /** Begins a scope in which the program touches the data by pointer. See shmkit_region_access_begin(). */
+    result<scoped_access> access()
+    {
+        void *data = nullptr;
+        std::size_t size = 0;
+        const shmkit_status_t status = shmkit_region_access_begin(handle_, &data, &size);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return scoped_access(handle_, data, size);
+    }
+
+    /** Removes the name. See shmkit_region_unlink(). */
+    result<void> unlink() { return detail::done(shmkit_region_unlink(handle_)); }
+
+    /** Sends it over a UNIX socket. See shmkit_region_send(). */
+    result<void> send(int socket, send_access allowed) const
+    {
+        return detail::done(shmkit_region_send(handle_, socket, static_cast<std::int32_t>(allowed)));
+    }
+
+    /** A combination of SHMKIT_SEAL_. See shmkit_region_seal(). */
+    result<void> seal(std::uint32_t seals) { return detail::done(shmkit_region_seal(handle_, seals)); }
+
+    /**
+     * Shows who has it open: each(const shmkit_participant_t &), which returns nothing, or a bool: false stops.
+     * See shmkit_region_participants().
+     */
+    template <class Callable> result<void> participants(Callable &&each) const
+    {
+        using visitor_type = detail::visitor<shmkit_participant_t, std::remove_reference_t<Callable>>;
+        visitor_type visitor(each);
+        const shmkit_status_t status = shmkit_region_participants(handle_, &visitor_type::visit, &visitor);
+        visitor.rethrow();
+        return detail::done(status);
+    }
+
+    /** The address string in its canonical form; empty when there is none. */
+    std::string address() const
+    {
+        const char *text = handle_ != nullptr ? shmkit_region_address(handle_) : nullptr;
+        return text != nullptr ? text : "";
+    }
+
+    /** The descriptor, which stays the library's; -1 where there is none. See shmkit_region_fd(). */
+    int fd() const noexcept { return handle_ != nullptr ? shmkit_region_fd(handle_) : -1; }
+
+    /** Closes it now. The destructor does the same without a word. */
+    result<void> close()
+    {
+        shmkit_region_t *handle = release();
+        return detail::done(shmkit_region_close(handle));
+    }
+
+    /** The handle, for the C API; it stays this object's. */
+    shmkit_region_t *handle() const noexcept { return handle_; }
+
+    /** Gives the handle away: the caller closes it. */
+    shmkit_region_t *release() noexcept
+    {
+        data_ = nullptr;
+        created_ = false;
+        checked_.store(nullptr, std::memory_order_relaxed);
+        return std::exchange(handle_, nullptr);
+    }
+
+private:
+    /** Opens or creates by `call`: (options, where the handle goes, where "created" goes), which gives a status. */
+    template <class T, class Init, class Call>
+    static result<region_of<T>> make(const options &wanted, Init &init, bool creates, Call &&call)
+    {
+        using bare = std::remove_cv_t<T>;
+        using start = detail::initialiser<bare, Init>;
+        shmkit_region_options_t c = wanted.to_c();
+        if constexpr (!std::is_void_v<T>) {
+            c.layout = detail::layout_of<T>();
+            if (c.size == 0 || (!creates && c.size < sizeof(T)))
+                c.size = sizeof(T);
+            if (std::is_const_v<T>)
+                c.read_only = 1;
+        }
+        start initialiser(init);
+        if (start::is_needed && creates) {
+            c.init = &start::run;
+            c.init_user = &initialiser;
+        }
+        shmkit_region_t *handle = nullptr;
+        bool created = false;
+        const shmkit_status_t status = call(&c, &handle, &created);
+        initialiser.rethrow();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        region_of<T> made{region(handle)};
+        made.created_ = created;
+        return made;
+    }
+
+    failure own_failure(shmkit_status_t status, int errno_value, const char *call, const std::string &words) const
+    {
+        std::string message = std::string("shmkit::region::") + call + "(\"" + address() + "\"): " + words;
+        return failure(status, errno_value, std::move(message));
+    }
+
+    template <class T> failure refuse_writing(const char *call) const
+    {
+        return own_failure(SHMKIT_ERR_ACCESS, EACCES, call,
+                           "EACCES: the region is open for reading only, and the type is not const; "
+                           "ask for the const type");
+    }
+
+    /** What is different between a program's type and a region's, if anything. */
+    std::optional<failure> differs(const shmkit_layout_t &mine, const detail::layout_name &name,
+                                   const shmkit_region_stat_t &theirs) const
+    {
+        const auto refuse = [&](const std::string &words) {
+            return own_failure(SHMKIT_ERR_LAYOUT, EINVAL, "as", "EINVAL: " + words);
+        };
+        if (theirs.raw != 0)
+            return refuse("a raw region has no header that names its type; use as_unchecked, on your own word");
+        if (theirs.layout_name[0] == '\0')
+            return refuse("the region was made without naming a type; use as_unchecked, on your own word");
+        if (std::strcmp(theirs.layout_name, name.data()) != 0)
+            return refuse(std::string("the region was made for \"") + theirs.layout_name +
+                          "\", and this program's type is \"" + name.data() +
+                          "\"; use the type that it was made for");
+        const auto number = [&](const char *what, std::uint64_t found, std::uint64_t expected) {
+            return refuse(std::string("the ") + what + " of \"" + name.data() + "\" is " + std::to_string(found) +
+                          " in the region and " + std::to_string(expected) +
+                          " in this program; build both programs from the same definition; give a changed definition "
+                          "a new version");
+        };
+        if (theirs.layout_version != mine.version)
+            return number("version", theirs.layout_version, mine.version);
+        if (theirs.layout_size != mine.size)
+            return number("size in bytes", theirs.layout_size, mine.size);
+        if (theirs.layout_alignment != mine.alignment)
+            return number("alignment in bytes", theirs.layout_alignment, mine.alignment);
+        if (theirs.size < mine.size)
+            return refuse("the region is smaller than its type");
+        return std::nullopt;
+    }
+
+    shmkit_region_t *handle_ = nullptr;
+    void *data_ = nullptr;
+    bool created_ = false;
+    /** The tag of the type that as() found right. */
+    mutable std::atomic<const void *> checked_{nullptr};
+};
+
+template <> struct region::given<void> {
+    using type = region;
+};
+
+/**
+ * A region whose data begins with a T: a region, and a pointer to that T. Made by region::open<T>() and the others,
+ * which have checked it. T may be const. Other processes see the T too: what they may do with it at the same time is
+ * up to T, as with threads (std::atomic members that are lock-free, for example).
+ */
+template <class T> class typed_region : public region {
+public:
+    using element_type = T;
+
+    /** No region. */
+    typed_region() noexcept = default;
+
+    T *get() const noexcept { return static_cast<T *>(data()); }
+    T &operator*() const noexcept { return *get(); }
+    T *operator->() const noexcept { return get(); }
+
+private:
+    friend class region;
+    explicit typed_region(region &&checked) noexcept : region(std::move(checked)) {}
+};
+
+// ------------------------------------------------------------------------------------------------ housekeeping
+
+/** Removes the name of the region that an address leads to now. See shmkit_unlink(). */
+inline result<void> unlink(address_string address) { return detail::done(shmkit_unlink(address.c_str())); }
+
+/** Whether nobody has the region of this address open. See shmkit_region_is_orphan(). */
+inline result<answer> is_orphan(address_string address)
+{
+    std::int32_t found = SHMKIT_UNKNOWN;
+    const shmkit_status_t status = shmkit_region_is_orphan(address.c_str(), &found);
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    return static_cast<answer>(found);
+}
+
+/**
+ * Shows shared memory objects: each(const shmkit_object_t &), which returns nothing, or a bool: false stops. `what`
+ * combines SHMKIT_LIST_. See shmkit_list().
+ */
+template <class Callable> result<void> list(std::uint32_t what, Callable &&each)
+{
+    using visitor_type = detail::visitor<shmkit_object_t, std::remove_reference_t<Callable>>;
+    visitor_type visitor(each);
+    const shmkit_status_t status = shmkit_list(what, &visitor_type::visit, &visitor);
+    visitor.rethrow();
+    return detail::done(status);
+}
+
+/** Shows all shared memory objects. */
+template <class Callable> result<void> list(Callable &&each)
+{
+    return list(SHMKIT_LIST_ALL, std::forward<Callable>(each));
+}
+
+/** Finds, and if wanted removes, what dead processes left; shows it to `each`, as list() does. Gives the number. */
+template <class Callable> result<std::size_t> gc(gc_mode mode, Callable &&each)
+{
+    using visitor_type = detail::visitor<shmkit_object_t, std::remove_reference_t<Callable>>;
+    visitor_type visitor(each);
+    std::size_t count = 0;
+    const shmkit_status_t status = shmkit_gc(static_cast<std::int32_t>(mode), &visitor_type::visit, &visitor, &count);
+    visitor.rethrow();
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    return count;
+}
+
+/** The same without showing it. See shmkit_gc(). */
+inline result<std::size_t> gc(gc_mode mode)
+{
+    std::size_t count = 0;
+    const shmkit_status_t status = shmkit_gc(static_cast<std::int32_t>(mode), nullptr, nullptr, &count);
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    return count;
+}
+
+/** The handler of SIGBUS that turns a touch of truncated memory into an error; for the whole process. */
+namespace guard {
+
+/** See shmkit_guard_enable(). */
+inline result<void> enable() { return detail::done(shmkit_guard_enable()); }
+
+/** See shmkit_guard_disable(). */
+inline result<void> disable() { return detail::done(shmkit_guard_disable()); }
+
+} // namespace guard
+
+/** The limits of shared memory on this system. See shmkit_limits(). */
+inline result<shmkit_limits_t> limits()
+{
+    shmkit_limits_t found = SHMKIT_LIMITS_INIT;
+    const shmkit_status_t status = shmkit_limits(&found);
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    return found;
+}
+
+} // namespace shmkit
+
+#undef SHMKIT_DETAIL_EXCEPTIONS
+
+#endif /* SHMKIT_HPP */

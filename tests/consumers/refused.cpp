@@ -1,0 +1,70 @@
+// What shmkit.hpp must not let a program do. With -DCASE=0 all is well; every other case must not compile, for the
+// reason that stands beside it, a regular expression. Never run: tests/package.rs reads the cases and the compiler's
+// words.
+#include <string>
+#include <vector>
+
+#include <shmkit.hpp>
+
+struct good {
+    int value;
+};
+SHMKIT_REGION_TYPE(good, 1);
+
+struct unnamed {
+    int value;
+};
+
+struct dynamic {
+    virtual int value() { return 0; }
+};
+SHMKIT_REGION_TYPE(dynamic, 1);
+
+struct owner {
+    std::string text;
+};
+SHMKIT_REGION_TYPE(owner, 1);
+
+using shmkit::region;
+
+int use([[maybe_unused]] region &shared)
+{
+    [[maybe_unused]] int number = 0;
+    [[maybe_unused]] const int constant = 0;
+    [[maybe_unused]] const std::vector<std::string> texts;
+#if CASE == 0
+    auto made = region::create<good>("anon:", {}, [](good &fresh) { fresh.value = 1; });
+    return made && shared.copy_in(0, number) && shared.copy_in(0, constant) && texts.empty();
+#elif CASE == 1 // SHMKIT_REGION_TYPE
+    return bool(region::open<unnamed>("anon:"));
+#elif CASE == 2 // standard layout
+    return bool(region::open<dynamic>("anon:"));
+#elif CASE == 3 // must need no destructor
+    return bool(shared.as<owner>());
+#elif CASE == 4 // deleted
+    region copy = shared;
+    return bool(copy);
+#elif CASE == 5 // nodiscard
+    shared.grow(2);
+    return 0;
+#elif CASE == 6 // a pointer means nothing
+    return bool(shared.copy_in(0, &number));
+#elif CASE == 7 // trivially copyable
+    return bool(shared.copy_in(0, texts));
+#elif CASE == 8 // trivially copyable
+    return bool(shared.copy_out<std::string>(0));
+#elif CASE == 9 // cannot be const
+    return bool(shared.copy_out(0, "constant"));
+#elif CASE == 10 // is not const
+    return bool(shared.copy_out(0, constant));
+#elif CASE == 11 // stay empty for ever
+    return bool(region::create<const good>("anon:"));
+#elif CASE == 12 // returns nothing, or a bool
+    return bool(region::create<good>("anon:", {}, [](good &) { return 0; }));
+#elif CASE == 13 // read-only|const value
+    region::open<const good>("anon:").value()->value = 1;
+    return 0;
+#elif CASE == 14 // no matching function
+    return bool(region::create("anon:"));
+#endif
+}
