@@ -156,12 +156,24 @@ pub fn give(fd: i32, lease: Lease) {
     }
 }
 
-/// Takes all leases at once, which succeeds only when nobody holds one. `None` when it cannot be told.
+/// How long a collector is waited for that looks at one region: it is quick, unless it is stopped.
+pub const COLLECTOR_NS: u64 = 100_000_000;
+
+/// Takes all leases at once, which succeeds only when nobody holds one; waits for another collector. `None` when it
+/// cannot be told.
 pub fn take_all(fd: i32) -> Option<bool> {
-    match file::lock(fd, Lock::Exclusive, LEASES, 0) {
-        Ok(()) => Some(true),
-        Err(Errno(libc::EAGAIN | libc::EACCES)) => Some(false),
-        Err(_) => None,
+    let mut deadline = Deadline::after(COLLECTOR_NS);
+    loop {
+        match file::lock(fd, Lock::Exclusive, LEASES, 0) {
+            Ok(()) => return Some(true),
+            Err(Errno(libc::EAGAIN | libc::EACCES)) => {}
+            Err(_) => return None,
+        }
+        // None in the way: it has just gone.
+        let collector = file::lock_in_the_way(fd, LEASES, 0).ok()?.is_none_or(is_collector);
+        if !collector || deadline.pause("another collector looked").is_err() {
+            return Some(false);
+        }
     }
 }
 
@@ -217,7 +229,7 @@ fn within(
 
 /// Whether anybody else holds a lease; a collector, who looks for the same, is waited for. `None` when it cannot be told.
 pub fn is_held(fd: i32) -> Option<bool> {
-    let mut deadline = Deadline::after(100_000_000);
+    let mut deadline = Deadline::after(COLLECTOR_NS);
     loop {
         match file::lock_in_the_way(fd, LEASES, 0) {
             Ok(Some(found)) if is_collector(found) => deadline.pause("a collector looked").ok()?,

@@ -155,7 +155,7 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         // With the lease held no collector removes it; one may have done so before. Then the semaphores may be new ones
         // that nobody needs.
         if is_removed(id) {
-            let _ = collect_set(key, true);
+            tidy(key);
             return Ok(Opened::Again);
         }
     }
@@ -724,7 +724,7 @@ pub fn unlink(id: i32, key: i32) -> Outcome<()> {
         _ => Failure::system(errno),
     })?;
     // Another segment may have taken the key already, and its makers may use the set: then it stays.
-    let _ = collect_set(key, true);
+    tidy(key);
     Ok(())
 }
 
@@ -827,6 +827,13 @@ fn is_marked(set: i32) -> bool {
         Ok(Whose::New) => semaphore::set_value(set, MARK, OURS).is_ok(),
         found => found.is_ok(),
     }
+}
+
+/// Removes a set whose segment was just removed, and waits a moment for somebody who is at work on it.
+fn tidy(key: i32) {
+    let mut deadline = Deadline::after(100_000_000);
+    let is_gone = || sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
+    while collect_set(key, true) == Collected::InUse && is_gone() && deadline.pause("somebody worked on it").is_ok() {}
 }
 
 /// Removes a set whose segment is gone. Decides with LOCK held, as `collect` does.

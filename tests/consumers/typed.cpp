@@ -50,20 +50,21 @@ namespace {
 
 using shmkit::region;
 
+std::string address()
+{
+    return "posix:/shmkit-typed-" + std::to_string(getpid());
+}
+
 void need(bool good, const char *what)
 {
     if (good)
         return;
     std::fprintf(stderr, "%s: %s\n", what, shmkit_last_error_message());
+    static_cast<void>(shmkit::unlink(address()));
     std::exit(1);
 }
 
 #define NEED(...) need(static_cast<bool>(__VA_ARGS__), #__VA_ARGS__)
-
-std::string address()
-{
-    return "posix:/shmkit-typed-" + std::to_string(getpid());
-}
 
 template <class T> void share_with_c(int index)
 {
