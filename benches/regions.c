@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <shmkit.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -391,6 +392,13 @@ static void surveys(void)
     clean();
 }
 
+/* A signal that ends the benchmark leaves nothing behind either: unlink is all that is called. */
+static void ended(int signal)
+{
+    clean();
+    _exit(128 + signal);
+}
+
 int main(void)
 {
     struct rlimit limit;
@@ -400,18 +408,23 @@ int main(void)
     snprintf(prefix, sizeof prefix, "/shmkit-bench-%ld", (long)getpid());
     snprintf(address, sizeof address, "posix:%s", prefix);
     snprintf(named, sizeof named, "%s.new", prefix);
+    static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        signal(ends[i], ended);
     own = malloc(LARGEST);
     must(own != NULL, "malloc");
     memset(own, 2, LARGEST);
 
     head("cycles (ours / theirs)");
-    measure("create, close, unlink by address: six plain calls", life_plain, life_region, 50, BATCHES, RATIO, "<= 2.0");
+    measure("create, close, unlink by address: six plain calls", life_plain, life_region, 50, BATCHES, RATIO,
+            "<= 2.0");
     measure("create, unlink by handle, close: six plain calls", life_plain, life_region_handle, 50, BATCHES, RATIO,
             "<= 2.0");
     measure("the same: plain calls that reserve, and publish at the end", life_careful, life_region_handle, 50, BATCHES,
             RATIO, "");
     drop(make(address, PAGE, 0));
-    measure("open, close: shm_open, fstat, mmap, munmap, close", visit_plain, visit_region, 100, BATCHES, RATIO, "<= 1.5");
+    measure("open, close: shm_open, fstat, mmap, munmap, close", visit_plain, visit_region, 100, BATCHES, RATIO,
+            "<= 1.5");
     must(shmkit_region_open(address, NULL, &region) == SHMKIT_OK, "open");
     measure("open, close, while another handle is open: the same", visit_plain, visit_region, 100, BATCHES, RATIO,
             "<= 1.5");

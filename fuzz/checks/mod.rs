@@ -42,7 +42,7 @@ const MOST: usize = SIZES[SIZES.len() - 1] as usize;
 
 const OK: i32 = Status::Ok as i32;
 
-/// Regions that were accepted, addresses and headers that could be read: a target that never gets so far checks nothing.
+/// Regions that were accepted, addresses and headers that could be read: a target that gets none checks nothing.
 static ACCEPTED: AtomicU32 = AtomicU32::new(0);
 
 /// See `ACCEPTED`.
@@ -283,7 +283,7 @@ fn take(object: &Object, options: &RegionOptions) -> Result<Handle, i32> {
 ///
 /// | byte | choice |
 /// |---|---|
-/// | 0 | kind (low 2 bits), guard, bytes as they are, list and gc, descriptor for reading only |
+/// | 0 | kind (low 2 bits), guard, bytes as they are, list and gc, descriptor for reading only, patience (2 bits) |
 /// | 1 | size of the object |
 /// | 2, 3 | options |
 /// | 4 | locks that the peer holds, or semaphores that it made |
@@ -305,14 +305,16 @@ pub fn attach(input: &[u8]) {
         if guarded {
             assert_eq!(api::shmkit_guard_enable(), OK);
         }
-        if flags >> 4 & 1 == 1 {
+        // Who asks whether it is an orphan waits for a collector, or what passes for one: not every time.
+        let looks = flags >> 4 & 1 == 1 && (obstacle % 16 != 10 || flags >> 6 == 3);
+        if looks {
             look_around(&object, None);
         }
         if let Ok(handle) = take(&object, &options) {
             ACCEPTED.fetch_add(1, Relaxed);
             let facts = stat(handle).expect("nobody truncated it yet");
             accepted(handle, &object, &facts);
-            if flags >> 4 & 1 == 1 {
+            if looks {
                 look_around(&object, Some(&facts));
             }
             let mut steps = input.clone();
