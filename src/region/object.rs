@@ -223,7 +223,14 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
         if count < bytes.len() {
             return Err(Failure::of(Status::ErrNotARegion));
         }
-        let header = Header::decode(&bytes, &facts)?;
+        let header = match Header::decode(&bytes, &facts) {
+            // It may have grown between the two looks: the header is the later one, so the object is looked at again.
+            Err(failure) if failure.status == Status::ErrCorrupt => {
+                let now = file::status(fd).map_err(Failure::system)?;
+                Header::decode(&bytes, &Facts { object_size: now.size, ..facts })?
+            }
+            header => header?,
+        };
         options.require(&header)?;
         lease::record(fd, region.lease());
         header.max_size
