@@ -27,7 +27,7 @@ type Handle = *mut shmkit_region_t;
 
 const PAGE: usize = 4096;
 /// A process that takes longer hangs: its alarm clock ends it. Generous, for other work may slow the machine down.
-const HANG: u32 = 900;
+const HANG: u32 = 400;
 /// How long the library waits for a peer that lives.
 const PATIENCE_NS: u64 = 120_000_000_000;
 
@@ -217,10 +217,17 @@ fn start_loose(work: impl FnOnce()) -> i32 {
     fork(work, false)
 }
 
-/// Waits until it is so. The alarm clock ends a wait that never ends.
+/// Waits until it is so. The alarm clock ends a wait that never ends; one of another process ends with the test.
 fn until(mut fact: impl FnMut() -> bool) {
     while !fact() {
         pause(100);
+        let mut leash = libc::pollfd { fd: LEASH[0].load(SeqCst), events: 0, revents: 0 };
+        // SAFETY: the struct is writable. The pipe hangs up when nobody can write to it any more.
+        unsafe {
+            if libc::poll(&mut leash, 1, 0) > 0 {
+                libc::_exit(1);
+            }
+        }
     }
 }
 
@@ -244,6 +251,12 @@ fn die_after(nanoseconds: u64) {
         time.it_value.tv_nsec = (nanoseconds % 1_000_000_000).max(1) as _;
         assert_eq!(libc::timer_settime(timer, 0, &time, null_mut()), 0);
     }
+}
+
+/// When a process started, as /proc says it: field 22, of which the second may hold anything in parentheses.
+fn start_time(path: &str) -> Option<u64> {
+    let stat = std::fs::read_to_string(path).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
 }
 
 fn pid() -> u64 {
@@ -1265,6 +1278,43 @@ fn four_mebibytes_run_full() {
     apart("four_mebibytes_run_full", 4 << 20, || full_file_system(4 << 20));
 }
 
+/// Signals that come again and again while space is reserved: it is reserved in the end, or all of it is given back.
+#[test]
+fn signals_do_not_disturb_reservations() {
+    apart("signals_do_not_disturb_reservations", 160 << 20, || {
+        let signals: &'static AtomicU32 = shared();
+        start(|| {
+            install_for(libc::SIGPROF, plain as *const () as usize);
+            let every = libc::timeval { tv_sec: 0, tv_usec: 1000 };
+            let timer = libc::itimerval { it_interval: every, it_value: every };
+            // SAFETY: the struct is readable. The timer of processor time sends SIGPROF, that of the clock SIGALRM.
+            assert_eq!(unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, null_mut()) }, 0);
+            install_for(libc::SIGALRM, plain as *const () as usize);
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()) }, 0);
+            for turn in 0..rounds(8) {
+                let mut options = options(PAGE);
+                options.max_size = 1 << 40;
+                let handle = must(create(c"posix:/signals", &options));
+                good(shmkit_region_grow(handle, 90 << 20));
+                touch_pages(handle);
+                let (before, was) = (free_space(), stat(handle));
+                assert_eq!(named(shmkit_region_grow(handle, (180 + turn) << 20)), Status::ErrNoSpace, "{}", message());
+                let now = stat(handle);
+                assert_eq!((now.size, now.object_size, now.reserved), (was.size, was.object_size, was.reserved));
+                assert_eq!(free_space(), before, "space that nobody has");
+                good(shmkit_region_unlink(handle));
+                close(handle);
+            }
+            signals.store(HANDLED.load(SeqCst), SeqCst);
+        })
+        .finish();
+        let signals = signals.load(SeqCst);
+        println!("space: {} growths of 90 MiB and refusals of as much, under {signals} signals", rounds(8));
+        assert!(signals > 0);
+    });
+}
+
 /// A file system that has space, and no room for another file.
 #[test]
 fn a_file_system_without_another_file() {
@@ -1534,6 +1584,12 @@ extern "C" fn on_top(signal: c_int, information: *mut libc::siginfo_t, context: 
             std::mem::transmute::<usize, _>(BELOW.load(SeqCst) as usize);
         below(signal, information, context);
     }
+}
+
+/// Installs a handler of another signal.
+fn install_for(signal: i32, handler: usize) {
+    // SAFETY: the handler is one of the above.
+    unsafe { libc::signal(signal, handler) };
 }
 
 /// Installs a handler of SIGBUS and gives the address of the one before.
@@ -1865,6 +1921,9 @@ impl Scene {
         // Who is known is known to live; of a reader nothing is recorded.
         let is_right = |peer: &Peer| peer.pid == 0 || peer.live == SHMKIT_YES && !peer.read_only;
         assert!(all.iter().all(is_right), "{all:?}");
+        for peer in all.iter().filter(|peer| peer.pid != 0) {
+            assert_eq!(Some(peer.start), start_time(&format!("/proc/{}/stat", peer.pid)), "{peer:?}");
+        }
         let mut pids: Vec<u64> = all.iter().map(|peer| peer.pid.into()).filter(|pid| *pid != 0).collect();
         pids.sort();
         let unknown = all.len() - pids.len();
@@ -2086,7 +2145,10 @@ fn forks(kind: Kind) -> u32 {
         let scene = Scene::new(kind);
         let pipe = pipe();
         let holder = scene.holder(|handle| {
-            scene.board.set(CELL, start_loose(|| idle()) as u64);
+            start_loose(|| {
+                scene.board.set(CELL, pid());
+                idle();
+            });
             scene.board.wait(CELL + 1);
             match way {
                 "execs" => exec(pipe),
@@ -2097,8 +2159,6 @@ fn forks(kind: Kind) -> u32 {
         });
         let parent = holder.0 as u64;
         let child = scene.board.wait(CELL);
-        // The child has its own lease as soon as fork has returned in it; fork in the parent may return before that.
-        until(|| scene.look().0.len() == 2);
         scene.expect(&[parent, child], 0);
         match way {
             "is killed" => drop(holder.kill()),
@@ -2232,6 +2292,8 @@ fn unheard_of(kind: Kind) -> u32 {
     // By the system call: it has the memory, and is there when its parent is not, without a name.
     let scene = Scene::new(kind);
     let holder = scene.holder(|handle| {
+        // So that the two do not start at the same tick of the clock by which they are told apart.
+        pause(30_000);
         raw_clone(|| {
             scene.board.set(CELL, pid());
             scene.board.wait(CELL + 1);
@@ -2491,9 +2553,7 @@ impl Post<'_> {
 
     /// In the process: opens the region, and looks when it is told to, until it is told to die.
     fn work(&self, address: &CStr, reap: Option<&Post<'_>>) {
-        let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc is there");
-        let start = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
-        self.set(START, start.and_then(|start| start.parse().ok()).expect("field 22 is a number"));
+        self.set(START, start_time("/proc/self/stat").expect("/proc is there"));
         self.set(
             NAMESPACE,
             std::os::unix::fs::MetadataExt::ino(&std::fs::metadata("/proc/self/ns/pid").expect("there")),

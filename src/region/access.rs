@@ -63,7 +63,12 @@ fn size_by_status(token: u64, hot: &Hot, size: usize) -> usize {
     if let Ok(status) = file::status(region.fd()) {
         region.confirm(status.size);
     }
-    size.min(hot.confirmed.load(Relaxed))
+    let confirmed = hot.confirmed.load(Relaxed);
+    if size > confirmed {
+        // Whoever grows a region makes the object longer first: this one was made shorter, or its header lies.
+        region.set_flag(POISONED);
+    }
+    size.min(confirmed)
 }
 
 /// Bytes of data; `None` for a bad handle.
@@ -301,7 +306,9 @@ pub fn begin(token: u64) -> Outcome<(usize, usize)> {
     if region.hot.is(FRAGILE) {
         check_whole(&region)?;
     }
-    Ok((region.hot.data(), size_of_hot(token, region.hot)))
+    let size = size_of_hot(token, region.hot);
+    // A fault while the size was read, or a size that is not there.
+    if region.hot.is(POISONED) { Err(poisoned(&region)) } else { Ok((region.hot.data(), size)) }
 }
 
 /// Ends it: an error when the memory went away meanwhile.

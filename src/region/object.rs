@@ -227,6 +227,7 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
             // It may have grown between the two looks: the header is the later one, so the object is looked at again.
             Err(failure) if failure.status == Status::ErrCorrupt => {
                 let now = file::status(fd).map_err(Failure::system)?;
+                region.confirm(now.size);
                 Header::decode(&bytes, &Facts { object_size: now.size, ..facts })?
             }
             header => header?,
