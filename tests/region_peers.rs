@@ -8,6 +8,7 @@ mod support;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -2138,6 +2139,54 @@ fn execs(kind: Kind) -> u32 {
     scene.clear()
 }
 
+/// Tells a process that became this test anew which region to open.
+const REOPEN: &str = "SHMKIT_TEST_REOPEN";
+/// The descriptor by which it says that it did: the test's own words go to the others.
+const REOPENED: c_int = 60;
+
+/// A holder becomes another program that opens the region again: it is there once, whatever leases it left behind.
+fn execs_and_opens(kind: Kind) -> u32 {
+    if kind == Kind::Memfd {
+        return 0;
+    }
+    let scene = Scene::new(kind);
+    let pipe = pipe();
+    let holder = scene.holder(|_| {
+        let again = must(open(&scene.address, &options(1)));
+        scene.board.wait(CELL);
+        // SAFETY: the descriptors are open.
+        unsafe {
+            libc::dup2(LEASH[0].load(SeqCst), 0);
+            libc::dup2(pipe[1], REOPENED);
+        }
+        let test = std::env::current_exe().expect("the test knows its own path");
+        let mut command = std::process::Command::new(test);
+        command.args(["processes_end_in_every_way", "--exact", "--nocapture", "--test-threads=1"]);
+        let error = command.env(REOPEN, scene.address.to_str().expect("plain")).exec();
+        panic!("{error}: {again:?} was lost");
+    });
+    scene.expect(&[holder.0 as u64; 2], 0);
+    scene.board.set(CELL, 1);
+    until_exec(pipe);
+    scene.expect(&[holder.0 as u64], 0);
+    holder.kill();
+    scene.expect(&[], 0);
+    scene.clear()
+}
+
+/// The other program.
+fn reopen(address: &str) -> ! {
+    let address = CString::new(address).expect("plain");
+    must(open(&address, &options(1)));
+    let mut byte = 0u8;
+    // SAFETY: the byte is readable and writable.
+    unsafe {
+        assert_eq!(libc::write(REOPENED, (&raw const byte).cast(), 1), 1);
+        while libc::read(0, (&raw mut byte).cast(), 1) < 0 {}
+        libc::_exit(0)
+    }
+}
+
 /// A forked child lives on when its parent is killed, execs or closes; the child closes; a grandchild lives on.
 fn forks(kind: Kind) -> u32 {
     let mut looks = 0;
@@ -2486,12 +2535,16 @@ fn crowd(kind: Kind) -> u32 {
 
 #[test]
 fn processes_end_in_every_way() {
+    if let Ok(address) = std::env::var(REOPEN) {
+        reopen(&address);
+    }
     apart("processes_end_in_every_way", 64 << 20, || {
         type Way = (&'static str, fn(Kind) -> u32);
-        let ways: [Way; 9] = [
+        let ways: [Way; 10] = [
             ("ends by itself or by a signal", endings),
             ("is killed in the midst of calls", killed_during_use),
             ("execs", execs),
+            ("execs and opens it again", execs_and_opens),
             ("forks", forks),
             ("is stopped", stopped),
             ("ends a thread", thread_ends),

@@ -523,6 +523,7 @@ extern "C" fn renew_all() {
         }
         false
     });
+    REGIONS.forget_other_threads();
     REGIONS.for_each(|_, region| {
         region.growing.store(0, Relaxed);
         match region.backend {

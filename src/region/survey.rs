@@ -143,7 +143,7 @@ fn record_of(fd: i32, number: u32) -> Process {
     }
 }
 
-/// Leases survive an exec and attaches do not: a lease counts when its process still has the segment mapped.
+/// Leases survive an exec and attaches do not: of a process no more leases count than it has attaches.
 fn segment_participants(
     id: i32,
     set: i32,
@@ -153,6 +153,9 @@ fn segment_participants(
 ) -> Outcome<()> {
     let attaches = sysv::status(id).map_err(Failure::system)?.attaches;
     let (mut shown, mut go_on) = (1, true);
+    let mut before = [Process::default(); header::RECORDS as usize + 1];
+    before[0] = identity::own();
+    let mut known = 1;
     let mut one = |slot: u32| {
         if Lease::Writer(slot) == own || !go_on {
             return;
@@ -161,10 +164,16 @@ fn segment_participants(
         let read = Record::offset(slot).is_some_and(|offset| window.read(offset, &mut bytes));
         let record = if read { Record::decode(&bytes).process } else { Process::default() };
         let attached = match is_living(&record) {
-            Some(true) => maps_segment(record.pid, id),
+            Some(true) => {
+                let leases = before.iter().take(known).filter(|one| **one == record).count();
+                attaches_of(record.pid, id).map(|attaches| leases < attaches)
+            }
             Some(false) => Some(false),
             None => None,
         };
+        if let Some(place) = before.get_mut(known) {
+            (*place, known) = (record, known + 1);
+        }
         if attached != Some(false) {
             shown += 1;
             let participant = Participant { process: record, live: attached == Some(true), ..Participant::default() };
@@ -182,15 +191,16 @@ fn segment_participants(
     Ok(())
 }
 
-/// Whether a process has a segment attached; `None` when it may not be looked at.
-fn maps_segment(pid: u32, id: i32) -> Option<bool> {
-    let mut found = false;
+/// How many times a process has a segment attached; `None` when it may not be looked at.
+fn attaches_of(pid: u32, id: i32) -> Option<usize> {
+    let mut count = 0;
     maps_of(pid, &mut |line| {
-        found |= line.path.starts_with(b"/SYSV") && line.inode == id as u64;
-        !found
+        // One line for each attach begins at the beginning, however it was divided by protections.
+        count += usize::from(line.path.starts_with(b"/SYSV") && line.inode == id as u64 && line.offset == 0);
+        true
     })
     .ok()?;
-    Some(found)
+    Some(count)
 }
 
 /// Whether nobody has the region at an address open.
@@ -216,14 +226,7 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
                     return Ok(Answer::No);
                 }
             }
-            let decided = loop {
-                match segment::collect(id, key, false) {
-                    // A creator or a collector is at work; a collector is soon done.
-                    Collected::InUse if deadline.pause("somebody looked").is_ok() => {}
-                    decided => break decided,
-                }
-            };
-            Ok(match decided {
+            Ok(match segment::collect(id, key, false) {
                 Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
                 Collected::Orphan => Answer::Yes,
                 Collected::InUse => Answer::No,
@@ -472,6 +475,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
 struct Line<'a> {
     shared: bool,
     length: u64,
+    offset: u64,
     dev: u64,
     inode: u64,
     path: &'a [u8],
@@ -528,13 +532,14 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
         rest = after.get(1..).unwrap_or_default();
         field
     };
-    let (range, perms, _offset, device, inode) = (field(), field(), field(), field(), field());
+    let (range, perms, offset, device, inode) = (field(), field(), field(), field(), field());
     let dash = range.iter().position(|byte| *byte == b'-')?;
     let colon = device.iter().position(|byte| *byte == b':')?;
     let (major, minor) = (hex(&device[..colon])?, hex(&device[colon + 1..])?);
     Some(Line {
         shared: perms.get(3) == Some(&b's'),
         length: hex(&range[dash + 1..])?.checked_sub(hex(&range[..dash])?)?,
+        offset: hex(offset)?,
         dev: libc::makedev(major as u32, minor as u32),
         inode: leading_number(inode),
         path: rest.trim_ascii_start(),

@@ -13,7 +13,7 @@
 //! A stale token may add itself to the users of a slot for a moment and take itself off again: it never passes the
 //! comparison of generations, so it never sees the value.
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::NonNull;
@@ -60,7 +60,18 @@ pub struct Used<'a, H, T> {
     index: u32,
 }
 
-impl<H, T> Used<'_, H, T> {
+std::thread_local! {
+    /// How many values this thread uses, of all tables together.
+    static USES: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<'a, H, T> Used<'a, H, T> {
+    /// One user more, who was counted in the state already.
+    fn counted(table: &'a Table<H, T>, slot: &'a Slot<H, T>, index: u32) -> Self {
+        let _ = USES.try_with(|uses| uses.set(uses.get() + 1));
+        Used { table, slot, index }
+    }
+
     /// The part that lives for ever.
     pub fn hot(&self) -> &H {
         &self.slot.hot
@@ -78,6 +89,7 @@ impl<H, T> Deref for Used<'_, H, T> {
 
 impl<H, T> Drop for Used<'_, H, T> {
     fn drop(&mut self) {
+        let _ = USES.try_with(|uses| uses.set(uses.get().saturating_sub(1)));
         self.table.leave(self.index, self.slot);
     }
 }
@@ -120,7 +132,7 @@ impl<H: Default, T> Table<H, T> {
         let (index, slot) = self.slot_of(token)?;
         // Acquire: pairs with the release in `insert`.
         let before = slot.state.fetch_add(1, Ordering::Acquire);
-        let used = Used { table: self, slot, index };
+        let used = Used::counted(self, slot, index);
         if before & OPEN == 0 || self::token(index, before) != token { None } else { Some(used) }
     }
 
@@ -157,9 +169,26 @@ impl<H: Default, T> Table<H, T> {
                 continue;
             }
             let open = slot.state.fetch_add(1, Ordering::Acquire) & OPEN != 0;
-            let used = Used { table: self, slot, index };
+            let used = Used::counted(self, slot, index);
             if open {
                 each(used.hot(), &used);
+            }
+        }
+    }
+
+    /// In a forked child, where this thread alone goes on: the users that other threads were are gone, and what was closed
+    /// and waited for them is dropped. A thread that forks in the middle of its own use cannot tell its count from theirs,
+    /// and changes nothing.
+    pub fn forget_other_threads(&self) {
+        if USES.try_with(Cell::get).unwrap_or(1) != 0 {
+            return;
+        }
+        for index in 0..self.length.load(Ordering::Acquire) {
+            let Some(slot) = self.slot(index) else { return };
+            let before = slot.state.fetch_and(!USERS, Ordering::AcqRel);
+            if before & OPEN == 0 && before & USERS != 0 {
+                slot.state.fetch_add(1, Ordering::Relaxed);
+                self.leave(index, slot);
             }
         }
     }

@@ -240,16 +240,21 @@ fn an_object_without_bytes() {
     }));
 }
 
+/// Where other software has its data: where a header would be, or behind zeros.
+const DATA: [usize; 2] = [0, 300];
+
 /// A segment that other software made where the library still has semaphores.
 #[test]
 fn semaphores_that_outlived_their_segment() {
     in_a_room!("semaphores_that_outlived_their_segment", || {
-        let place = Sysv.fresh();
-        create(&place.address, &options(10)).expect("there is room").closed();
-        // SAFETY: the command takes no buffer.
-        assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
-        assert!(place.set().is_some(), "the library's semaphores went with the segment");
-        foreign_survives(&place);
+        for at in DATA {
+            let place = Sysv.fresh();
+            create(&place.address, &options(10)).expect("there is room").closed();
+            // SAFETY: the command takes no buffer.
+            assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
+            assert!(place.set().is_some(), "the library's semaphores went with the segment");
+            foreign_survives(&place, at);
+        }
     });
 }
 
@@ -261,23 +266,25 @@ fn semaphores_of_a_creator_that_died() {
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) }
     }
     in_a_room!("semaphores_of_a_creator_that_died", || {
-        let place = Sysv.fresh();
-        let killed = support::in_child(|| {
-            let _never_ends = create(&place.address, &RegionOptions { init: Some(die), ..options(10) });
-            0
-        });
-        assert!(libc::WIFSIGNALED(killed));
-        assert_eq!(left_over().len(), 1, "a dead creator's segment is not found");
-        // SAFETY: the command takes no buffer.
-        assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
-        foreign_survives(&place);
+        for at in DATA {
+            let place = Sysv.fresh();
+            let killed = support::in_child(|| {
+                let _never_ends = create(&place.address, &RegionOptions { init: Some(die), ..options(10) });
+                0
+            });
+            assert!(libc::WIFSIGNALED(killed));
+            assert_eq!(left_over().len(), 1, "a dead creator's segment is not found");
+            // SAFETY: the command takes no buffer.
+            assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
+            foreign_survives(&place, at);
+        }
     });
 }
 
-fn foreign_survives(place: &Place) {
+fn foreign_survives(place: &Place, at: usize) {
     drop({
         let plain = Plain::make(place, 2 * PAGE);
-        plain.write(0, b"data of other software");
+        plain.write(at, b"data of other software");
         plain
     });
     let id = place.segment();
@@ -286,7 +293,7 @@ fn foreign_survives(place: &Place) {
         tried += 1;
         assert_eq!(place.segment(), id, "{what} removed a segment of other software");
         let plain = Plain::find(place);
-        assert_eq!(plain.read(0, 22), b"data of other software", "{what}");
+        assert_eq!(plain.read(at, 22), b"data of other software", "{what}");
         assert!(expected.contains(&status), "{what}: {status:?}");
     };
     for _ in 0..2 {

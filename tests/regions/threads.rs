@@ -373,6 +373,67 @@ fn signals_that_come_again_and_again() {
 }
 
 /// Who waits for a lock that another process holds, while signals come, waits as long as it was told to.
+/// A thread is in the midst of a call on a handle while another one forks: in the child, where that thread is not, the
+/// handle can be closed, and nothing of the region stays there.
+#[test]
+fn a_child_closes_what_a_thread_was_using() {
+    /// Says that it was called, and waits until it is told to go on.
+    unsafe extern "C" fn stay(_: *const RegionParticipant, user: *mut c_void) -> i32 {
+        // SAFETY: the test passes two descriptors; the byte is readable and writable.
+        unsafe {
+            let [says, hears] = *user.cast::<[c_int; 2]>();
+            let mut byte = 0u8;
+            libc::write(says, b"+".as_ptr().cast(), 1);
+            libc::read(hears, (&raw mut byte).cast(), 1);
+        }
+        1
+    }
+    in_a_room!("a_child_closes_what_a_thread_was_using", || over(&Kind::ALL, |place| {
+        let nothing = Traces::look();
+        for closes_first in [false, true] {
+            let region = create(&place.address, &options(5000)).expect("there is room");
+            let (mut ends, mut others) = ([0; 2], [0; 2]);
+            // SAFETY: the ends are writable.
+            unsafe {
+                assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+                assert_eq!(libc::pipe2(others.as_mut_ptr(), libc::O_CLOEXEC), 0);
+            }
+            let mut both = [ends[1], others[0]];
+            let user = &raw mut both as usize;
+            let thread = std::thread::spawn(move || {
+                let Region(handle) = { region };
+                // SAFETY: the descriptors stay until the thread was joined.
+                unsafe { shmkit_region_participants(handle, Some(stay), user as *mut c_void) }
+            });
+            let mut byte = 0u8;
+            // SAFETY: the byte is writable.
+            assert_eq!(unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) }, 1);
+            if place.kind.is_named() {
+                region.unlink().expect("the name is its own");
+            }
+            if closes_first {
+                region.close().expect("it is open");
+            }
+            support::in_good_child(|| {
+                if !closes_first {
+                    region.close().expect("it is open in the child");
+                }
+                let now = Traces::look();
+                assert_eq!(now.mappings, nothing.mappings, "mapped in the child");
+                let of_region = |one: &&String| one.contains("#") || one.contains("memfd") || one.contains("shm");
+                assert_eq!(now.descriptors.iter().find(of_region), None, "open in the child");
+            });
+            // SAFETY: the byte is readable.
+            assert_eq!(unsafe { libc::write(others[1], b"+".as_ptr().cast(), 1) }, 1);
+            assert_eq!(thread.join().ok(), Some(0));
+            close_all(&[ends, others].concat());
+            if !closes_first {
+                region.closed();
+            }
+        }
+    }));
+}
+
 #[test]
 fn a_wait_is_as_long_as_it_was_told() {
     extern "C" fn came(_: c_int) {}
