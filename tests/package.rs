@@ -564,7 +564,7 @@ fn check_layout(folder: &Path) {
         struct_size,
         address,
         backend,
-        sort,
+        content,
         size,
         reserved,
         device,

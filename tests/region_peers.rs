@@ -932,7 +932,7 @@ fn use_once(storm: &'static Storm, address: &CStr, remover: Remover, member: u32
         if remover == Remover::Gc {
             // Two while a rename is a link and an unlink.
             assert!(stat.links > 0, "a collection took the name of a region that is open");
-            assert_eq!(is_orphan(address), Ok(SHMKIT_NO), "a region that is open");
+            assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_NO), "a region that is open");
         }
         participants(handle);
         pause(random.below(60) as u32);
@@ -1920,7 +1920,7 @@ impl Scene {
             good(shmkit_region_close(handle));
         }
         // Who is known is known to live; of a reader nothing is recorded.
-        let is_right = |peer: &Peer| peer.pid == 0 || peer.live == SHMKIT_YES && !peer.read_only;
+        let is_right = |peer: &Peer| peer.pid == 0 || peer.live == SHMKIT_ANSWER_YES && !peer.read_only;
         assert!(all.iter().all(is_right), "{all:?}");
         for peer in all.iter().filter(|peer| peer.pid != 0) {
             assert_eq!(Some(peer.start), start_time(&format!("/proc/{}/stat", peer.pid)), "{peer:?}");
@@ -1940,7 +1940,7 @@ impl Scene {
         let nobody = pids.is_empty() && unknown == 0;
         let expected = match self.kind {
             Kind::Memfd => Err(Status::ErrBackend),
-            _ => Ok(if nobody { SHMKIT_YES } else { SHMKIT_NO }),
+            _ => Ok(if nobody { SHMKIT_ANSWER_YES } else { SHMKIT_ANSWER_NO }),
         };
         assert_eq!((self.look(), orphan), ((pids, unknown), expected), "{:?}: {}", self.kind, message());
         // A look of its own changes nothing.
@@ -2635,7 +2635,7 @@ impl Post<'_> {
                 let all = participants(handle);
                 let own = all[0];
                 assert_eq!((own.pid.into(), own.namespace, own.start), self.who(), "what is said of oneself");
-                assert_eq!(is_orphan(address), Ok(SHMKIT_NO));
+                assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_NO));
                 assert_eq!(gc(SHMKIT_GC_REMOVE), Vec::<String>::new());
                 self.set(SEEN, all.len() as u64 - 1);
                 for (index, peer) in all[1..].iter().enumerate() {
@@ -2698,7 +2698,7 @@ fn expect_posts(kind: Kind, address: &CStr, board: &Board, living: &[usize], own
         .collect();
     seen.sort();
     // Semaphores do not tell of the dead and of execs; only who can look at a process knows that it is attached.
-    let live = |looks: bool| if kind == Kind::Posix || looks { SHMKIT_YES } else { SHMKIT_UNKNOWN };
+    let live = |looks: bool| if kind == Kind::Posix || looks { SHMKIT_ANSWER_YES } else { SHMKIT_ANSWER_UNKNOWN };
     let mut all: Vec<_> = living.iter().map(|index| (Post::of(board, *index).who(), live(false))).collect();
     all.sort();
     assert_eq!(seen, all, "{kind:?}: seen from outside");
@@ -2713,7 +2713,7 @@ fn expect_posts(kind: Kind, address: &CStr, board: &Board, living: &[usize], own
         others.sort();
         assert_eq!(post.look(), others, "{kind:?}: seen by {:?}, with its own /proc {own_proc}", post.who());
     }
-    assert_eq!(is_orphan(address), Ok(SHMKIT_NO));
+    assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_NO));
     living.len() + 1
 }
 
@@ -2736,7 +2736,7 @@ fn equal_pids(kind: Kind, own_proc: bool) -> usize {
     looks += expect(&[0]);
     Post::of(board, 0).set(DIE, 1);
     first.finish();
-    assert_eq!(is_orphan(&address), Ok(SHMKIT_YES));
+    assert_eq!(is_orphan(&address), Ok(SHMKIT_ANSWER_YES));
     assert_eq!(gc(SHMKIT_GC_REMOVE), [address.to_str().expect("plain")]);
     looks
 }
@@ -2951,7 +2951,7 @@ impl Bystanders {
             std::fs::remove_file(Path::new(SHM).join(name)).expect("it is there");
         }
         for address in [c"posix:/persistent", c"sysv:0x62790011"] {
-            assert_eq!(is_orphan(address), Ok(SHMKIT_YES));
+            assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_YES));
             assert_eq!(unlink(address), Status::Ok);
         }
         // What was live is an orphan now.

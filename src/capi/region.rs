@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int, c_void};
 
 use super::error::shmkit_status_t;
 use super::options::{RegionOptions, with_options};
-use super::survey::{SHMKIT_UNKNOWN, SHMKIT_YES};
+use super::survey::{SHMKIT_ANSWER_UNKNOWN, SHMKIT_ANSWER_YES};
 use super::{Subject, address, place, run, run_on};
 use crate::checks::words::Call;
 use crate::error::Status;
@@ -21,35 +21,41 @@ pub struct shmkit_region_t {
     _opaque: [u8; 0],
 }
 
-/// Writing to the device is started.
+/// The `length` of shmkit_region_sync(), _protect(), _advise(), _lock_memory() and _unlock_memory(): from `offset` to the
+/// end of the data. (Length 0 is an empty range, with which there is nothing to do.)
+pub const SHMKIT_TO_END: usize = access::TO_END;
+/// shmkit_region_sync(): writing to the device is started, and nothing is waited for (MS_ASYNC).
 pub const SHMKIT_SYNC_START: i32 = 0;
-/// The data is on the device.
+/// shmkit_region_sync(): when it returns, the data is on the device (MS_SYNC).
 pub const SHMKIT_SYNC_DATA: i32 = 1;
-/// The data and the file's metadata are on the device.
+/// shmkit_region_sync(): the data and the file's metadata, as its size, are on the device (fsync).
 pub const SHMKIT_SYNC_FILE: i32 = 2;
-/// And so is its name.
+/// shmkit_region_sync(): and so is the file's name (fsync of its folder): needed once after the creation.
 pub const SHMKIT_SYNC_NAME: i32 = 3;
-/// The receiver may write.
+/// shmkit_region_send(): the receiver may read and write.
 pub const SHMKIT_SEND_READ_WRITE: i32 = 0;
-/// The receiver gets a descriptor for reading only.
+/// shmkit_region_send(): the receiver gets a descriptor for reading only.
 pub const SHMKIT_SEND_READ_ONLY: i32 = 1;
-/// No more seals.
+/// shmkit_region_seal(), shmkit_region_stat_t.seals: nobody may add seals any more (F_SEAL_SEAL).
 pub const SHMKIT_SEAL_SEAL: u32 = 1;
-/// It cannot grow. (That it cannot shrink is sealed from the beginning.)
+/// shmkit_region_seal(), shmkit_region_stat_t.seals: nobody may make it larger (F_SEAL_GROW). That nobody can make it
+/// smaller is sealed from the beginning.
 pub const SHMKIT_SEAL_GROW: u32 = 4;
-/// Nobody may write; needs that nobody has it mapped for writing.
+/// shmkit_region_seal(), shmkit_region_stat_t.seals: nobody may write (F_SEAL_WRITE); refused with SHMKIT_ERR_BUSY while
+/// any process has it mapped for writing, as every handle that is not read-only has.
 pub const SHMKIT_SEAL_WRITE: u32 = 8;
-/// Nobody else may begin to write; who has it mapped for writing still may.
+/// shmkit_region_seal(), shmkit_region_stat_t.seals: nobody may begin to write; who has it mapped for writing already
+/// still may (F_SEAL_FUTURE_WRITE).
 pub const SHMKIT_SEAL_FUTURE_WRITE: u32 = 16;
-/// A POSIX shared memory object.
+/// shmkit_region_stat_t.backend, shmkit_object_t.backend: a POSIX shared memory object (posix:/name).
 pub const SHMKIT_BACKEND_POSIX: u32 = 1;
-/// A System V segment.
+/// shmkit_region_stat_t.backend, shmkit_object_t.backend: a System V segment (sysv:).
 pub const SHMKIT_BACKEND_SYSV: u32 = 2;
-/// A file.
+/// shmkit_region_stat_t.backend, shmkit_object_t.backend: a file (file:PATH).
 pub const SHMKIT_BACKEND_FILE: u32 = 3;
-/// A memory file without a name.
+/// shmkit_region_stat_t.backend, shmkit_object_t.backend: memory with a descriptor and without a name (memfd:).
 pub const SHMKIT_BACKEND_MEMFD: u32 = 4;
-/// Memory that this process shares with its children.
+/// shmkit_region_stat_t.backend, shmkit_object_t.backend: memory that a process shares with its children (anon:).
 pub const SHMKIT_BACKEND_ANONYMOUS: u32 = 5;
 
 /// A process, as it was recorded. Explains; never proves that it lives.
@@ -134,7 +140,8 @@ pub struct RegionParticipant {
     pub struct_size: usize,
     /// Who; the pid is 0 when nothing is recorded (a reader, or other software).
     pub process: RecordedProcess,
-    /// SHMKIT_YES: the kernel proves that it is attached now. SHMKIT_UNKNOWN: it took a lease, and cannot be looked at.
+    /// SHMKIT_ANSWER_YES: the kernel proves that it has the region open now. SHMKIT_ANSWER_UNKNOWN: it took a lease, and
+    /// cannot be looked at.
     pub live: i32,
     /// 1: it is this very handle.
     pub own: i32,
@@ -626,7 +633,7 @@ pub unsafe extern "C" fn shmkit_region_participants(
             let participant = RegionParticipant {
                 struct_size: size_of::<RegionParticipant>(),
                 process: recorded(&participant.process),
-                live: if participant.live { SHMKIT_YES } else { SHMKIT_UNKNOWN },
+                live: if participant.live { SHMKIT_ANSWER_YES } else { SHMKIT_ANSWER_UNKNOWN },
                 own: i32::from(participant.own),
                 read_only: i32::from(participant.read_only),
             };

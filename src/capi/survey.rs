@@ -11,30 +11,36 @@ use crate::region::header::{self, Process};
 use crate::region::survey::{self, Object, Which};
 use crate::region::{Failure, access};
 
-/// It is not so.
-pub const SHMKIT_NO: i32 = 0;
-/// It is so.
-pub const SHMKIT_YES: i32 = 1;
-/// It cannot be proved.
-pub const SHMKIT_UNKNOWN: i32 = 2;
-/// POSIX objects: what is in /dev/shm.
+/// shmkit_object_t.orphan, shmkit_region_is_orphan(): somebody has it open.
+pub const SHMKIT_ANSWER_NO: i32 = 0;
+/// shmkit_object_t.orphan, shmkit_region_is_orphan(): it is proved that nobody has it open.
+/// shmkit_participant_t.live: it is proved that the participant has it open now.
+pub const SHMKIT_ANSWER_YES: i32 = 1;
+/// shmkit_object_t.orphan, shmkit_region_is_orphan(), shmkit_participant_t.live: it cannot be proved either way: other
+/// software made the object, its file system has no locks, or /proc is hidden.
+pub const SHMKIT_ANSWER_UNKNOWN: i32 = 2;
+/// shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm.
 pub const SHMKIT_LIST_POSIX: u32 = 1;
-/// System V segments.
+/// shmkit_list(): System V segments.
 pub const SHMKIT_LIST_SYSV: u32 = 2;
-/// What processes have mapped, as far as /proc shows: memfds, files, anonymous memory, objects whose name is gone.
+/// shmkit_list(): what processes have mapped, as far as /proc shows: memfds, files, anonymous shared memory, objects whose
+/// name is gone.
 pub const SHMKIT_LIST_MAPPED: u32 = 4;
-/// All of it.
+/// shmkit_list(): all of these.
 pub const SHMKIT_LIST_ALL: u32 = 7;
-/// Says what would be removed, and removes nothing.
+/// shmkit_gc(): shows and counts what would be removed, and removes nothing.
 pub const SHMKIT_GC_DRY_RUN: i32 = 0;
-/// Removes it.
+/// shmkit_gc(): removes it.
 pub const SHMKIT_GC_REMOVE: i32 = 1;
-/// Made by other software, or a raw region.
-pub const SHMKIT_SORT_RAW: u32 = 0;
-/// A region.
-pub const SHMKIT_SORT_REGION: u32 = 1;
-/// What a dead creator left on its way to a region.
-pub const SHMKIT_SORT_LEFTOVER: u32 = 2;
+/// shmkit_object_t.content: no header of this library: other software made it, or it is a raw region.
+pub const SHMKIT_CONTENT_FOREIGN: u32 = 0;
+/// shmkit_object_t.content: a region.
+pub const SHMKIT_CONTENT_REGION: u32 = 1;
+/// shmkit_object_t.content: what a process that died while it created a region left behind; shmkit_gc() removes it.
+pub const SHMKIT_CONTENT_LEFTOVER: u32 = 2;
+/// shmkit_object_t.content: its bytes were not looked at: it is seen only as mapped by processes (a memfd, a file, anonymous
+/// memory, an object whose name is gone), or this user may not open it.
+pub const SHMKIT_CONTENT_UNKNOWN: u32 = 3;
 
 /// One object of this machine.
 #[repr(C)]
@@ -46,8 +52,8 @@ pub struct ListedObject {
     pub address: *const c_char,
     /// One of SHMKIT_BACKEND_; 0 for semaphores that were left without their segment.
     pub backend: u32,
-    /// One of SHMKIT_SORT_.
-    pub sort: u32,
+    /// What it holds: one of SHMKIT_CONTENT_.
+    pub content: u32,
     /// Bytes of the object; of the mapping, where only that can be seen.
     pub size: u64,
     /// Bytes that it has reserved.
@@ -73,7 +79,7 @@ pub struct ListedObject {
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
-    /// SHMKIT_YES: it is proved that nobody uses it.
+    /// Whether nobody uses it: SHMKIT_ANSWER_YES (proved), SHMKIT_ANSWER_NO or SHMKIT_ANSWER_UNKNOWN.
     pub orphan: i32,
     /// 1: its name is gone, and its memory lives as long as its users.
     pub unlinked: i32,
@@ -92,7 +98,7 @@ fn listed(object: &Object) -> ListedObject {
         struct_size: size_of::<ListedObject>(),
         address: object.address.c().as_ptr(),
         backend: object.backend.map_or(0, |backend| backend as u32),
-        sort: object.sort as u32,
+        content: object.content as u32,
         size: object.size,
         reserved: object.reserved,
         device: object.dev,
@@ -112,7 +118,7 @@ fn listed(object: &Object) -> ListedObject {
     }
 }
 
-/// Whether nobody has the region of this address open: SHMKIT_YES, SHMKIT_NO, or SHMKIT_UNKNOWN where nothing proves it
+/// Whether nobody has the region of this address open: SHMKIT_ANSWER_YES, SHMKIT_ANSWER_NO, or SHMKIT_ANSWER_UNKNOWN where nothing proves it
 /// (an object of other software, a file system without locks).
 ///
 /// The kernel proves it, by locks and counts that it drops at a process's death. Thread-safe.

@@ -415,17 +415,20 @@ fn reserve(fd: i32, start: u64, end: u64, size: u64, space: Space) -> Outcome<()
     if start < size && space != Space::Lazy { object::reserve(fd, start, size.min(end), space) } else { Ok(()) }
 }
 
-/// The addresses of a range of the data; length 0 means to the end.
-fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<(usize, usize)> {
+/// A length that means "to the end of the data".
+pub const TO_END: usize = usize::MAX;
+
+/// The address and length of a range of the data; `None` for an empty one, with which there is nothing to do.
+fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<Option<(usize, usize)>> {
     let size = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed),
         false => size(token).unwrap_or(0),
     };
+    let length = if length == TO_END { size.saturating_sub(offset) } else { length };
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
-    let length = if length == 0 { size - offset } else { length };
-    Ok((region.hot.data() + offset, length))
+    Ok((length > 0).then_some((region.hot.data() + offset, length)))
 }
 
 fn aligned(offset: usize) -> Outcome<()> {
@@ -462,7 +465,7 @@ pub fn sync(token: u64, offset: usize, length: usize, level: Durability) -> Outc
             "use a file: region for what must outlive the machine's power",
         ));
     }
-    let (start, length) = range(&region, token, offset, length)?;
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
     let first = start & !(page_size() - 1);
     let flags = if level == Durability::Start { libc::MS_ASYNC } else { libc::MS_SYNC };
     memory::msync(first, length + (start - first), flags).map_err(Failure::system)?;
@@ -494,7 +497,7 @@ pub fn protect(token: u64, offset: usize, length: usize, prot: i32) -> Outcome<(
         return Err(Failure::new(Status::ErrAccess, "{name} is open for reading only", "open it without read_only"));
     }
     aligned(offset)?;
-    let (start, length) = range(&region, token, offset, length)?;
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
     // From now on the kernel copies: it answers where a touch would be a signal.
     if prot != libc::PROT_READ | libc::PROT_WRITE {
         region.set_flag(PROTECTED);
@@ -514,21 +517,18 @@ pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<
         ));
     }
     aligned(offset)?;
-    let (start, length) = range(&region, token, offset, length)?;
-    {
-        if advice == libc::MADV_DONTFORK {
-            region.set_flag(NOT_FORKED);
-        }
-        memory::madvise(start, length, advice)
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
+    if advice == libc::MADV_DONTFORK {
+        region.set_flag(NOT_FORKED);
     }
-    .map_err(Failure::system)
+    memory::madvise(start, length, advice).map_err(Failure::system)
 }
 
 /// Keeps the data resident, or lets it go again.
 pub fn lock_memory(token: u64, offset: usize, length: usize, lock: bool) -> Outcome<()> {
     let region = get(token)?;
     aligned(offset)?;
-    let (start, length) = range(&region, token, offset, length)?;
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
     let result = if lock { memory::mlock(start, length) } else { memory::munlock(start, length) };
     result.map_err(|errno| match errno.0 {
         libc::ENOMEM | libc::EPERM | libc::EAGAIN => {

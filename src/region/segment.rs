@@ -742,7 +742,7 @@ pub fn find_set(key: i32) -> Option<i32> {
 }
 
 /// Whether there are semaphores in the place of a key's, whoever made them.
-fn has_set(key: i32) -> bool {
+pub fn has_set(key: i32) -> bool {
     semaphore::get(other_key(key), 0, 0) != Err(Errno(libc::ENOENT))
 }
 

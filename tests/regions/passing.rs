@@ -104,7 +104,7 @@ fn arrives(place: &Place, socket: i32, access: i32) {
         } else {
             refused(other.copy_in(0, b"x"), Status::ErrAccess);
             refused(other.grow(9000), Status::ErrAccess);
-            refused(other.protect(0, 0, 3), Status::ErrAccess);
+            refused(other.protect(0, SHMKIT_TO_END, 3), Status::ErrAccess);
             refused(other.send(ours, SHMKIT_SEND_READ_WRITE), Status::ErrAccess);
             other.send(ours, SHMKIT_SEND_READ_ONLY).expect("reading can be passed on");
             recv(theirs, &options(0)).expect("it was sent").closed();

@@ -156,13 +156,13 @@ fn plain_calls_open_what_a_raw_region_made() {
                 refused(unlink(&place.address), Status::ErrNotARegion);
                 assert_eq!(
                     is_orphan(&place.address).expect("it is there"),
-                    if place.kind == Sysv { SHMKIT_NO } else { SHMKIT_UNKNOWN }
+                    if place.kind == Sysv { SHMKIT_ANSWER_NO } else { SHMKIT_ANSWER_UNKNOWN }
                 );
                 region.closed();
-                assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_UNKNOWN);
+                assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_UNKNOWN);
                 assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
                 let shown = if place.kind == File { None } else { listed(SHMKIT_LIST_ALL, &place.address) };
-                assert!(shown.is_none_or(|shown| shown.object.sort == SHMKIT_SORT_RAW));
+                assert!(shown.is_none_or(|shown| shown.object.content == SHMKIT_CONTENT_FOREIGN));
                 let last = open(&place.address, &raw(0)).expect("gc leaves it alone");
                 last.unlink().expect("the name is its own");
                 last.closed();
@@ -203,7 +203,7 @@ fn a_region_is_not_made_of_other_objects() {
                 refused(open_or_create(&place.address, &options(10)), Status::ErrNotARegion);
                 refused(create(&place.address, &options(10)), Status::ErrExists);
                 refused(unlink(&place.address), Status::ErrNotARegion);
-                assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+                assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
                 assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
                 // Once more: what the first tries leave must not change the answer.
                 refused(unlink(&place.address), Status::ErrNotARegion);
@@ -213,7 +213,7 @@ fn a_region_is_not_made_of_other_objects() {
             refused(open(&place.address, &options(0)), Status::ErrNotARegion);
             refused(open_or_create(&place.address, &options(10)), Status::ErrNotARegion);
             refused(create(&place.address, &options(10)), Status::ErrExists);
-            assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+            assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
             refused(unlink(&place.address), Status::ErrNotARegion);
             assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
             let plain = Plain::find(place);
@@ -304,7 +304,7 @@ fn foreign_survives(place: &Place, at: usize) {
         survives("unlink", status_of(&unlink(&place.address)), &not);
         survives("is_orphan", status_of(&is_orphan(&place.address)), &[Status::Ok]);
         survives("list", status_of(&list(SHMKIT_LIST_ALL)), &[Status::Ok]);
-        assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+        assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
         for mode in [SHMKIT_GC_DRY_RUN, SHMKIT_GC_REMOVE] {
             let found = gc(mode).expect("gc can look");
             assert!(found.iter().all(|shown| shown.object.backend == 0), "{found:?}");

@@ -55,9 +55,9 @@ extern "C" fn one_call(work: *mut c_void) -> *mut c_void {
             7 => -i32::from(shmkit_region_address(handle).is_null()),
             8 => shmkit_region_fd(handle).min(0),
             9 => shmkit_region_grow(handle, 6000),
-            10 => shmkit_region_sync(handle, 0, 0, SHMKIT_SYNC_NAME),
-            11 => shmkit_region_protect(handle, 0, 0, 3),
-            12 => shmkit_region_advise(handle, 0, 0, libc::MADV_WILLNEED),
+            10 => shmkit_region_sync(handle, 0, SHMKIT_TO_END, SHMKIT_SYNC_NAME),
+            11 => shmkit_region_protect(handle, 0, SHMKIT_TO_END, 3),
+            12 => shmkit_region_advise(handle, 0, SHMKIT_TO_END, libc::MADV_WILLNEED),
             13 => shmkit_region_stat(handle, null_mut()),
             14 => shmkit_region_access_begin(handle, null_mut(), null_mut()),
             15 => shmkit_region_access_end(handle),
@@ -181,11 +181,11 @@ fn everything(region: Region, other: &str, rounds: &AtomicU64) {
         stat.struct_size = size_of::<RegionStat>();
         gone(shmkit_region_stat(handle, &mut stat), &[]);
         gone(shmkit_region_grow(handle, 3000), &[Status::ErrBackend, Status::ErrNotPermitted]);
-        gone(shmkit_region_advise(handle, 0, 0, libc::MADV_NORMAL), &[]);
-        gone(shmkit_region_sync(handle, 0, 0, SHMKIT_SYNC_START), &[Status::ErrBackend]);
-        gone(shmkit_region_lock_memory(handle, 0, 0), &[]);
-        gone(shmkit_region_unlock_memory(handle, 0, 0), &[]);
-        gone(shmkit_region_protect(handle, 0, 0, 3), &[]);
+        gone(shmkit_region_advise(handle, 0, SHMKIT_TO_END, libc::MADV_NORMAL), &[]);
+        gone(shmkit_region_sync(handle, 0, SHMKIT_TO_END, SHMKIT_SYNC_START), &[Status::ErrBackend]);
+        gone(shmkit_region_lock_memory(handle, 0, SHMKIT_TO_END), &[]);
+        gone(shmkit_region_unlock_memory(handle, 0, SHMKIT_TO_END), &[]);
+        gone(shmkit_region_protect(handle, 0, SHMKIT_TO_END, 3), &[]);
         let (mut data, mut size) = (null_mut(), 0);
         gone(shmkit_region_access_begin(handle, &mut data, &mut size), &[Status::ErrUnsupported]);
         gone(shmkit_region_access_end(handle), &[]);
