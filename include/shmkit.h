@@ -153,6 +153,18 @@ const char *shmkit_status_message(shmkit_status_t status);
 
 /* ================================================================================================================== *
  * Regions: what a program asks for
+ *
+ * What holds for every function of regions, where it does not say otherwise:
+ * - Errors that any of them may give: SHMKIT_ERR_BAD_HANDLE (NULL, a closed or an invented handle), SHMKIT_ERR_BAD_POINTER
+ *   (NULL or an address that cannot be one), SHMKIT_ERR_INVALID_ARGUMENT and SHMKIT_ERR_NAME_TOO_LONG (an address or
+ *   options that make no sense), SHMKIT_ERR_NO_MEMORY (memory or address space), SHMKIT_ERR_LIMIT (descriptors, segments,
+ *   semaphores), and SHMKIT_ERR_SYSTEM (what else the kernel refuses; see errno).
+ * - Threads: any number may be in it at once, with the same handle too.
+ * - Signals: only the functions that say so are async-signal-safe.
+ * - fork: the child has the parent's handles, at the same addresses, each with a lease of its own, and closes its own. exec
+ *   ends all of them.
+ * - Death: a process that dies, however it does and wherever it is, ends its leases. Its peers' handles stay good, and a region
+ *   is what it was before the call in which it died, or what it is after it.
  */
 
 /** shmkit_region_options_t.timeout_ns: waits 10 seconds for a live peer (the default). */
@@ -173,13 +185,14 @@ const char *shmkit_status_message(shmkit_status_t status);
 #define SHMKIT_SPACE_RESERVE 0
 
 /**
- * shmkit_region_options_t.space: memory is found at the first touch of each page. When there is none left, that touch is
- * a SIGBUS, or the kernel kills a process: only for large regions that stay mostly empty.
+ * shmkit_region_options_t.space: memory is found at the first touch of each page. When there is none left, that touch
+ * is a SIGBUS, or the kernel kills a process: only for large regions that stay mostly empty.
  */
 #define SHMKIT_SPACE_LAZY 1
 
 /**
- * shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch costs a page fault.
+ * shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch costs a page
+ * fault.
  */
 #define SHMKIT_SPACE_POPULATE 2
 
@@ -234,8 +247,8 @@ typedef struct shmkit_region_options_t {
     /** The type that it holds. */
     struct shmkit_layout_t layout;
     /**
-     * How long to wait for a peer that creates, grows or collects the region, in nanoseconds; SHMKIT_TIMEOUT_DEFAULT (0,
-     * which is 10 seconds), SHMKIT_TIMEOUT_NO_WAIT or SHMKIT_TIMEOUT_FOREVER. A dead peer is never waited for.
+     * How long to wait for a peer that creates, grows or collects the region, in nanoseconds; SHMKIT_TIMEOUT_DEFAULT
+     * (0, which is 10 seconds), SHMKIT_TIMEOUT_NO_WAIT or SHMKIT_TIMEOUT_FOREVER. A dead peer is never waited for.
      */
     uint64_t timeout_ns;
     /** Fills the region before it is seen; once, however many processes create it at the same time. May be NULL. */
@@ -253,7 +266,8 @@ typedef struct shmkit_region_options_t {
     /** SHMKIT_HUGE_NONE, SHMKIT_HUGE_TRY or SHMKIT_HUGE_REQUIRE. */
     int32_t huge_pages;
     /**
-     * 1: open it for reading only; a touch that writes is then a SIGSEGV. Not for creation. 0: for reading and writing.
+     * 1: open it for reading only; a touch that writes is then a SIGSEGV. Not for creation. 0: for reading and
+     * writing.
      */
     int32_t read_only;
     /** 1: without a header: an object that other software made, or that it will open. 0: a region of this library. */
@@ -282,6 +296,8 @@ typedef struct shmkit_region_options_t {
 
 /* ================================================================================================================== *
  * Regions: create, open, close, remove
+ *
+ * A function that gives a region sets `*region` only on success.
  */
 
 /** An open region: a token, which is checked at every call and never points anywhere. */
@@ -290,11 +306,16 @@ typedef struct shmkit_region_t shmkit_region_t;
 /**
  * Creates a region. Fails with SHMKIT_ERR_EXISTS when the name is taken.
  *
+ * `address` is one of posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, memfd:LABEL, anon:. `options` needs a
+ * `size`.
  * The region is born complete: nobody sees it before it has its size, its space, its mode and what `init` put there.
- * `address` is one of posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, memfd:LABEL, anon:. Sets `*region`
- * only on success. Errors: NO_SPACE (with needed and free bytes), EXISTS, ACCESS, CALLBACK, TIMEOUT, LIMIT and others.
- * Thread-safe; not async-signal-safe. If the process dies on the way, nothing is visible, and whoever creates the
- * same name next takes over. After a fork, parent and child each have a lease of their own.
+ * If this process dies on the way, nothing is visible, and whoever creates the same name next takes over.
+ * Errors: SHMKIT_ERR_NO_SPACE (with needed and free bytes), SHMKIT_ERR_TOO_BIG (a limit: RLIMIT_FSIZE, SHMMAX),
+ * SHMKIT_ERR_ACCESS and SHMKIT_ERR_NOT_FOUND (the folder), SHMKIT_ERR_NOT_PERMITTED (the group), SHMKIT_ERR_CALLBACK
+ * (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work), SHMKIT_ERR_BACKEND (this kind of memory
+ * cannot have huge pages, or cannot grow), SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and
+ * SHMKIT_ERR_CORRUPT (what another user or other software has in the place of the library's own files or semaphores).
+ * As shm_open(3), memfd_create(2), open(2) O_TMPFILE, linkat(2), shmget(2), posix_fallocate(3).
  */
 shmkit_status_t shmkit_region_create(const char *address,
                                      const struct shmkit_region_options_t *options,
@@ -303,10 +324,14 @@ shmkit_status_t shmkit_region_create(const char *address,
 /**
  * Opens an existing region. Never creates one.
  *
- * Validates owner, mode, header, layout and size before anything is mapped; `options` may be NULL. Waits for a System V
- * region's creator that is still at work. Errors: NOT_FOUND, LAYOUT, CORRUPT, NOT_A_REGION (open it raw), OWNER,
- * NOT_AN_OBJECT (a symbolic link, a pipe), PAST_END (smaller than asked for), UNFINISHED, ACCESS. Sets `*region` only on
- * success. Thread-safe; not async-signal-safe. A peer's death changes nothing for this handle.
+ * Checks owner, mode, header, layout and size before anything is mapped. `options` may be NULL; its `size` is the
+ * least that the region must have. Waits for a System V region's creator that is still at work.
+ * Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_ACCESS (the permissions), SHMKIT_ERR_OWNER (another user's, or everybody
+ * may write to it), SHMKIT_ERR_LAYOUT (made for another type or another machine), SHMKIT_ERR_PAST_END (smaller than
+ * asked for), SHMKIT_ERR_NOT_A_REGION (other software's: open it raw), SHMKIT_ERR_NOT_AN_OBJECT (a symbolic link, a
+ * folder, a pipe), SHMKIT_ERR_CORRUPT (the header is not true), SHMKIT_ERR_UNFINISHED (its creator died),
+ * SHMKIT_ERR_TIMEOUT (a creator or collector is at work), SHMKIT_ERR_BACKEND (memfd: and anon: have no name to open).
+ * As shm_open(3), open(2) O_NOFOLLOW, shmget(2), shmat(2), mmap(2).
  */
 shmkit_status_t shmkit_region_open(const char *address,
                                    const struct shmkit_region_options_t *options,
@@ -315,8 +340,9 @@ shmkit_status_t shmkit_region_open(const char *address,
 /**
  * Opens a region, or creates it: however many processes do so at once, one creates it, and `init` runs once.
  *
- * `created`, which may be NULL, tells whether this call made it. Otherwise as shmkit_region_create() and
- * shmkit_region_open(). Takes over from a creator that died.
+ * `created`, which may be NULL, tells whether this call made it. Takes over from a creator that died.
+ * Errors: those of shmkit_region_create() without SHMKIT_ERR_EXISTS, and those of shmkit_region_open() without
+ * SHMKIT_ERR_UNFINISHED; SHMKIT_ERR_NOT_FOUND is then about the folder.
  */
 shmkit_status_t shmkit_region_open_or_create(const char *address,
                                              const struct shmkit_region_options_t *options,
@@ -324,31 +350,43 @@ shmkit_status_t shmkit_region_open_or_create(const char *address,
                                              bool *created);
 
 /**
- * Detaches from a region: unmaps it and gives the lease back. Never removes its name. NULL is nothing to do.
+ * Closes a handle: unmaps the data, gives the lease back, closes the descriptor. The region and its name stay.
  *
- * The handle is stale afterwards, and every call with it says so. Another thread must not touch the data any more, nor be
- * in shmkit_region_copy_in(), _copy_out() or _size(), as with munmap(); its other calls on the handle come to their end
- * first. In a forked child it ends the child's lease alone. Thread-safe.
+ * NULL is nothing to do. Afterwards the handle is stale, and every call with it, a second close too, is
+ * SHMKIT_ERR_BAD_HANDLE; pointers to the data lead nowhere, as after munmap(2). No other error.
+ * Other threads' calls on the handle come to their end first, except shmkit_region_copy_in(), _copy_out() and _size(),
+ * which must be over, as must their touches of the data. Not async-signal-safe. In a forked child it ends the child's
+ * handle alone.
+ * A process that ends, however it does, closes all it has.
  */
 shmkit_status_t shmkit_region_close(struct shmkit_region_t *region);
 
 /**
- * Removes a region's name, if it still leads to this very object; otherwise fails with SHMKIT_ERR_REMOVED.
+ * Removes the region's name, if it still leads to this very region. Its memory lives until the last process closes it.
  *
- * The memory lives until the last process closes it. memfd: and anon: have no name: SHMKIT_ERR_BACKEND. Thread-safe.
+ * Errors: SHMKIT_ERR_REMOVED (the name was removed, or somebody removed it and made it again: the new one is left
+ * alone), SHMKIT_ERR_NOT_PERMITTED (another user's), SHMKIT_ERR_TIMEOUT (another process is about to remove it and
+ * stands still), SHMKIT_ERR_BACKEND (memfd: and anon: have no name).
+ * If this process dies on the way, the name is there or gone. As shm_unlink(3), unlink(2), shmctl(2) IPC_RMID.
  */
 shmkit_status_t shmkit_region_unlink(struct shmkit_region_t *region);
 
 /**
- * Removes the name of the region that an address leads to now. An object without a region's header is left alone:
- * SHMKIT_ERR_NOT_A_REGION; shmkit_shm_unlink() and shmctl() remove those.
+ * Removes the name of the region that an address leads to now. Its memory lives until the last process closes it.
  *
- * The memory lives until the last process closes it. Thread-safe.
+ * Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_NOT_A_REGION (an object without a region's header is left alone:
+ * shmkit_shm_unlink() and shmctl() remove those), SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_ACCESS and
+ * SHMKIT_ERR_NOT_PERMITTED (another user's), SHMKIT_ERR_REMOVED (another process removed it meanwhile),
+ * SHMKIT_ERR_TIMEOUT (one is about to, and stands still), SHMKIT_ERR_BACKEND (memfd: and anon: have no name). Not
+ * async-signal-safe. As shm_unlink(3), unlink(2), shmctl(2) IPC_RMID.
  */
 shmkit_status_t shmkit_unlink(const char *address);
 
 /* ================================================================================================================== *
  * Regions: their data
+ *
+ * The data is memory: programs touch it by pointer (shmkit_region_data) or copy it (shmkit_region_copy_in, _copy_out). What
+ * orders one process's writes before another's reads is theirs to choose: C11 atomics, a process-shared mutex, a message.
  */
 
 /**
@@ -372,105 +410,140 @@ shmkit_status_t shmkit_unlink(const char *address);
 /**
  * The address of the data, on a page boundary; NULL for a bad handle. It never moves while the handle is open.
  *
- * A hot path: no system call. Thread-safe; async-signal-safe.
+ * A hot path: no system call. Async-signal-safe for a good handle. A forked child has the same data at the same
+ * address.
+ * Touching data that a peer truncated away is a SIGBUS, or zeros with shmkit_guard_enable().
  */
 void *shmkit_region_data(const struct shmkit_region_t *region);
 
 /**
- * Bytes of data, as large as any process has made it; 0 for a bad handle.
+ * Bytes of data, as large as any process has made it; 0 for a bad handle, and for data that a peer truncated away.
  *
- * A hot path: no system call, unless the region is one that a peer may truncate and the guard is off. Thread-safe;
- * async-signal-safe.
+ * A hot path: no system call, unless the region is one that a peer may truncate and the guard is off.
+ * Async-signal-safe for a good handle. Whoever sees a size may touch that much.
  */
 size_t shmkit_region_size(const struct shmkit_region_t *region);
 
 /**
- * Makes a region larger, up to max_size, for all processes at once. Nothing moves. A smaller size is nothing to do.
+ * Makes a region larger, for all processes at once, up to the max_size that it was created with. Nothing moves.
  *
- * The space is reserved first: what does not fit is SHMKIT_ERR_NO_SPACE with needed and free bytes, and the region stays
- * as it was. If the process dies on the way, the size stays as it was. System V and raw regions: SHMKIT_ERR_BACKEND.
- * Thread-safe.
+ * `new_size` is in bytes; one that is not larger than the size is nothing to do. The space is reserved first: after an
+ * error, or when this process dies on the way, the size is what it was.
+ * Errors: SHMKIT_ERR_TOO_BIG (more than max_size or RLIMIT_FSIZE), SHMKIT_ERR_NO_SPACE (with needed and free bytes),
+ * SHMKIT_ERR_TIMEOUT (another process grows it and stands still), SHMKIT_ERR_ACCESS (the handle is read-only),
+ * SHMKIT_ERR_NOT_PERMITTED (SHMKIT_SEAL_GROW), SHMKIT_ERR_TRUNCATED and SHMKIT_ERR_CORRUPT (a peer made it shorter, or
+ * overwrote its header), SHMKIT_ERR_BACKEND (System V and raw regions). Not async-signal-safe. As posix_fallocate(3).
  */
-shmkit_status_t shmkit_region_grow(struct shmkit_region_t *region,
-                                   uint64_t new_size);
+shmkit_status_t shmkit_region_grow(struct shmkit_region_t *region, uint64_t new_size);
 
 /**
- * Writes a range of a file: region back to its device, as far as `level` says. Length 0 means to the end.
+ * Writes a range of a file: region back to its device, as far as `level` (one of SHMKIT_SYNC_) says.
  *
- * Other kinds are memory: SHMKIT_ERR_BACKEND. As msync(2) and fsync(2). Thread-safe.
+ * `offset` and `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do.
+ * Errors: SHMKIT_ERR_BACKEND (all other kinds are memory), SHMKIT_ERR_INVALID_ARGUMENT (`level`), SHMKIT_ERR_PAST_END,
+ * SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_IO and SHMKIT_ERR_NO_SPACE (from the device: the data may be lost).
+ * The death of this or another process loses nothing; only the machine's end does. As msync(2), fsync(2).
  */
 shmkit_status_t shmkit_region_sync(struct shmkit_region_t *region, size_t offset, size_t length, int32_t level);
 
 /**
- * Changes the protection of whole pages of the data for this process: PROT_NONE, PROT_READ, PROT_READ|PROT_WRITE.
+ * Changes the protection of whole pages of the data, for this process: PROT_NONE, PROT_READ, PROT_READ|PROT_WRITE.
  *
- * `offset` is a multiple of the page size; length 0 means to the end. As mprotect(2). Thread-safe.
+ * `offset`, a multiple of the page size, and `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do. A
+ * touch that is not allowed is a SIGSEGV; shmkit_region_copy_in() and _copy_out() give SHMKIT_ERR_ACCESS instead.
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (`prot`, or `offset` inside a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_ACCESS
+ * (PROT_WRITE on a read-only handle), SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_NO_MEMORY (too many mappings).
+ * A forked child inherits it, and keeps its parent's lease alive then. Other processes see nothing of it. As
+ * mprotect(2).
  */
 shmkit_status_t shmkit_region_protect(struct shmkit_region_t *region, size_t offset, size_t length, int prot);
 
 /**
- * Tells the kernel how the data will be used: MADV_NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, DONTFORK, DOFORK,
- * HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE, COLLAPSE. None that loses data.
+ * Tells the kernel how the data will be used; no advice that loses data is taken.
  *
- * `offset` is a multiple of the page size; length 0 means to the end. As madvise(2). Thread-safe.
+ * `advice` is MADV_NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, DONTFORK, DOFORK, HUGEPAGE, NOHUGEPAGE, DONTDUMP,
+ * DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE or COLLAPSE. `offset`, a multiple of the page size, and
+ * `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do.
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (other advice, advice that this kernel or memory does not know, `offset` inside
+ * a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
+ * After MADV_DONTFORK a forked child does not have the data. As madvise(2).
  */
 shmkit_status_t shmkit_region_advise(struct shmkit_region_t *region, size_t offset, size_t length, int advice);
 
 /**
  * Keeps data resident, so that touching it never waits for a device.
  *
- * `offset` is a multiple of the page size; length 0 means to the end. Not inherited by a fork. As mlock(2). Thread-safe.
+ * `offset`, a multiple of the page size, and `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do.
+ * Errors: SHMKIT_ERR_LIMIT (RLIMIT_MEMLOCK, with its figure), SHMKIT_ERR_INVALID_ARGUMENT (`offset` inside a page),
+ * SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED. A forked child does not inherit it. As mlock(2).
  */
-shmkit_status_t shmkit_region_lock_memory(struct shmkit_region_t *region,
-                                          size_t offset,
-                                          size_t length);
+shmkit_status_t shmkit_region_lock_memory(struct shmkit_region_t *region, size_t offset, size_t length);
 
-/** Lets data be paged out again. As munlock(2). Thread-safe. */
+/** Lets data be paged out again. Arguments and errors as for shmkit_region_lock_memory(). As munlock(2). */
 shmkit_status_t shmkit_region_unlock_memory(struct shmkit_region_t *region, size_t offset, size_t length);
 
 /**
- * Copies `length` bytes into a region at `offset`, as memcpy does, but never into a signal.
+ * Copies `length` bytes into a region at `offset`, as memcpy(3) does, but never into a signal.
  *
- * A range outside the data is SHMKIT_ERR_PAST_END; a truncation by a peer is SHMKIT_ERR_TRUNCATED, and the region stays
- * poisoned: part of the bytes may have gone. A hot path: no system call when the kernel rules truncation out (memfd:,
- * anon:, sysv:) or the guard is on; otherwise the kernel copies. Gives no order to other threads and processes.
- * Thread-safe; async-signal-safe.
+ * Errors: SHMKIT_ERR_PAST_END (not within the data; nothing was copied), SHMKIT_ERR_ACCESS (read-only, or protected),
+ * SHMKIT_ERR_BAD_POINTER (of `from`, as far as the kernel tells), SHMKIT_ERR_TRUNCATED (a peer made the object
+ * shorter: part of the bytes may have gone, and every later copy says so), SHMKIT_ERR_NO_SPACE (a lazy region found no
+ * memory), SHMKIT_ERR_UNSUPPORTED (the kernel may not copy here: enable the guard).
+ * A hot path: no system call when the kernel rules truncation out (memfd:, anon:, sysv:) or the guard is on; otherwise
+ * the kernel copies, as process_vm_readv(2). Gives no order to other threads and processes: use atomics or a lock for
+ * that.
+ * Async-signal-safe. A process that dies in it leaves part of the bytes.
  */
 shmkit_status_t shmkit_region_copy_in(struct shmkit_region_t *region, size_t offset, const void *from, size_t length);
 
-/** Copies `length` bytes out of a region from `offset`; otherwise as shmkit_region_copy_in(). */
+/**
+ * Copies `length` bytes out of a region from `offset`. Otherwise, and its errors, as shmkit_region_copy_in().
+ *
+ * It works on a read-only handle. After an error part of `to` may have been written.
+ */
 shmkit_status_t shmkit_region_copy_out(const struct shmkit_region_t *region, size_t offset, void *to, size_t length);
 
 /* ================================================================================================================== *
  * Regions: a peer that makes the object shorter
+ *
+ * memfd:, anon: and sysv: regions cannot be made shorter. With posix: and file: a peer that may write can (ftruncate), and a
+ * touch of what is gone is then a SIGBUS, which ends a program. Copies never are; touches by pointer need the guard.
  */
 
 /**
- * Begins a scope in which the program touches the data by pointer: gives its address and size.
+ * Begins a scope in which the program touches the data by pointer: gives its address and its size in bytes.
  *
- * Where a peer may truncate the region this needs shmkit_guard_enable(), and says so otherwise. Scopes may overlap
- * and nest. Thread-safe.
+ * Errors: SHMKIT_ERR_UNSUPPORTED (a peer may truncate the region, and shmkit_guard_enable() was not called),
+ * SHMKIT_ERR_TRUNCATED (one did), SHMKIT_ERR_NO_SPACE (a touch of a lazy region found no memory).
+ * Scopes may overlap, nest, and be given up without an end: nothing is held. Not async-signal-safe. A forked child may
+ * end a scope that its parent began.
  */
 shmkit_status_t shmkit_region_access_begin(struct shmkit_region_t *region, void **data, size_t *size);
 
 /**
- * Ends such a scope: SHMKIT_ERR_TRUNCATED when the memory went away meanwhile, and what was read is not to be believed.
+ * Ends such a scope: says whether what was read in it can be believed, and what was written has arrived.
  *
- * Thread-safe.
+ * Errors: SHMKIT_ERR_TRUNCATED (a peer made the object shorter meanwhile: close the region and open it again),
+ * SHMKIT_ERR_NO_SPACE (a touch of a lazy region found no memory). A peer's death is no error. Not async-signal-safe.
  */
 shmkit_status_t shmkit_region_access_end(struct shmkit_region_t *region);
 
 /**
- * Asks that a touch of memory which a peer truncated away gives zeros and an error later, instead of SIGBUS now.
+ * Makes a touch of memory that a peer truncated away give zeros, and an error later, instead of a SIGBUS now.
  *
- * Installs a handler of SIGBUS that takes only faults inside regions and passes all others to the handler that was there.
- * For the whole process; call it once, before threads rely on it. A handler that the program installs later replaces it.
- * Thread-safe; not async-signal-safe.
+ * Installs a handler of SIGBUS that takes only faults inside regions and passes all others to the handler that was
+ * there.
+ * For the whole process, and once: call it before threads rely on it. A handler that the program installs later
+ * replaces it.
+ * Errors: SHMKIT_ERR_BUSY (it was enabled before, and another handler was installed on top of it).
+ * Not async-signal-safe. A forked child inherits it; exec ends it. As sigaction(2) SA_SIGINFO, mmap(2) SIGBUS.
  */
 shmkit_status_t shmkit_guard_enable(void);
 
 /**
- * Takes the handler out again; SHMKIT_ERR_BUSY when another one was installed on top of it, which may call it. Thread-safe.
+ * Takes the guard's handler out again; the one that was there before is back.
+ *
+ * Errors: SHMKIT_ERR_BUSY (another handler was installed on top of it, which may call it: take that one out first).
  */
 shmkit_status_t shmkit_guard_disable(void);
 
@@ -494,8 +567,8 @@ shmkit_status_t shmkit_guard_disable(void);
 #define SHMKIT_SEAL_GROW 4
 
 /**
- * shmkit_region_seal(), shmkit_region_stat_t.seals: nobody may write (F_SEAL_WRITE); refused with SHMKIT_ERR_BUSY while
- * any process has it mapped for writing, as every handle that is not read-only has.
+ * shmkit_region_seal(), shmkit_region_stat_t.seals: nobody may write (F_SEAL_WRITE); refused with SHMKIT_ERR_BUSY
+ * while any process has it mapped for writing, as every handle that is not read-only has.
  */
 #define SHMKIT_SEAL_WRITE 8
 
@@ -509,38 +582,54 @@ shmkit_status_t shmkit_guard_disable(void);
  * The descriptor of a region, which stays the library's: do not close it. -1 for System V and a bad handle.
  *
  * To pass the region on use shmkit_region_send(): a copy of this descriptor would carry this process's lease with it.
- * Thread-safe.
+ * It is closed by exec, and a forked child's is another one of the same number.
  */
 int shmkit_region_fd(const struct shmkit_region_t *region);
 
 /**
  * Sends a region over a UNIX socket, as one message; the peer takes it with shmkit_region_recv().
  *
- * `access` is SHMKIT_SEND_READ_WRITE or SHMKIT_SEND_READ_ONLY. A process of the same user can open a read-only descriptor
- * again for writing: seal the region (SHMKIT_SEAL_FUTURE_WRITE) where that matters. System V: SHMKIT_ERR_BACKEND. Waits
- * as sendmsg(2) does; never raises SIGPIPE. Thread-safe.
+ * `access` is SHMKIT_SEND_READ_WRITE or SHMKIT_SEND_READ_ONLY. A process of the same user can open a read-only
+ * descriptor again for writing: seal the region (SHMKIT_SEAL_FUTURE_WRITE) where that matters.
+ * Errors: SHMKIT_ERR_BAD_DESCRIPTOR (no UNIX socket), SHMKIT_ERR_SYSTEM (errno EPIPE, ECONNRESET, ENOTCONN: nobody is
+ * at the other end, or its process died), SHMKIT_ERR_AGAIN (a non-blocking socket is full), SHMKIT_ERR_ACCESS (to
+ * write, from a read-only handle), SHMKIT_ERR_INVALID_ARGUMENT (`access`), SHMKIT_ERR_NAME_TOO_LONG (an address of
+ * more than 304 bytes), SHMKIT_ERR_UNSUPPORTED (/proc is not mounted), SHMKIT_ERR_BACKEND (System V: send its
+ * address).
+ * Waits as sendmsg(2) does; never raises SIGPIPE. Not async-signal-safe. As unix(7) SCM_RIGHTS.
  */
-shmkit_status_t shmkit_region_send(struct shmkit_region_t *region,
-                                   int socket,
-                                   int32_t access);
+shmkit_status_t shmkit_region_send(struct shmkit_region_t *region, int socket, int32_t access);
 
 /**
  * Receives a region that a peer sent. Checks seals, size, header, layout and owner as if it had been opened by name.
  *
- * `options` may be NULL. Sets `*region` only on success; on failure the descriptor that came is closed. Waits as
- * recvmsg(2) does. Thread-safe; one thread at a time on one socket.
+ * `options` may be NULL. A region that was sent read-only is opened so. On failure the descriptor that came is closed.
+ * Errors: SHMKIT_ERR_BAD_DESCRIPTOR (no UNIX socket), SHMKIT_ERR_SYSTEM (errno EPIPE: the peer closed it or died),
+ * SHMKIT_ERR_AGAIN (nothing is there, and the socket does not block), SHMKIT_ERR_CORRUPT (what came is no region, came
+ * only in part, or is not sealed against shrinking), SHMKIT_ERR_NOT_PERMITTED (sealed: set read_only), and as from
+ * shmkit_region_open() SHMKIT_ERR_OWNER, SHMKIT_ERR_LAYOUT, SHMKIT_ERR_PAST_END, SHMKIT_ERR_NOT_A_REGION,
+ * SHMKIT_ERR_TIMEOUT.
+ * Waits as recvmsg(2) does for the message, and timeout_ns for the rest of one that began. One thread at a time on one
+ * socket; not async-signal-safe. The sender's death afterwards changes nothing. As unix(7) SCM_RIGHTS.
  */
 shmkit_status_t shmkit_region_recv(int socket,
                                    const struct shmkit_region_options_t *options,
                                    struct shmkit_region_t **region);
 
 /**
- * Seals a memfd: or anon: region, for ever: a combination of SHMKIT_SEAL_ constants. As F_ADD_SEALS. Thread-safe.
+ * Seals a memfd: or anon: region, for ever and for all processes: a combination of SHMKIT_SEAL_ constants.
+ *
+ * Errors: SHMKIT_ERR_BUSY (SHMKIT_SEAL_WRITE while anybody has it mapped for writing), SHMKIT_ERR_NOT_PERMITTED
+ * (SHMKIT_SEAL_SEAL is set, or the handle is read-only), SHMKIT_ERR_INVALID_ARGUMENT (no seals, or unknown ones),
+ * SHMKIT_ERR_BACKEND (other kinds). As fcntl(2) F_ADD_SEALS, memfd_create(2).
  */
 shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region, uint32_t seals);
 
 /* ================================================================================================================== *
  * Regions: what is known of one, who has it open, what is left over
+ *
+ * Who has a region open is known by its leases: locks and counts that the kernel takes back when their process ends. Process
+ * ids explain, and never decide. The structs and strings that a callback gets are valid until it returns.
  */
 
 /** shmkit_region_stat_t.backend, shmkit_object_t.backend: a POSIX shared memory object (posix:/name). */
@@ -580,8 +669,8 @@ shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region, uint32_t seal
 #define SHMKIT_LIST_SYSV 2
 
 /**
- * shmkit_list(): what processes have mapped, as far as /proc shows: memfds, files, anonymous shared memory, objects whose
- * name is gone.
+ * shmkit_list(): what processes have mapped, as far as /proc shows: memfds, files, anonymous shared memory, objects
+ * whose name is gone.
  */
 #define SHMKIT_LIST_MAPPED 4
 
@@ -606,8 +695,8 @@ shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region, uint32_t seal
 #define SHMKIT_CONTENT_LEFTOVER 2
 
 /**
- * shmkit_object_t.content: its bytes were not looked at: it is seen only as mapped by processes (a memfd, a file, anonymous
- * memory, an object whose name is gone), or this user may not open it.
+ * shmkit_object_t.content: its bytes were not looked at: it is seen only as mapped by processes (a memfd, a file,
+ * anonymous memory, an object whose name is gone), or this user may not open it.
  */
 #define SHMKIT_CONTENT_UNKNOWN 3
 
@@ -688,8 +777,8 @@ typedef struct shmkit_participant_t {
     /** Who; the pid is 0 when nothing is recorded (a reader, or other software). */
     struct shmkit_process_t process;
     /**
-     * SHMKIT_ANSWER_YES: the kernel proves that it has the region open now. SHMKIT_ANSWER_UNKNOWN: it took a lease, and
-     * cannot be looked at.
+     * SHMKIT_ANSWER_YES: the kernel proves that it has the region open now. SHMKIT_ANSWER_UNKNOWN: it took a lease,
+     * and cannot be looked at.
      */
     int32_t live;
     /** 1: it is this very handle. */
@@ -720,8 +809,8 @@ typedef struct shmkit_object_t {
     /** Inode; the segment's id for System V. */
     uint64_t inode;
     /**
-     * How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when it
-     * cannot be told.
+     * How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when
+     * it cannot be told.
      */
     uint64_t users;
     /** Who created it, when its header says so; zeros otherwise. */
@@ -752,50 +841,70 @@ typedef struct shmkit_object_t {
 typedef int (*shmkit_list_callback_t)(const struct shmkit_object_t *object, void *user);
 
 /**
- * What is known of a region: sizes, layout, creator, owner, seals. Begin with SHMKIT_REGION_STAT_INIT. Thread-safe.
+ * Tells what is known of a region: sizes, layout, creator, owner, seals. Begin with SHMKIT_REGION_STAT_INIT.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (struct_size is too small), SHMKIT_ERR_TRUNCATED and SHMKIT_ERR_CORRUPT (a peer
+ * made it shorter, or overwrote its header), SHMKIT_ERR_NO_SPACE (a touch of a lazy region found no memory).
+ * Asks the kernel each time; not async-signal-safe. As fstat(2), fcntl(2) F_GET_SEALS, shmctl(2) IPC_STAT.
  */
 shmkit_status_t shmkit_region_stat(struct shmkit_region_t *region, struct shmkit_region_stat_t *out);
 
 /**
  * The address string of a region, in its canonical form; NULL for a bad handle. Valid until the handle is closed.
  *
- * Thread-safe.
+ * Not async-signal-safe.
  */
 const char *shmkit_region_address(const struct shmkit_region_t *region);
 
 /**
- * Shows who has a region open to `callback`: this handle first. The kernel decides who is there, not a pid.
+ * Shows who has a region open to `callback`, this handle first. The kernel decides who is there, not a pid.
  *
- * A raw region with a descriptor has no leases: SHMKIT_ERR_BACKEND after this handle was shown. Thread-safe.
+ * A forked child is shown on its own; a peer that died, however it did, is not shown. `callback` may call the library,
+ * but must return: no exception, no longjmp. 60 are described by name, more are shown without.
+ * Errors: SHMKIT_ERR_BAD_POINTER (no callback), SHMKIT_ERR_BACKEND (a raw region with a descriptor has no leases:
+ * after this handle was shown), SHMKIT_ERR_UNSUPPORTED (the file system has no locks), SHMKIT_ERR_TIMEOUT (a collector
+ * stands still).
+ * Not async-signal-safe. As fcntl(2) F_OFD_GETLK, semctl(2) GETALL.
  */
 shmkit_status_t shmkit_region_participants(struct shmkit_region_t *region,
                                            shmkit_participant_callback_t callback,
                                            void *user);
 
 /**
- * Whether nobody has the region of this address open: SHMKIT_ANSWER_YES, SHMKIT_ANSWER_NO, or SHMKIT_ANSWER_UNKNOWN where nothing proves it
- * (an object of other software, a file system without locks).
+ * Tells whether nobody has the region of this address open: one of SHMKIT_ANSWER_.
  *
- * The kernel proves it, by locks and counts that it drops at a process's death. Thread-safe.
+ * The kernel proves it, by locks and counts that it drops at a process's death; where nothing proves it (an object of
+ * other software, a file system without locks) the answer is SHMKIT_ANSWER_UNKNOWN. It may change as soon as it is
+ * given: shmkit_gc() decides and removes in one.
+ * Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_ACCESS, SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_BACKEND (memfd: and anon: have
+ * no name).
+ * Not async-signal-safe.
  */
-shmkit_status_t shmkit_region_is_orphan(const char *address,
-                                        int32_t *answer);
+shmkit_status_t shmkit_region_is_orphan(const char *address, int32_t *answer);
 
 /**
  * Shows every shared memory object of this machine to `callback`, in time linear in their number.
  *
  * `what` combines SHMKIT_LIST_ constants. What this user may not look at is shown with what can be seen from outside.
- * Objects come and go meanwhile. Thread-safe; the callback may call the library.
+ * Objects come and go meanwhile. `callback` may call the library, but must return: no exception, no longjmp.
+ * Errors: SHMKIT_ERR_BAD_POINTER (no callback), SHMKIT_ERR_INVALID_ARGUMENT (`what`), SHMKIT_ERR_NO_MEMORY,
+ * SHMKIT_ERR_ACCESS (to /dev/shm). Not async-signal-safe. As shm_overview(7), shmctl(2) SHM_STAT_ANY, proc(5)
+ * /proc/PID/maps.
  */
 shmkit_status_t shmkit_list(uint32_t what, shmkit_list_callback_t callback, void *user);
 
 /**
- * Finds what dead processes left: regions that nobody has open, and what creators that died had begun. Removes it when
- * `mode` is SHMKIT_GC_REMOVE; says what it would remove when it is SHMKIT_GC_DRY_RUN.
+ * Finds what dead processes left: regions that nobody has open, and what creators that died had begun; removes it, if
+ * asked.
  *
- * Only what the kernel proves to be unused, with every opener locked out while it is decided. Regions that were created
- * as persistent, file: regions, and objects of other software stay. `callback` may be NULL; `count`, which may be NULL,
- * gets the number. Thread-safe. If this process dies on the way, what was decided is removed, and the rest is not.
+ * `mode` is SHMKIT_GC_DRY_RUN or SHMKIT_GC_REMOVE. `callback`, which may be NULL, is shown each; `count`, which may be
+ * NULL, gets the number. Only what the kernel proves to be unused goes, with every opener locked out while it is
+ * decided. Regions that were created as persistent, file: regions, objects of other software and of other users
+ * (unless root asks) stay.
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (`mode`), SHMKIT_ERR_ACCESS (to /dev/shm). What cannot be removed is passed
+ * over.
+ * Not async-signal-safe. Several processes may collect at once. If this one dies on the way, what it had decided is
+ * removed, and the rest is not.
  */
 shmkit_status_t shmkit_gc(int32_t mode, shmkit_list_callback_t callback, void *user, size_t *count);
 

@@ -131,7 +131,18 @@ places for results.",
     },
     Section {
         title: "Regions: what a program asks for",
-        words: "",
+        words: "
+What holds for every function of regions, where it does not say otherwise:
+- Errors that any of them may give: SHMKIT_ERR_BAD_HANDLE (NULL, a closed or an invented handle), SHMKIT_ERR_BAD_POINTER
+  (NULL or an address that cannot be one), SHMKIT_ERR_INVALID_ARGUMENT and SHMKIT_ERR_NAME_TOO_LONG (an address or
+  options that make no sense), SHMKIT_ERR_NO_MEMORY (memory or address space), SHMKIT_ERR_LIMIT (descriptors, segments,
+  semaphores), and SHMKIT_ERR_SYSTEM (what else the kernel refuses; see errno).
+- Threads: any number may be in it at once, with the same handle too.
+- Signals: only the functions that say so are async-signal-safe.
+- fork: the child has the parent's handles, at the same addresses, each with a lease of its own, and closes its own. exec
+  ends all of them.
+- Death: a process that dies, however it does and wherever it is, ends its leases. Its peers' handles stay good, and a region
+  is what it was before the call in which it died, or what it is after it.",
         names: &[
             "SHMKIT_TIMEOUT_",
             "SHMKIT_SPACE_",
@@ -147,7 +158,8 @@ places for results.",
     },
     Section {
         title: "Regions: create, open, close, remove",
-        words: "REGIONS",
+        words: "
+A function that gives a region sets `*region` only on success.",
         names: &[
             "shmkit_region_t",
             "shmkit_region_create",
@@ -159,7 +171,9 @@ places for results.",
     },
     Section {
         title: "Regions: their data",
-        words: "",
+        words: "
+The data is memory: programs touch it by pointer (shmkit_region_data) or copy it (shmkit_region_copy_in, _copy_out). What
+orders one process's writes before another's reads is theirs to choose: C11 atomics, a process-shared mutex, a message.",
         names: &[
             "SHMKIT_TO_END",
             "SHMKIT_SYNC_",
@@ -176,7 +190,9 @@ places for results.",
     },
     Section {
         title: "Regions: a peer that makes the object shorter",
-        words: "",
+        words: "
+memfd:, anon: and sysv: regions cannot be made shorter. With posix: and file: a peer that may write can (ftruncate), and a
+touch of what is gone is then a SIGBUS, which ends a program. Copies never are; touches by pointer need the guard.",
         names: &["shmkit_guard_", "shmkit_region_access_"],
     },
     Section {
@@ -193,7 +209,9 @@ places for results.",
     },
     Section {
         title: "Regions: what is known of one, who has it open, what is left over",
-        words: "",
+        words: "
+Who has a region open is known by its leases: locks and counts that the kernel takes back when their process ends. Process
+ids explain, and never decide. The structs and strings that a callback gets are valid until it returns.",
         names: &[
             "SHMKIT_ANSWER_",
             "SHMKIT_BACKEND_",

@@ -17,10 +17,11 @@ pub const SHMKIT_TIMEOUT_FOREVER: u64 = u64::MAX;
 /// shmkit_region_options_t.space: memory is reserved at creation and growth; what does not fit is SHMKIT_ERR_NO_SPACE
 /// there, and no later touch fails for want of space (the default).
 pub const SHMKIT_SPACE_RESERVE: i32 = 0;
-/// shmkit_region_options_t.space: memory is found at the first touch of each page. When there is none left, that touch is
-/// a SIGBUS, or the kernel kills a process: only for large regions that stay mostly empty.
+/// shmkit_region_options_t.space: memory is found at the first touch of each page. When there is none left, that touch
+/// is a SIGBUS, or the kernel kills a process: only for large regions that stay mostly empty.
 pub const SHMKIT_SPACE_LAZY: i32 = 1;
-/// shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch costs a page fault.
+/// shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch costs a page
+/// fault.
 pub const SHMKIT_SPACE_POPULATE: i32 = 2;
 /// shmkit_region_options_t.huge_pages: pages of the usual size (the default).
 pub const SHMKIT_HUGE_NONE: i32 = 0;
@@ -67,8 +68,8 @@ pub struct RegionOptions {
     pub max_size: u64,
     /// The type that it holds.
     pub layout: RegionLayout,
-    /// How long to wait for a peer that creates, grows or collects the region, in nanoseconds; SHMKIT_TIMEOUT_DEFAULT (0,
-    /// which is 10 seconds), SHMKIT_TIMEOUT_NO_WAIT or SHMKIT_TIMEOUT_FOREVER. A dead peer is never waited for.
+    /// How long to wait for a peer that creates, grows or collects the region, in nanoseconds; SHMKIT_TIMEOUT_DEFAULT
+    /// (0, which is 10 seconds), SHMKIT_TIMEOUT_NO_WAIT or SHMKIT_TIMEOUT_FOREVER. A dead peer is never waited for.
     pub timeout_ns: u64,
     /// Fills the region before it is seen; once, however many processes create it at the same time. May be NULL.
     pub init: RegionInit,
@@ -84,7 +85,8 @@ pub struct RegionOptions {
     pub space: i32,
     /// SHMKIT_HUGE_NONE, SHMKIT_HUGE_TRY or SHMKIT_HUGE_REQUIRE.
     pub huge_pages: i32,
-    /// 1: open it for reading only; a touch that writes is then a SIGSEGV. Not for creation. 0: for reading and writing.
+    /// 1: open it for reading only; a touch that writes is then a SIGSEGV. Not for creation. 0: for reading and
+    /// writing.
     pub read_only: i32,
     /// 1: without a header: an object that other software made, or that it will open. 0: a region of this library.
     pub raw: i32,

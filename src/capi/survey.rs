@@ -23,8 +23,8 @@ pub const SHMKIT_ANSWER_UNKNOWN: i32 = 2;
 pub const SHMKIT_LIST_POSIX: u32 = 1;
 /// shmkit_list(): System V segments.
 pub const SHMKIT_LIST_SYSV: u32 = 2;
-/// shmkit_list(): what processes have mapped, as far as /proc shows: memfds, files, anonymous shared memory, objects whose
-/// name is gone.
+/// shmkit_list(): what processes have mapped, as far as /proc shows: memfds, files, anonymous shared memory, objects
+/// whose name is gone.
 pub const SHMKIT_LIST_MAPPED: u32 = 4;
 /// shmkit_list(): all of these.
 pub const SHMKIT_LIST_ALL: u32 = 7;
@@ -38,8 +38,8 @@ pub const SHMKIT_CONTENT_FOREIGN: u32 = 0;
 pub const SHMKIT_CONTENT_REGION: u32 = 1;
 /// shmkit_object_t.content: what a process that died while it created a region left behind; shmkit_gc() removes it.
 pub const SHMKIT_CONTENT_LEFTOVER: u32 = 2;
-/// shmkit_object_t.content: its bytes were not looked at: it is seen only as mapped by processes (a memfd, a file, anonymous
-/// memory, an object whose name is gone), or this user may not open it.
+/// shmkit_object_t.content: its bytes were not looked at: it is seen only as mapped by processes (a memfd, a file,
+/// anonymous memory, an object whose name is gone), or this user may not open it.
 pub const SHMKIT_CONTENT_UNKNOWN: u32 = 3;
 
 /// One object of this machine.
@@ -62,8 +62,8 @@ pub struct ListedObject {
     pub device: u64,
     /// Inode; the segment's id for System V.
     pub inode: u64,
-    /// How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when it
-    /// cannot be told.
+    /// How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when
+    /// it cannot be told.
     pub users: u64,
     /// Who created it, when its header says so; zeros otherwise.
     pub creator: RecordedProcess,
@@ -118,10 +118,14 @@ fn listed(object: &Object) -> ListedObject {
     }
 }
 
-/// Whether nobody has the region of this address open: SHMKIT_ANSWER_YES, SHMKIT_ANSWER_NO, or SHMKIT_ANSWER_UNKNOWN where nothing proves it
-/// (an object of other software, a file system without locks).
+/// Tells whether nobody has the region of this address open: one of SHMKIT_ANSWER_.
 ///
-/// The kernel proves it, by locks and counts that it drops at a process's death. Thread-safe.
+/// The kernel proves it, by locks and counts that it drops at a process's death; where nothing proves it (an object of
+/// other software, a file system without locks) the answer is SHMKIT_ANSWER_UNKNOWN. It may change as soon as it is
+/// given: shmkit_gc() decides and removes in one.
+/// Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_ACCESS, SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_BACKEND (memfd: and anon: have
+/// no name).
+/// Not async-signal-safe.
 ///
 /// # Safety
 /// `address` is null or a terminated string; `answer` is writable.
@@ -138,10 +142,13 @@ pub unsafe extern "C" fn shmkit_region_is_orphan(address: *const c_char, answer:
     }
 }
 
-/// Removes the name of the region that an address leads to now. An object without a region's header is left alone:
-/// SHMKIT_ERR_NOT_A_REGION; shmkit_shm_unlink() and shmctl() remove those.
+/// Removes the name of the region that an address leads to now. Its memory lives until the last process closes it.
 ///
-/// The memory lives until the last process closes it. Thread-safe.
+/// Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_NOT_A_REGION (an object without a region's header is left alone:
+/// shmkit_shm_unlink() and shmctl() remove those), SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_ACCESS and
+/// SHMKIT_ERR_NOT_PERMITTED (another user's), SHMKIT_ERR_REMOVED (another process removed it meanwhile),
+/// SHMKIT_ERR_TIMEOUT (one is about to, and stands still), SHMKIT_ERR_BACKEND (memfd: and anon: have no name). Not
+/// async-signal-safe. As shm_unlink(3), unlink(2), shmctl(2) IPC_RMID.
 ///
 /// # Safety
 /// `address` is null or a terminated string.
@@ -157,7 +164,10 @@ pub unsafe extern "C" fn shmkit_unlink(address: *const c_char) -> shmkit_status_
 /// Shows every shared memory object of this machine to `callback`, in time linear in their number.
 ///
 /// `what` combines SHMKIT_LIST_ constants. What this user may not look at is shown with what can be seen from outside.
-/// Objects come and go meanwhile. Thread-safe; the callback may call the library.
+/// Objects come and go meanwhile. `callback` may call the library, but must return: no exception, no longjmp.
+/// Errors: SHMKIT_ERR_BAD_POINTER (no callback), SHMKIT_ERR_INVALID_ARGUMENT (`what`), SHMKIT_ERR_NO_MEMORY,
+/// SHMKIT_ERR_ACCESS (to /dev/shm). Not async-signal-safe. As shm_overview(7), shmctl(2) SHM_STAT_ANY, proc(5)
+/// /proc/PID/maps.
 ///
 /// # Safety
 /// `callback` is a function that returns.
@@ -178,12 +188,17 @@ pub unsafe extern "C" fn shmkit_list(what: u32, callback: ListCallback, user: *m
     })
 }
 
-/// Finds what dead processes left: regions that nobody has open, and what creators that died had begun. Removes it when
-/// `mode` is SHMKIT_GC_REMOVE; says what it would remove when it is SHMKIT_GC_DRY_RUN.
+/// Finds what dead processes left: regions that nobody has open, and what creators that died had begun; removes it, if
+/// asked.
 ///
-/// Only what the kernel proves to be unused, with every opener locked out while it is decided. Regions that were created
-/// as persistent, file: regions, and objects of other software stay. `callback` may be NULL; `count`, which may be NULL,
-/// gets the number. Thread-safe. If this process dies on the way, what was decided is removed, and the rest is not.
+/// `mode` is SHMKIT_GC_DRY_RUN or SHMKIT_GC_REMOVE. `callback`, which may be NULL, is shown each; `count`, which may be
+/// NULL, gets the number. Only what the kernel proves to be unused goes, with every opener locked out while it is
+/// decided. Regions that were created as persistent, file: regions, objects of other software and of other users
+/// (unless root asks) stay.
+/// Errors: SHMKIT_ERR_INVALID_ARGUMENT (`mode`), SHMKIT_ERR_ACCESS (to /dev/shm). What cannot be removed is passed
+/// over.
+/// Not async-signal-safe. Several processes may collect at once. If this one dies on the way, what it had decided is
+/// removed, and the rest is not.
 ///
 /// # Safety
 /// `callback` is null or a function that returns; `count` is null or writable.
