@@ -141,6 +141,16 @@ impl Invocation {
     }
 }
 
+/// The name of a type in its place of fixed size: up to a NUL, or all of it.
+#[derive(Clone, Copy)]
+pub struct Label(pub [u8; 48]);
+
+impl Default for Label {
+    fn default() -> Self {
+        Label([0; 48])
+    }
+}
+
 /// The live figures of a finding; each is meaningful only to the rules whose words name it.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs, reason = "the names are those of the placeholders in the rules")]
@@ -172,8 +182,8 @@ pub struct Figures {
     pub what: &'static str,
     pub expected: u64,
     pub found: u64,
-    /// A name that was found in shared memory.
-    pub label: [u8; 32],
+    pub label: Label,
+    pub expected_label: Label,
 }
 
 /// Fills the placeholders of a template; false when it names one that does not exist.
@@ -226,7 +236,8 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "what" => out.push_str(figures.what),
         "expected" => out.push_number(figures.expected),
         "found" => out.push_number(figures.found),
-        "label" => out.push_printable(figures.label.split(|byte| *byte == 0).next().unwrap_or_default()),
+        "label" => push_label(&figures.label, out),
+        "expected_label" => push_label(&figures.expected_label, out),
         "name" if call.subject.is_empty() && !call.named => out.push_str("the region"),
         "name" => out.push_bytes(call.subject.bytes()),
         "object" if call.subject.is_empty() => {
@@ -467,6 +478,10 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
         Kind::Command => push_named(bits, COMMANDS, out),
         Kind::Seals => push_set(bits, SEALS, out),
     }
+}
+
+fn push_label(label: &Label, out: &mut Writer) {
+    out.push_printable(label.0.split(|byte| *byte == 0).next().unwrap_or_default());
 }
 
 /// The flags of a finding, in the words of the call that they were given to.

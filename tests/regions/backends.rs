@@ -214,11 +214,19 @@ fn a_layout_that_differs_is_named_part_by_part() {
         }
         open(address, &options(0)).expect("no type is asked for").closed();
         for (other, part, figures) in [
-            (layout(c"struct telegram", 40, 3, 8), "telemetry", ["telemetry", "type"]),
-            (layout(c"telemetr", 40, 3, 8), "telemetry", ["telemetry", "type"]),
-            (layout(c"telemetry", 40, 4, 8), "version", ["3", "4"]),
-            (layout(c"telemetry", 48, 3, 8), "size", ["40", "48"]),
-            (layout(c"telemetry", 40, 3, 16), "alignment", ["8", "16"]),
+            (layout(c"struct telegram", 40, 4, 8), "\"telemetry\"", ["made for", "expects \"telegram\""]),
+            (layout(c"telemetr", 40, 3, 8), "\"telemetry\"", ["made for", "expects \"telemetr\""]),
+            (layout(c"telemetry", 40, 4, 8), "version of \"telemetry\"", ["3 in the region", "4 in this program"]),
+            (
+                layout(c"telemetry", 48, 3, 8),
+                "size in bytes of \"telemetry\"",
+                ["40 in the region", "48 in this program"],
+            ),
+            (
+                layout(c"telemetry", 40, 3, 16),
+                "alignment in bytes of \"telemetry\"",
+                ["8 in the region", "16 in this program"],
+            ),
         ] {
             let mut refusal = refused(open(address, &with(other)), Status::ErrLayout).names(part);
             for figure in figures {
@@ -239,11 +247,13 @@ fn a_layout_that_differs_is_named_part_by_part() {
         refused(
             open(address, &with(layout(c"a234567890b234567890c234567890d234567890e23456", 1, 1, 1))),
             Status::ErrLayout,
-        );
+        )
+        .names("made for \"a234567890b234567890c234567890d234567890e234567\"")
+        .names("expects \"a234567890b234567890c234567890d234567890e23456\"");
         region.unlink().expect("the name is its own");
         region.closed();
         let region = create(address, &options(64)).expect("there is room");
-        refused(open(address, &with(made)), Status::ErrLayout);
+        refused(open(address, &with(made)), Status::ErrLayout).names("without naming a type").names("\"telemetry\"");
         region.unlink().expect("the name is its own");
         region.closed();
 

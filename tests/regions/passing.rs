@@ -158,7 +158,11 @@ fn a_received_region_is_checked_as_an_opened_one() {
         let send = || region.send(ours, SHMKIT_SEND_READ_WRITE).expect("it can be sent");
         for (expected, status, words) in [
             (RegionOptions { layout: layout(c"t", 8, 3, 8), ..options(0) }, Status::ErrLayout, "version"),
-            (RegionOptions { layout: layout(c"u", 8, 2, 8), ..options(0) }, Status::ErrLayout, "\"t\""),
+            (
+                RegionOptions { layout: layout(c"u", 8, 2, 8), ..options(0) },
+                Status::ErrLayout,
+                "\"t\", and this program expects \"u\"",
+            ),
             (options(101), Status::ErrPastEnd, "101"),
         ] {
             send();
