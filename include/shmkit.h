@@ -85,7 +85,7 @@ extern "C" {
 #define SHMKIT_ERR_LIMIT             (-12) /* a limit of the process or the system is reached */
 #define SHMKIT_ERR_TOO_BIG           (-13) /* the size is larger than what there is or what a limit allows */
 #define SHMKIT_ERR_OVERFLOW          (-14) /* the numbers do not fit: offset plus length overflows */
-#define SHMKIT_ERR_REMOVED           (-15) /* the segment was removed */
+#define SHMKIT_ERR_REMOVED           (-15) /* what this name or id stood for was removed, and another one may have its place */
 #define SHMKIT_ERR_BUSY              (-16) /* it is in use */
 #define SHMKIT_ERR_AGAIN             (-17) /* the resource is not available at the moment, or a limit on locked memory is reached */
 #define SHMKIT_ERR_INTERRUPTED       (-18) /* a signal came before the call was done */

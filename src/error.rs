@@ -180,9 +180,12 @@ impl Status {
                 "the numbers do not fit: offset plus length overflows",
                 "check the arithmetic that made them",
             ),
-            Status::ErrRemoved => {
-                ("SHMKIT_ERR_REMOVED", libc::EIDRM, "the segment was removed", "get the segment again by its key")
-            }
+            Status::ErrRemoved => (
+                "SHMKIT_ERR_REMOVED",
+                libc::EIDRM,
+                "what this name or id stood for was removed, and another one may have its place",
+                "open or get it again by its name or key, if that one is meant",
+            ),
             Status::ErrBusy => ("SHMKIT_ERR_BUSY", libc::EBUSY, "it is in use", "release it first"),
             Status::ErrAgain => (
                 "SHMKIT_ERR_AGAIN",
