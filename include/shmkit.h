@@ -242,7 +242,10 @@ typedef struct shmkit_region_options_t {
     size_t struct_size;
     /** Bytes of data. Needed to create; when opening, the region must have at least as many. */
     uint64_t size;
-    /** The most that it may grow to, in bytes: address space, not memory. 0: it does not grow. */
+    /**
+     * The most that it may grow to, in bytes: address space, not memory. 0: it does not grow, as raw and System V regions
+     * never do.
+     */
     uint64_t max_size;
     /** The type that it holds. */
     struct shmkit_layout_t layout;

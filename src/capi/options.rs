@@ -64,7 +64,8 @@ pub struct RegionOptions {
     pub struct_size: usize,
     /// Bytes of data. Needed to create; when opening, the region must have at least as many.
     pub size: u64,
-    /// The most that it may grow to, in bytes: address space, not memory. 0: it does not grow.
+    /// The most that it may grow to, in bytes: address space, not memory. 0: it does not grow, as raw and System V regions
+    /// never do.
     pub max_size: u64,
     /// The type that it holds.
     pub layout: RegionLayout,

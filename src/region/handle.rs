@@ -111,6 +111,12 @@ impl Options<'_> {
                 "set max_size to 0 or to the most it may grow to",
             ));
         }
+        if self.raw && self.max_size > self.size {
+            return Err(Failure::argument(
+                "a raw region cannot grow: it has no header in which other processes would see its size",
+                "set max_size to 0, or create it without raw",
+            ));
+        }
         if self.size.max(self.max_size) > i64::MAX as u64 / 2 {
             return Err(Failure::of(Status::ErrTooBig));
         }

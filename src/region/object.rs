@@ -535,7 +535,7 @@ pub fn require_memory(needed: u64) -> Outcome<()> {
     Err(Failure::new(
         Status::ErrNoSpace,
         "{name} needs {needed} more bytes; the machine has {free} available of {capacity}",
-        "ask for less, reserve nothing (SHMKIT_SPACE_LAZY), or use a file: region",
+        "ask for less, or use a file: region, which needs no memory of its own",
     )
     .with(|figures| (figures.needed, figures.free, figures.capacity) = (needed, room.free, room.capacity)))
 }

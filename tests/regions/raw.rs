@@ -142,7 +142,8 @@ fn plain_calls_open_what_a_raw_region_made() {
     in_a_room!("plain_calls_open_what_a_raw_region_made", || over(&Kind::NAMED, |place| {
         for size in [1, 100, PAGE, 2 * PAGE + 7] {
             for space in [SHMKIT_SPACE_RESERVE, SHMKIT_SPACE_LAZY, SHMKIT_SPACE_POPULATE] {
-                let region = create(&place.address, &RegionOptions { space, ..raw(size) }).expect("there is room");
+                let region = create(&place.address, &RegionOptions { space, max_size: size as u64, ..raw(size) })
+                    .expect("there is room");
                 let plain = Plain::find(place);
                 assert_eq!(plain.size, size, "plain code sees another size than was asked for");
                 region.copy_in(0, b"r").expect("it fits");
