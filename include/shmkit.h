@@ -30,8 +30,8 @@
  * A program that calls shm_open(), mmap() or shmget() already uses the checked calls instead, which stand behind the
  * regions below: shmkit_NAME has the arguments, results and errno of NAME, and explains what goes wrong.
  *
- * What holds for every function (threads, signals, forks, bad arguments) is in docs/contract.md; the rules of the checked
- * calls are in docs/rules.md.
+ * What holds for every function (threads, signals, forks, bad arguments) is in docs/contract.md; the rules of the
+ * checked calls are in docs/rules.md.
  */
 
 #ifndef SHMKIT_H
@@ -64,9 +64,9 @@ extern "C" {
 /* ================================================================================================================== *
  * Status codes, and what failed
  *
- * A function of this library's own returns SHMKIT_OK, which is 0, or a negative SHMKIT_ERR_ code. Then errno is set too,
- * shmkit_last_error_message() says in words what happened, with figures, and what to do, and nothing was written to the
- * places for results.
+ * A function of this library's own returns SHMKIT_OK, which is 0, or a negative SHMKIT_ERR_ code. After an error errno is
+ * set too, shmkit_last_error_message() says in words what happened, with figures, and what to do, and nothing was written
+ * to the places for results.
  */
 
 /* Numbers are never reused. */
@@ -85,7 +85,7 @@ extern "C" {
 #define SHMKIT_ERR_LIMIT             (-12) /* a limit of the process or the system is reached */
 #define SHMKIT_ERR_TOO_BIG           (-13) /* the size is larger than what there is or what a limit allows */
 #define SHMKIT_ERR_OVERFLOW          (-14) /* the numbers do not fit: offset plus length overflows */
-#define SHMKIT_ERR_REMOVED           (-15) /* what this name or id stood for was removed, and another one may have its place */
+#define SHMKIT_ERR_REMOVED           (-15) /* what had this name or id was removed, or replaced by another one */
 #define SHMKIT_ERR_BUSY              (-16) /* it is in use */
 #define SHMKIT_ERR_AGAIN             (-17) /* the resource is not available at the moment, or a limit on locked memory is reached */
 #define SHMKIT_ERR_INTERRUPTED       (-18) /* a signal came before the call was done */
@@ -155,16 +155,16 @@ const char *shmkit_status_message(shmkit_status_t status);
  * Regions: what a program asks for
  *
  * What holds for every function of regions, where it does not say otherwise:
- * - Errors that any of them may give: SHMKIT_ERR_BAD_HANDLE (NULL, a closed or an invented handle), SHMKIT_ERR_BAD_POINTER
- *   (NULL or an address that cannot be one), SHMKIT_ERR_INVALID_ARGUMENT and SHMKIT_ERR_NAME_TOO_LONG (an address or
- *   options that make no sense), SHMKIT_ERR_NO_MEMORY (memory or address space), SHMKIT_ERR_LIMIT (descriptors, segments,
- *   semaphores), and SHMKIT_ERR_SYSTEM (what else the kernel refuses; see errno).
+ * - Errors that any of them may give: SHMKIT_ERR_BAD_HANDLE (NULL, a closed or an invented handle),
+ *   SHMKIT_ERR_BAD_POINTER (NULL or an address that cannot be one), SHMKIT_ERR_INVALID_ARGUMENT and
+ *   SHMKIT_ERR_NAME_TOO_LONG (an address or options that make no sense), SHMKIT_ERR_NO_MEMORY (memory or address space),
+ *   SHMKIT_ERR_LIMIT (descriptors, segments, semaphores), and SHMKIT_ERR_SYSTEM (what else the kernel refuses; see errno).
  * - Threads: any number may be in it at once, with the same handle too.
  * - Signals: only the functions that say so are async-signal-safe.
- * - fork: the child has the parent's handles, at the same addresses, each with a lease of its own, and closes its own. exec
- *   ends all of them.
- * - Death: a process that dies, however it does and wherever it is, ends its leases. Its peers' handles stay good, and a region
- *   is what it was before the call in which it died, or what it is after it.
+ * - fork: the child has the parent's handles, at the same addresses, each with a lease of its own, and closes its own.
+ *   exec ends all of them.
+ * - Death: a process that dies, however it does and wherever it is, ends its leases. Its peers' handles stay good, and a
+ *   region is what it was before the call in which it died, or what it is after it.
  */
 
 /** shmkit_region_options_t.timeout_ns: waits 10 seconds for a live peer (the default). */
@@ -191,8 +191,8 @@ const char *shmkit_status_message(shmkit_status_t status);
 #define SHMKIT_SPACE_LAZY 1
 
 /**
- * shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch costs a page
- * fault.
+ * shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch by
+ * its creator costs a page fault.
  */
 #define SHMKIT_SPACE_POPULATE 2
 
@@ -388,8 +388,9 @@ shmkit_status_t shmkit_unlink(const char *address);
 /* ================================================================================================================== *
  * Regions: their data
  *
- * The data is memory: programs touch it by pointer (shmkit_region_data) or copy it (shmkit_region_copy_in, _copy_out). What
- * orders one process's writes before another's reads is theirs to choose: C11 atomics, a process-shared mutex, a message.
+ * The data is memory: programs touch it by pointer (shmkit_region_data) or copy it (shmkit_region_copy_in, _copy_out).
+ * What orders one process's writes before another's reads is theirs to choose: C11 atomics, a process-shared mutex, a
+ * message.
  */
 
 /**
@@ -509,8 +510,8 @@ shmkit_status_t shmkit_region_copy_out(const struct shmkit_region_t *region, siz
 /* ================================================================================================================== *
  * Regions: a peer that makes the object shorter
  *
- * memfd:, anon: and sysv: regions cannot be made shorter. With posix: and file: a peer that may write can (ftruncate), and a
- * touch of what is gone is then a SIGBUS, which ends a program. Copies never are; touches by pointer need the guard.
+ * memfd:, anon: and sysv: regions cannot be made shorter. With posix: and file: a peer that may write can (ftruncate),
+ * and a touch of what is gone is then a SIGBUS, which ends a program. Copies never are; touches by pointer need the guard.
  */
 
 /**
@@ -611,7 +612,7 @@ shmkit_status_t shmkit_region_send(struct shmkit_region_t *region, int socket, i
  * SHMKIT_ERR_AGAIN (nothing is there, and the socket does not block), SHMKIT_ERR_CORRUPT (what came is no region, came
  * only in part, or is not sealed against shrinking), SHMKIT_ERR_NOT_PERMITTED (sealed: set read_only), and as from
  * shmkit_region_open() SHMKIT_ERR_OWNER, SHMKIT_ERR_LAYOUT, SHMKIT_ERR_PAST_END, SHMKIT_ERR_NOT_A_REGION,
- * SHMKIT_ERR_TIMEOUT.
+ * SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_TIMEOUT.
  * Waits as recvmsg(2) does for the message, and timeout_ns for the rest of one that began. One thread at a time on one
  * socket; not async-signal-safe. The sender's death afterwards changes nothing. As unix(7) SCM_RIGHTS.
  */
@@ -631,8 +632,8 @@ shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region, uint32_t seal
 /* ================================================================================================================== *
  * Regions: what is known of one, who has it open, what is left over
  *
- * Who has a region open is known by its leases: locks and counts that the kernel takes back when their process ends. Process
- * ids explain, and never decide. The structs and strings that a callback gets are valid until it returns.
+ * Who has a region open is known by its leases: locks and counts that the kernel takes back when their process ends.
+ * Process ids explain, and never decide. The structs and strings that a callback gets are valid until it returns.
  */
 
 /** shmkit_region_stat_t.backend, shmkit_object_t.backend: a POSIX shared memory object (posix:/name). */
@@ -717,19 +718,19 @@ typedef struct shmkit_process_t {
     uint64_t pid_namespace;
 } shmkit_process_t;
 
-/** What is known of a region. */
+/** What is known of a region, from shmkit_region_stat(). Begin with SHMKIT_REGION_STAT_INIT. */
 typedef struct shmkit_region_stat_t {
     /** sizeof this struct, so that it can grow. */
     size_t struct_size;
     /** Bytes of data now. */
     uint64_t size;
-    /** The most that it may grow to, in bytes. */
+    /** Bytes that it may grow to at most. */
     uint64_t max_size;
-    /** How often it grew. */
+    /** How often it grew since it was created. */
     uint64_t generation;
     /** Bytes of the object, header and all. */
     uint64_t object_size;
-    /** Bytes that it has reserved. */
+    /** Bytes of memory, or of the device, that it has reserved. */
     uint64_t reserved;
     /** Bytes of a page of its memory: larger than the system's when it has huge pages of its own. */
     uint64_t page_size;
@@ -741,39 +742,39 @@ typedef struct shmkit_region_stat_t {
     struct shmkit_process_t creator;
     /** The type that it holds, terminated; empty when none was named. */
     char layout_name[48];
-    /** sizeof that type. */
+    /** sizeof the type that it holds. */
     uint64_t layout_size;
-    /** Its version. */
+    /** The version of the type that it holds, as its author gave it to SHMKIT_LAYOUT. */
     uint32_t layout_version;
-    /** Its alignment. */
+    /** alignof the type that it holds. */
     uint32_t layout_alignment;
-    /** Device and inode; 0 and the segment's id for System V. */
+    /** The device of the object, as fstat(2) gives it; 0 for System V. */
     uint64_t device;
-    /** See device. */
+    /** The inode of the object, as fstat(2) gives it; the segment's id for System V. */
     uint64_t inode;
-    /** Names of the object; 0 when it was unlinked, or never had one. */
+    /** How many names the object has; 0 when it was unlinked, or never had one. */
     uint64_t links;
     /** One of SHMKIT_BACKEND_. */
     uint32_t backend;
-    /** Permission bits. */
+    /** Permission bits of the object. */
     uint32_t mode;
-    /** Owner. */
+    /** The user who owns the object. */
     uint32_t uid;
-    /** Group. */
+    /** The group of the object. */
     uint32_t gid;
-    /** Seals, as F_GET_SEALS gives them; 0 where there are none. */
+    /** Seals of the object, as F_GET_SEALS gives them (SHMKIT_SEAL_ and F_SEAL_SHRINK); 0 where there are none. */
     uint32_t seals;
-    /** 1: open for reading only. */
+    /** 1: this handle is open for reading only. */
     int32_t read_only;
-    /** 1: without a header. */
+    /** 1: opened as raw, without a header. */
     int32_t raw;
-    /** 1: shmkit_gc() leaves it alone. */
+    /** 1: it was created as persistent: shmkit_gc() leaves it alone. */
     int32_t persistent;
     /** 1: the kernel does not rule out that a peer truncates it: see shmkit_guard_enable(). */
     int32_t fragile;
 } shmkit_region_stat_t;
 
-/** One who has a region open. */
+/** One who has a region open, for the callback of shmkit_region_participants(). */
 typedef struct shmkit_participant_t {
     /** sizeof this struct, so that it can grow. */
     size_t struct_size;
@@ -784,16 +785,16 @@ typedef struct shmkit_participant_t {
      * and cannot be looked at.
      */
     int32_t live;
-    /** 1: it is this very handle. */
+    /** 1: it is the very handle that was asked. */
     int32_t own;
-    /** 1: it reads only. */
+    /** 1: it has the region open for reading only. */
     int32_t read_only;
 } shmkit_participant_t;
 
 /** Gets one participant; returns 0 to go on, anything else to stop. The struct is valid during the call. */
 typedef int (*shmkit_participant_callback_t)(const struct shmkit_participant_t *participant, void *user);
 
-/** One object of this machine. */
+/** One object of this machine, for the callback of shmkit_list() and shmkit_gc(). */
 typedef struct shmkit_object_t {
     /** sizeof this struct, so that it can grow. */
     size_t struct_size;
@@ -805,11 +806,11 @@ typedef struct shmkit_object_t {
     uint32_t content;
     /** Bytes of the object; of the mapping, where only that can be seen. */
     uint64_t size;
-    /** Bytes that it has reserved. */
+    /** Bytes of memory, or of the device, that it has reserved. */
     uint64_t reserved;
-    /** Device; 0 for System V. */
+    /** Its device; 0 for System V. */
     uint64_t device;
-    /** Inode; the segment's id for System V. */
+    /** Its inode; the segment's id for System V. */
     uint64_t inode;
     /**
      * How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when
@@ -818,23 +819,23 @@ typedef struct shmkit_object_t {
     uint64_t users;
     /** Who created it, when its header says so; zeros otherwise. */
     struct shmkit_process_t creator;
-    /** When, in nanoseconds since the epoch; 0 when it is not known. */
+    /** When it was created, in nanoseconds since the epoch; 0 when it is not known. */
     uint64_t created_ns;
     /** The type that it holds, terminated; empty when it is not known. */
     char layout_name[48];
-    /** Its version. */
+    /** The version of the type that it holds. */
     uint32_t layout_version;
-    /** Owner. */
+    /** The user who owns it. */
     uint32_t uid;
-    /** Group. */
+    /** Its group. */
     uint32_t gid;
-    /** Permission bits. */
+    /** Its permission bits. */
     uint32_t mode;
     /** Whether nobody uses it: SHMKIT_ANSWER_YES (proved), SHMKIT_ANSWER_NO or SHMKIT_ANSWER_UNKNOWN. */
     int32_t orphan;
     /** 1: its name is gone, and its memory lives as long as its users. */
     int32_t unlinked;
-    /** 1: shmkit_gc() leaves it alone. */
+    /** 1: it was created as persistent: shmkit_gc() leaves it alone. */
     int32_t persistent;
     /** One process that has it mapped, or that made it; 0 when none can be seen. */
     uint32_t pid;

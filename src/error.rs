@@ -183,8 +183,8 @@ impl Status {
             Status::ErrRemoved => (
                 "SHMKIT_ERR_REMOVED",
                 libc::EIDRM,
-                "what this name or id stood for was removed, and another one may have its place",
-                "open or get it again by its name or key, if that one is meant",
+                "what had this name or id was removed, or replaced by another one",
+                "open or get it again by its name or key, if the other one is meant",
             ),
             Status::ErrBusy => ("SHMKIT_ERR_BUSY", libc::EBUSY, "it is in use", "release it first"),
             Status::ErrAgain => (

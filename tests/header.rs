@@ -40,8 +40,8 @@ EXAMPLE *
  * A program that calls shm_open(), mmap() or shmget() already uses the checked calls instead, which stand behind the
  * regions below: shmkit_NAME has the arguments, results and errno of NAME, and explains what goes wrong.
  *
- * What holds for every function (threads, signals, forks, bad arguments) is in docs/contract.md; the rules of the checked
- * calls are in docs/rules.md.
+ * What holds for every function (threads, signals, forks, bad arguments) is in docs/contract.md; the rules of the
+ * checked calls are in docs/rules.md.
  */
 
 #ifndef SHMKIT_H
@@ -117,9 +117,9 @@ const SECTIONS: [Section; 10] = [
     Section {
         title: "Status codes, and what failed",
         words: "
-A function of this library's own returns SHMKIT_OK, which is 0, or a negative SHMKIT_ERR_ code. Then errno is set too,
-shmkit_last_error_message() says in words what happened, with figures, and what to do, and nothing was written to the
-places for results.",
+A function of this library's own returns SHMKIT_OK, which is 0, or a negative SHMKIT_ERR_ code. After an error errno is
+set too, shmkit_last_error_message() says in words what happened, with figures, and what to do, and nothing was written
+to the places for results.",
         names: &[
             "SHMKIT_OK",
             "SHMKIT_ERR_",
@@ -133,16 +133,16 @@ places for results.",
         title: "Regions: what a program asks for",
         words: "
 What holds for every function of regions, where it does not say otherwise:
-- Errors that any of them may give: SHMKIT_ERR_BAD_HANDLE (NULL, a closed or an invented handle), SHMKIT_ERR_BAD_POINTER
-  (NULL or an address that cannot be one), SHMKIT_ERR_INVALID_ARGUMENT and SHMKIT_ERR_NAME_TOO_LONG (an address or
-  options that make no sense), SHMKIT_ERR_NO_MEMORY (memory or address space), SHMKIT_ERR_LIMIT (descriptors, segments,
-  semaphores), and SHMKIT_ERR_SYSTEM (what else the kernel refuses; see errno).
+- Errors that any of them may give: SHMKIT_ERR_BAD_HANDLE (NULL, a closed or an invented handle),
+  SHMKIT_ERR_BAD_POINTER (NULL or an address that cannot be one), SHMKIT_ERR_INVALID_ARGUMENT and
+  SHMKIT_ERR_NAME_TOO_LONG (an address or options that make no sense), SHMKIT_ERR_NO_MEMORY (memory or address space),
+  SHMKIT_ERR_LIMIT (descriptors, segments, semaphores), and SHMKIT_ERR_SYSTEM (what else the kernel refuses; see errno).
 - Threads: any number may be in it at once, with the same handle too.
 - Signals: only the functions that say so are async-signal-safe.
-- fork: the child has the parent's handles, at the same addresses, each with a lease of its own, and closes its own. exec
-  ends all of them.
-- Death: a process that dies, however it does and wherever it is, ends its leases. Its peers' handles stay good, and a region
-  is what it was before the call in which it died, or what it is after it.",
+- fork: the child has the parent's handles, at the same addresses, each with a lease of its own, and closes its own.
+  exec ends all of them.
+- Death: a process that dies, however it does and wherever it is, ends its leases. Its peers' handles stay good, and a
+  region is what it was before the call in which it died, or what it is after it.",
         names: &[
             "SHMKIT_TIMEOUT_",
             "SHMKIT_SPACE_",
@@ -172,8 +172,9 @@ A function that gives a region sets `*region` only on success.",
     Section {
         title: "Regions: their data",
         words: "
-The data is memory: programs touch it by pointer (shmkit_region_data) or copy it (shmkit_region_copy_in, _copy_out). What
-orders one process's writes before another's reads is theirs to choose: C11 atomics, a process-shared mutex, a message.",
+The data is memory: programs touch it by pointer (shmkit_region_data) or copy it (shmkit_region_copy_in, _copy_out).
+What orders one process's writes before another's reads is theirs to choose: C11 atomics, a process-shared mutex, a
+message.",
         names: &[
             "SHMKIT_TO_END",
             "SHMKIT_SYNC_",
@@ -191,8 +192,8 @@ orders one process's writes before another's reads is theirs to choose: C11 atom
     Section {
         title: "Regions: a peer that makes the object shorter",
         words: "
-memfd:, anon: and sysv: regions cannot be made shorter. With posix: and file: a peer that may write can (ftruncate), and a
-touch of what is gone is then a SIGBUS, which ends a program. Copies never are; touches by pointer need the guard.",
+memfd:, anon: and sysv: regions cannot be made shorter. With posix: and file: a peer that may write can (ftruncate),
+and a touch of what is gone is then a SIGBUS, which ends a program. Copies never are; touches by pointer need the guard.",
         names: &["shmkit_guard_", "shmkit_region_access_"],
     },
     Section {
@@ -210,8 +211,8 @@ touch of what is gone is then a SIGBUS, which ends a program. Copies never are; 
     Section {
         title: "Regions: what is known of one, who has it open, what is left over",
         words: "
-Who has a region open is known by its leases: locks and counts that the kernel takes back when their process ends. Process
-ids explain, and never decide. The structs and strings that a callback gets are valid until it returns.",
+Who has a region open is known by its leases: locks and counts that the kernel takes back when their process ends.
+Process ids explain, and never decide. The structs and strings that a callback gets are valid until it returns.",
         names: &[
             "SHMKIT_ANSWER_",
             "SHMKIT_BACKEND_",

@@ -20,8 +20,8 @@ pub const SHMKIT_SPACE_RESERVE: i32 = 0;
 /// shmkit_region_options_t.space: memory is found at the first touch of each page. When there is none left, that touch
 /// is a SIGBUS, or the kernel kills a process: only for large regions that stay mostly empty.
 pub const SHMKIT_SPACE_LAZY: i32 = 1;
-/// shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch costs a page
-/// fault.
+/// shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch by
+/// its creator costs a page fault.
 pub const SHMKIT_SPACE_POPULATE: i32 = 2;
 /// shmkit_region_options_t.huge_pages: pages of the usual size (the default).
 pub const SHMKIT_HUGE_NONE: i32 = 0;

@@ -74,7 +74,7 @@ pub struct RecordedProcess {
     pub pid_namespace: u64,
 }
 
-/// What is known of a region.
+/// What is known of a region, from shmkit_region_stat(). Begin with SHMKIT_REGION_STAT_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct RegionStat {
@@ -82,13 +82,13 @@ pub struct RegionStat {
     pub struct_size: usize,
     /// Bytes of data now.
     pub size: u64,
-    /// The most that it may grow to, in bytes.
+    /// Bytes that it may grow to at most.
     pub max_size: u64,
-    /// How often it grew.
+    /// How often it grew since it was created.
     pub generation: u64,
     /// Bytes of the object, header and all.
     pub object_size: u64,
-    /// Bytes that it has reserved.
+    /// Bytes of memory, or of the device, that it has reserved.
     pub reserved: u64,
     /// Bytes of a page of its memory: larger than the system's when it has huge pages of its own.
     pub page_size: u64,
@@ -100,39 +100,39 @@ pub struct RegionStat {
     pub creator: RecordedProcess,
     /// The type that it holds, terminated; empty when none was named.
     pub layout_name: [c_char; 48],
-    /// sizeof that type.
+    /// sizeof the type that it holds.
     pub layout_size: u64,
-    /// Its version.
+    /// The version of the type that it holds, as its author gave it to SHMKIT_LAYOUT.
     pub layout_version: u32,
-    /// Its alignment.
+    /// alignof the type that it holds.
     pub layout_alignment: u32,
-    /// Device and inode; 0 and the segment's id for System V.
+    /// The device of the object, as fstat(2) gives it; 0 for System V.
     pub device: u64,
-    /// See device.
+    /// The inode of the object, as fstat(2) gives it; the segment's id for System V.
     pub inode: u64,
-    /// Names of the object; 0 when it was unlinked, or never had one.
+    /// How many names the object has; 0 when it was unlinked, or never had one.
     pub links: u64,
     /// One of SHMKIT_BACKEND_.
     pub backend: u32,
-    /// Permission bits.
+    /// Permission bits of the object.
     pub mode: u32,
-    /// Owner.
+    /// The user who owns the object.
     pub uid: u32,
-    /// Group.
+    /// The group of the object.
     pub gid: u32,
-    /// Seals, as F_GET_SEALS gives them; 0 where there are none.
+    /// Seals of the object, as F_GET_SEALS gives them (SHMKIT_SEAL_ and F_SEAL_SHRINK); 0 where there are none.
     pub seals: u32,
-    /// 1: open for reading only.
+    /// 1: this handle is open for reading only.
     pub read_only: i32,
-    /// 1: without a header.
+    /// 1: opened as raw, without a header.
     pub raw: i32,
-    /// 1: shmkit_gc() leaves it alone.
+    /// 1: it was created as persistent: shmkit_gc() leaves it alone.
     pub persistent: i32,
     /// 1: the kernel does not rule out that a peer truncates it: see shmkit_guard_enable().
     pub fragile: i32,
 }
 
-/// One who has a region open.
+/// One who has a region open, for the callback of shmkit_region_participants().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct RegionParticipant {
@@ -143,9 +143,9 @@ pub struct RegionParticipant {
     /// SHMKIT_ANSWER_YES: the kernel proves that it has the region open now. SHMKIT_ANSWER_UNKNOWN: it took a lease,
     /// and cannot be looked at.
     pub live: i32,
-    /// 1: it is this very handle.
+    /// 1: it is the very handle that was asked.
     pub own: i32,
-    /// 1: it reads only.
+    /// 1: it has the region open for reading only.
     pub read_only: i32,
 }
 
@@ -644,7 +644,7 @@ pub extern "C" fn shmkit_region_send(region: *mut shmkit_region_t, socket: c_int
 /// SHMKIT_ERR_AGAIN (nothing is there, and the socket does not block), SHMKIT_ERR_CORRUPT (what came is no region, came
 /// only in part, or is not sealed against shrinking), SHMKIT_ERR_NOT_PERMITTED (sealed: set read_only), and as from
 /// shmkit_region_open() SHMKIT_ERR_OWNER, SHMKIT_ERR_LAYOUT, SHMKIT_ERR_PAST_END, SHMKIT_ERR_NOT_A_REGION,
-/// SHMKIT_ERR_TIMEOUT.
+/// SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_TIMEOUT.
 /// Waits as recvmsg(2) does for the message, and timeout_ns for the rest of one that began. One thread at a time on one
 /// socket; not async-signal-safe. The sender's death afterwards changes nothing. As unix(7) SCM_RIGHTS.
 ///

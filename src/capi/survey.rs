@@ -42,7 +42,7 @@ pub const SHMKIT_CONTENT_LEFTOVER: u32 = 2;
 /// anonymous memory, an object whose name is gone), or this user may not open it.
 pub const SHMKIT_CONTENT_UNKNOWN: u32 = 3;
 
-/// One object of this machine.
+/// One object of this machine, for the callback of shmkit_list() and shmkit_gc().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ListedObject {
@@ -56,34 +56,34 @@ pub struct ListedObject {
     pub content: u32,
     /// Bytes of the object; of the mapping, where only that can be seen.
     pub size: u64,
-    /// Bytes that it has reserved.
+    /// Bytes of memory, or of the device, that it has reserved.
     pub reserved: u64,
-    /// Device; 0 for System V.
+    /// Its device; 0 for System V.
     pub device: u64,
-    /// Inode; the segment's id for System V.
+    /// Its inode; the segment's id for System V.
     pub inode: u64,
     /// How many use it: leases of a region, attaches of a segment, processes that map another object. UINT64_MAX when
     /// it cannot be told.
     pub users: u64,
     /// Who created it, when its header says so; zeros otherwise.
     pub creator: RecordedProcess,
-    /// When, in nanoseconds since the epoch; 0 when it is not known.
+    /// When it was created, in nanoseconds since the epoch; 0 when it is not known.
     pub created_ns: u64,
     /// The type that it holds, terminated; empty when it is not known.
     pub layout_name: [c_char; 48],
-    /// Its version.
+    /// The version of the type that it holds.
     pub layout_version: u32,
-    /// Owner.
+    /// The user who owns it.
     pub uid: u32,
-    /// Group.
+    /// Its group.
     pub gid: u32,
-    /// Permission bits.
+    /// Its permission bits.
     pub mode: u32,
     /// Whether nobody uses it: SHMKIT_ANSWER_YES (proved), SHMKIT_ANSWER_NO or SHMKIT_ANSWER_UNKNOWN.
     pub orphan: i32,
     /// 1: its name is gone, and its memory lives as long as its users.
     pub unlinked: i32,
-    /// 1: shmkit_gc() leaves it alone.
+    /// 1: it was created as persistent: shmkit_gc() leaves it alone.
     pub persistent: i32,
     /// One process that has it mapped, or that made it; 0 when none can be seen.
     pub pid: u32,

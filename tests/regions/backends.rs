@@ -757,6 +757,13 @@ fn the_list_shows_every_kind() {
                 assert_eq!(gone[0].object.content, SHMKIT_CONTENT_UNKNOWN);
                 assert_eq!((gone[0].object.unlinked, gone[0].object.backend), (1, SHMKIT_BACKEND_POSIX));
             }
+            if kind == Sysv {
+                // It has lost its key, and with it the semaphores that say what it is.
+                let all = list(SHMKIT_LIST_SYSV).expect("a list can be had");
+                let gone: Vec<_> = all.iter().filter(is_same).collect();
+                assert_eq!(gone.len(), 1, "its memory is still attached");
+                assert_eq!((gone[0].object.unlinked, gone[0].object.content), (1, SHMKIT_CONTENT_UNKNOWN));
+            }
         }
         region.closed();
         assert!(find(SHMKIT_LIST_ALL).is_none());
