@@ -13,6 +13,8 @@ enum Kind {
     Subject,
     Address,
     Count,
+    /// A number of bytes of a region, or all that follow.
+    Extent,
     Signed,
     OpenFlags,
     Mode,
@@ -89,11 +91,11 @@ calls! {
     RegionAddress = "shmkit_region_address" (Subject);
     RegionFd = "shmkit_region_fd" (Subject);
     RegionGrow = "shmkit_region_grow" (Subject, Count);
-    RegionSync = "shmkit_region_sync" (Subject, Count, Count, Signed);
-    RegionProtect = "shmkit_region_protect" (Subject, Count, Count, Prot);
-    RegionAdvise = "shmkit_region_advise" (Subject, Count, Count, Advice);
-    RegionLock = "shmkit_region_lock_memory" (Subject, Count, Count);
-    RegionUnlock = "shmkit_region_unlock_memory" (Subject, Count, Count);
+    RegionSync = "shmkit_region_sync" (Subject, Count, Extent, Signed);
+    RegionProtect = "shmkit_region_protect" (Subject, Count, Extent, Prot);
+    RegionAdvise = "shmkit_region_advise" (Subject, Count, Extent, Advice);
+    RegionLock = "shmkit_region_lock_memory" (Subject, Count, Extent);
+    RegionUnlock = "shmkit_region_unlock_memory" (Subject, Count, Extent);
     RegionStat = "shmkit_region_stat" (Subject);
     RegionCopyIn = "shmkit_region_copy_in" (Subject, Count, Address, Count);
     RegionCopyOut = "shmkit_region_copy_out" (Subject, Count, Address, Count);
@@ -441,7 +443,8 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
     let bits = u64::from(value as u32);
     match kind {
         Kind::Subject | Kind::Address => push_address(value, out),
-        Kind::Count => out.push_number(value),
+        Kind::Extent if value == u64::MAX => out.push_str("SHMKIT_TO_END"),
+        Kind::Count | Kind::Extent => out.push_number(value),
         Kind::Signed => out.push_signed(value as i64),
         Kind::OpenFlags => {
             push_access(bits, out);
@@ -613,6 +616,14 @@ mod tests {
             (Invocation::new(Call::Shmget, [7, 1, 0, 0, 0, 0]), "shmget(0x7, 1, 0)"),
             (Invocation::new(Call::Shmctl, [3, 1, 0, 0, 0, 0]), "shmctl(3, IPC_SET, NULL)"),
             (Invocation::new(Call::Msync, [4096, 1, 0, 0, 0, 0]), "msync(0x1000, 1, 0)"),
+            (
+                Invocation::with_name(Call::RegionProtect, b"anon:", [0, 4096, u64::MAX, 1, 0, 0]),
+                r#"shmkit_region_protect("anon:", 4096, SHMKIT_TO_END, PROT_READ)"#,
+            ),
+            (
+                Invocation::with_name(Call::RegionLock, b"anon:", [0, 0, 5, 0, 0, 0]),
+                r#"shmkit_region_lock_memory("anon:", 0, 5)"#,
+            ),
         ];
         for (call, expected) in cases {
             assert_eq!(words(&call), expected);

@@ -213,14 +213,15 @@ fn out_of_range(token: u64, offset: usize, length: usize, size: usize) -> Failur
             return gone(token);
         }
     }
-    Failure::new(
-        Status::ErrPastEnd,
-        "{length} bytes at offset {offset} do not lie within the {size} bytes of {name}",
-        "stay within shmkit_region_size(), or grow the region first",
+    let cause = match offset > size {
+        true => "offset {offset} lies past the {size} bytes of {name}",
+        false => "{length} bytes at offset {offset} do not lie within the {size} bytes of {name}",
+    };
+    Failure::new(Status::ErrPastEnd, cause, "stay within shmkit_region_size(), or grow the region first").with(
+        |figures| {
+            (figures.offset, figures.length, figures.size) = (offset as u64, length as u64, size as u64);
+        },
     )
-    .with(|figures| {
-        (figures.offset, figures.length, figures.size) = (offset as u64, length as u64, size as u64);
-    })
 }
 
 #[cold]

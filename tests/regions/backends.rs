@@ -463,6 +463,8 @@ fn protection_and_advice() {
         ] {
             refused(region.protect(offset, length, prot), status);
         }
+        refused(region.protect(4 * PAGE, SHMKIT_TO_END, RW), Status::ErrPastEnd)
+            .names("offset 16384 lies past the 12289 bytes");
         for advice in [0, 1, 2, 3, 4, 10, 11, 14, 15, 16, 17, 20, 21, 22, 23, 25] {
             let done = region.advise(0, SHMKIT_TO_END, advice);
             // What a kernel or a kind of memory does not know is an error with words; the data stays in any case.
