@@ -469,8 +469,11 @@ shmkit_status_t shmkit_region_protect(struct shmkit_region_t *region, size_t off
  * DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE or COLLAPSE. `offset`, a multiple of the page size, and
  * `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do.
  * Errors: SHMKIT_ERR_INVALID_ARGUMENT (other advice, advice that this kernel or memory does not know, `offset` inside
- * a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
- * After MADV_DONTFORK a forked child does not have the data. As madvise(2).
+ * a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_ACCESS (the parent of this child kept it),
+ * SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
+ * After MADV_DONTFORK a forked child does not have that data: a touch is a SIGSEGV, and a call about it gives
+ * SHMKIT_ERR_ACCESS. It inherits MADV_DONTDUMP and MADV_HUGEPAGE (of several ranges, from the first to the last), and
+ * no other advice. As madvise(2).
  */
 shmkit_status_t shmkit_region_advise(struct shmkit_region_t *region, size_t offset, size_t length, int advice);
 

@@ -10,7 +10,8 @@ use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::guard;
 use super::handle::{
-    FRAGILE, Hot, NOT_FORKED, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, get, header_of, hot,
+    FRAGILE, Hot, NOT_FORKED, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, WITHHELD, get, header_of,
+    hot,
 };
 use super::header::{GENERATION_AT, HUGE, Header, SIZE_AT};
 use super::{lease, object, segment};
@@ -114,7 +115,7 @@ pub fn copy(
 ) -> Outcome<()> {
     let Some(hot) = hot(token) else { return Err(Failure::of(Status::ErrBadHandle)) };
     let flags = hot.flags.load(Relaxed);
-    if flags & (POISONED | PROTECTED) != 0
+    if flags & (POISONED | PROTECTED | WITHHELD) != 0
         || flags & FRAGILE != 0 && !guard::is_enabled()
         || flags & READ_ONLY != 0 && way == Way::In
     {
@@ -167,6 +168,7 @@ fn copy_by_kernel(token: u64, way: Way, offset: usize, theirs: usize, length: us
             };
             Err(match good {
                 false => Failure::of(Status::ErrBadPointer),
+                true if region.hot.is(WITHHELD) && region.hot.withheld.meets(ours + done, 1) => withheld(),
                 true if region.hot.is(PROTECTED) => Failure::new(
                     Status::ErrAccess,
                     "shmkit_region_protect forbade this range of {name}",
@@ -187,6 +189,16 @@ fn copy_by_kernel(token: u64, way: Way, offset: usize, theirs: usize, length: us
             )
         }),
     }
+}
+
+/// The data that MADV_DONTFORK kept from this process.
+#[cold]
+fn withheld() -> Failure {
+    Failure::new(
+        Status::ErrAccess,
+        "this process is a forked child, and its parent kept this range of {name} from it (shmkit_region_advise)",
+        "open the region again in the child, or leave MADV_DONTFORK out",
+    )
 }
 
 /// The kernel moves no more than 2 GiB at once.
@@ -429,7 +441,11 @@ fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<O
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
-    Ok((length > 0).then_some((region.hot.data() + offset, length)))
+    let start = region.hot.data() + offset;
+    if length > 0 && region.hot.is(WITHHELD) && region.hot.withheld.meets(start, length) {
+        return Err(withheld());
+    }
+    Ok((length > 0).then_some((start, length)))
 }
 
 fn aligned(offset: usize) -> Outcome<()> {
@@ -519,8 +535,14 @@ pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<
     }
     aligned(offset)?;
     let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
-    if advice == libc::MADV_DONTFORK {
-        region.set_flag(NOT_FORKED);
+    // What a child does about them when it maps the region anew.
+    match advice {
+        libc::MADV_DONTFORK => region.set_flag(NOT_FORKED),
+        libc::MADV_DONTDUMP => region.hot.undumped.add(start, length),
+        libc::MADV_DODUMP => region.hot.undumped.clear_if_within(start, length),
+        libc::MADV_HUGEPAGE => region.hot.huge.add(start, length),
+        libc::MADV_NOHUGEPAGE => region.hot.huge.clear_if_within(start, length),
+        _ => {}
     }
     memory::madvise(start, length, advice).map_err(Failure::system)
 }

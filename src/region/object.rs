@@ -9,12 +9,10 @@ use super::address::{Backend, Parsed, folder_of, path_of};
 use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
-use super::handle::{
-    FRAGILE, Hot, Huge, NOT_FORKED, Options, POISONED, PROTECTED, READ_ONLY, RENEWAL_NS, Region, Space, Wish,
-};
+use super::handle::{FRAGILE, Hot, Huge, Options, POISONED, RENEWAL_NS, Region, Space, Wish};
 use super::header::{self, Facts, Header, READY, Record};
 use super::lease::{self, BUILD, Lease};
-use super::{identity, survey};
+use super::{identity, inherit, survey};
 use crate::error::{Errno, Status};
 use crate::sys::file::{self, Lock};
 use crate::sys::limits::{Resource, page_size, soft_limit};
@@ -266,6 +264,7 @@ fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outc
     region.set_capacity(max_size);
     if options.huge != Huge::None {
         // Advice: the kernel may have no huge pages for this kind of memory, and says nothing.
+        region.hot.huge.add(region.hot.window.start(), length);
         let _ = memory::madvise(region.hot.window.start(), length, libc::MADV_HUGEPAGE);
     }
     Ok(())
@@ -638,7 +637,6 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
 /// right to open it) leaves the parent's: then either keeps the other's lease alive, which is the safe side.
 pub fn renew(region: &Region) {
     let fd = region.fd();
-    let hot = region.hot;
     let Ok(access) = file::open_flags(fd) else { return };
     let access = access & libc::O_ACCMODE;
     let Ok(new) = file::reopen(fd, access) else { return };
@@ -658,12 +656,7 @@ pub fn renew(region: &Region) {
             lease::record(new, own);
         }
     }
-    // Zeros that the guard put there are this process's, and protections would be lost: then the mapping stays.
-    if !hot.is(POISONED) && !hot.is(PROTECTED) && !hot.is(NOT_FORKED) {
-        let prot = if hot.is(READ_ONLY) { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let _ = memory::mmap(hot.window.start(), hot.window.length(), prot, flags, new, 0);
-    }
+    inherit::remap(region.hot, new);
     if file::replace(new, fd).is_ok() {
         region.set_lease(own);
     } else {

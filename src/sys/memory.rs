@@ -79,6 +79,19 @@ pub fn munlock(addr: usize, length: usize) -> Sys<()> {
     check(unsafe { libc::munlock(addr as *const _, length) }).map(drop)
 }
 
+/// Takes a range of addresses in which nothing is mapped, for memory that nobody may touch; a forked child does not get it.
+/// EEXIST when something is mapped there: that stays.
+pub fn occupy(addr: usize, length: usize) -> Sys<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+    let found = mmap(addr, length, libc::PROT_NONE, flags, -1, 0)?;
+    if found != addr {
+        // Before Linux 4.17 the address is a wish.
+        munmap(found, length)?;
+        return Err(crate::error::Errno(libc::EEXIST));
+    }
+    madvise(addr, length, libc::MADV_DONTFORK)
+}
+
 /// Whether every page of the range is mapped.
 ///
 /// `msync` with MS_ASYNC starts no input or output on Linux (since 2.6.19) and gives ENOMEM at the first hole.
