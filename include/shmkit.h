@@ -421,7 +421,8 @@ shmkit_status_t shmkit_unlink(const char *address);
 void *shmkit_region_data(const struct shmkit_region_t *region);
 
 /**
- * Bytes of data, as large as any process has made it; 0 for a bad handle, and for data that a peer truncated away.
+ * Bytes of data, as large as any process has made it; 0 for a bad handle, and once it is found that a peer made the
+ * object shorter, or that a lazy region has no memory: here without the guard, with it at a touch or the end of a scope.
  *
  * A hot path: no system call, unless the region is one that a peer may truncate and the guard is off.
  * Async-signal-safe for a good handle. Whoever sees a size may touch that much.

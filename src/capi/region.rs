@@ -333,7 +333,8 @@ pub extern "C" fn shmkit_region_data(region: *const shmkit_region_t) -> *mut c_v
     }
 }
 
-/// Bytes of data, as large as any process has made it; 0 for a bad handle, and for data that a peer truncated away.
+/// Bytes of data, as large as any process has made it; 0 for a bad handle, and once it is found that a peer made the
+/// object shorter, or that a lazy region has no memory: here without the guard, with it at a touch or the end of a scope.
 ///
 /// A hot path: no system call, unless the region is one that a peer may truncate and the guard is off.
 /// Async-signal-safe for a good handle. Whoever sees a size may touch that much.

@@ -72,11 +72,14 @@ fn size_by_status(token: u64, hot: &Hot, size: usize) -> usize {
     size.min(confirmed)
 }
 
-/// Bytes of data; `None` for a bad handle.
+/// Bytes of data, none of a poisoned region; `None` for a bad handle.
 #[inline]
 pub fn size(token: u64) -> Option<usize> {
     let hot = hot(token)?;
-    if is_safe(hot) || hot.is(RAW) { Some(size_of_hot(token, hot)) } else { size_by_kernel(token, hot) }
+    if hot.is(POISONED) {
+        return Some(0);
+    }
+    if is_safe(hot) { Some(size_of_hot(token, hot)) } else { size_by_kernel(token, hot) }
 }
 
 #[cold]
@@ -86,10 +89,27 @@ fn size_by_kernel(token: u64, hot: &Hot) -> Option<usize> {
 
 fn size_by_read(token: u64, hot: &Hot) -> Option<usize> {
     let region = get(token).ok()?;
-    let mut word = [0; 8];
-    match file::read_at(region.fd(), &mut word, SIZE_AT as i64) {
-        Ok(8) => Some((u64::from_ne_bytes(word) as usize).min(hot.capacity.load(Relaxed))),
-        _ => Some(0),
+    let (capacity, mut before) = (hot.capacity.load(Relaxed), None);
+    loop {
+        let mut word = [0; 8];
+        let size = match hot.is(RAW) {
+            true => capacity,
+            false => match file::read_at(region.fd(), &mut word, SIZE_AT as i64) {
+                Ok(8) => (u64::from_ne_bytes(word) as usize).min(capacity),
+                _ => return Some(0),
+            },
+        };
+        // The object second: whoever grows it makes it longer first.
+        region.confirm(file::status(region.fd()).map_or(0, |status| status.size));
+        if size <= hot.confirmed.load(Relaxed) {
+            return Some(size);
+        }
+        // Half of a size that was just being written is another one at the next look. One that stays was made a lie.
+        if before == Some(size) {
+            region.set_flag(POISONED);
+            return Some(0);
+        }
+        before = Some(size);
     }
 }
 
@@ -387,6 +407,8 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     let status = file::status(fd).map_err(Failure::system)?;
     let unit = if region.backend == Backend::Memfd || region.backend == Backend::Anonymous { status.block } else { 0 };
     let end = (header.data_offset + new_size).next_multiple_of(unit.max(page_size() as u64));
+    // Also when nothing gets longer: the new size may be written as to any file.
+    object::require_writable(end)?;
     // One that died here left the object longer than its size says: that space is there already, or is made now.
     let start = (header.data_offset + header.size).next_multiple_of(page_size() as u64).min(status.size);
     if end > start {
@@ -431,8 +453,15 @@ fn reserve(fd: i32, start: u64, end: u64, size: u64, space: Space) -> Outcome<()
 /// A length that means "to the end of the data".
 pub const TO_END: usize = usize::MAX;
 
-/// The address and length of a range of the data; `None` for an empty one, with which there is nothing to do.
+/// The address and length of a range of the data; `None` for an empty one, with which there is nothing to do. That a peer
+/// made the object shorter is said first: the kernel would have other words for it, or none.
 fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<Option<(usize, usize)>> {
+    if region.hot.is(POISONED) {
+        return Err(poisoned(region));
+    }
+    if region.hot.is(FRAGILE) {
+        check_whole(region)?;
+    }
     let size = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed),
         false => size(token).unwrap_or(0),

@@ -483,7 +483,7 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
         // Huge pages can be written through a mapping only.
         Err(Errno(libc::EINVAL)) if region.hot.window.write(0, &first) => {}
         Ok(_) => return Err(Failure::no_space(fd, total)),
-        Err(errno) => return Err(Failure::system(errno)),
+        Err(errno) => return Err(not_written(fd, errno, total)),
     }
     if options.space == Space::Populate {
         // Linux 5.14. Older kernels populate at the first touch.
@@ -494,20 +494,26 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
     if region.hot.is(POISONED) { Err(Failure::no_space(fd, total)) } else { Ok(()) }
 }
 
+/// Refuses an object that is longer than this process may write: past this limit the kernel sends SIGXFSZ, which kills,
+/// even where nothing gets longer.
+pub fn require_writable(end: u64) -> Outcome<()> {
+    let limit = soft_limit(Resource::FileSize);
+    if end <= limit {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Status::ErrTooBig,
+        "{needed} bytes are more than RLIMIT_FSIZE allows a file ({limit})",
+        "ask for less, or raise the limit (ulimit -f)",
+    )
+    .with(|figures| (figures.needed, figures.limit) = (end, limit)))
+}
+
 /// Makes an object `end` bytes long, the bytes from `start` with space of their own unless that is left for later.
 pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
-    // Past this limit the kernel sends SIGXFSZ, which kills.
-    let limit = soft_limit(Resource::FileSize);
-    if end > limit {
-        return Err(Failure::new(
-            Status::ErrTooBig,
-            "{needed} bytes are more than RLIMIT_FSIZE allows a file ({limit})",
-            "ask for less, or raise the limit (ulimit -f)",
-        )
-        .with(|figures| (figures.needed, figures.limit) = (end, limit)));
-    }
+    require_writable(end)?;
     if space == Space::Lazy {
-        return file::ftruncate(fd, end as i64).map_err(Failure::system);
+        return file::ftruncate(fd, end as i64).map_err(|errno| not_written(fd, errno, end - start));
     }
     let needed = end.saturating_sub(start);
     if needed >= LARGE && file::is_memory(fd) {
@@ -533,6 +539,14 @@ pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// Why nothing was written. A lazy object meets a full file system here, and not when it is made.
+fn not_written(fd: i32, errno: Errno, needed: u64) -> Failure {
+    match errno.0 {
+        libc::ENOSPC => Failure::no_space(fd, needed),
+        _ => Failure::system(errno),
+    }
 }
 
 /// Refuses more than the machine can still give. The kernel does not: where memory has no bound of its own, or one as

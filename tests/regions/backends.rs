@@ -384,6 +384,60 @@ fn scopes_need_the_guard_where_a_peer_may_truncate() {
 }
 
 #[test]
+fn what_a_peer_cut_off_is_said_before_anything_else() {
+    in_a_room!("what_a_peer_cut_off_is_said_before_anything_else", || over(&[Posix, File], |place| {
+        type Use = (&'static str, fn(Region) -> Outcome<()>);
+        let uses: [Use; 9] = [
+            ("lock", |region| region.lock(0, SHMKIT_TO_END)),
+            ("unlock", |region| region.unlock(0, SHMKIT_TO_END)),
+            ("protect", |region| region.protect(0, SHMKIT_TO_END, libc::PROT_READ)),
+            ("advise WILLNEED", |region| region.advise(0, SHMKIT_TO_END, libc::MADV_WILLNEED)),
+            ("advise POPULATE_WRITE", |region| region.advise(0, SHMKIT_TO_END, libc::MADV_POPULATE_WRITE)),
+            ("a part that is left", |region| region.advise(0, PAGE, libc::MADV_WILLNEED)),
+            ("an empty range", |region| region.lock(0, 0)),
+            ("copy", |region| region.copy_out(5 * PAGE, &mut [0])),
+            ("sync", |region| region.sync(0, SHMKIT_TO_END, SHMKIT_SYNC_NAME)),
+        ];
+        let cut = || {
+            let file = std::fs::File::options().write(true).open(place.path()).expect("it is there");
+            let full = file.metadata().expect("it is open").len();
+            file.set_len(2 * PAGE as u64).expect("it is ours");
+            (file, full)
+        };
+        let guards: [fn() -> i32; 2] = [|| 0, || shmkit_guard_enable()];
+        for (guarded, guard) in guards.into_iter().enumerate() {
+            assert_eq!(guard(), 0);
+            for wanted in [options(10 * PAGE), raw(10 * PAGE)] {
+                for (what, work) in uses.iter().filter(|one| place.kind == File || one.0 != "sync") {
+                    let region = create(&place.address, &wanted).expect("there is room");
+                    assert_eq!(region.size(), 10 * PAGE);
+                    let (file, full) = cut();
+                    let refusal = work(region).expect_err(what);
+                    assert_eq!(refusal.status, Status::ErrTruncated, "{what}, guard {guarded}: {refusal:?}");
+                    assert_eq!(region.size(), 0, "{what}");
+                    // It stays so: what was cut off is lost.
+                    file.set_len(full).expect("it is ours");
+                    refused(work(region), Status::ErrTruncated);
+                    assert_eq!(region.size(), 0, "{what}");
+                    region.unlink().expect("the name is its own");
+                    region.closed();
+                }
+                if guarded == 0 {
+                    let region = create(&place.address, &wanted).expect("there is room");
+                    let (file, full) = cut();
+                    assert_eq!(region.size(), 0, "a size of which a part is not there");
+                    file.set_len(full).expect("it is ours");
+                    refused(region.copy_out(0, &mut [0]), Status::ErrTruncated);
+                    region.unlink().expect("the name is its own");
+                    region.closed();
+                }
+            }
+        }
+        assert_eq!(shmkit_guard_disable(), 0);
+    }));
+}
+
+#[test]
 fn sync_levels() {
     in_a_room!("sync_levels", || over(&Kind::ALL, |place| {
         let size = 3 * PAGE + 1;
