@@ -316,8 +316,9 @@ typedef struct shmkit_region_t shmkit_region_t;
  * Errors: SHMKIT_ERR_NO_SPACE (with needed and free bytes), SHMKIT_ERR_TOO_BIG (a limit: RLIMIT_FSIZE, SHMMAX),
  * SHMKIT_ERR_ACCESS and SHMKIT_ERR_NOT_FOUND (the folder), SHMKIT_ERR_NOT_PERMITTED (the group), SHMKIT_ERR_CALLBACK
  * (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work), SHMKIT_ERR_BACKEND (this kind of memory
- * cannot have huge pages, or cannot grow), SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and
- * SHMKIT_ERR_CORRUPT (what another user or other software has in the place of the library's own files or semaphores).
+ * cannot have huge pages, or cannot grow; `init` for a raw System V segment, which is seen before it is filled),
+ * SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and SHMKIT_ERR_CORRUPT (what another user or other
+ * software has in the place of the library's own files or semaphores).
  * As shm_open(3), memfd_create(2), open(2) O_TMPFILE, linkat(2), shmget(2), posix_fallocate(3).
  */
 shmkit_status_t shmkit_region_create(const char *address,

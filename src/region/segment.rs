@@ -69,6 +69,12 @@ pub fn by_key(
             "create it as large as it will ever be, or use posix:, file: or memfd:",
         ));
     }
+    if options.raw && options.init.is_some() && wish != Wish::Open {
+        return Err(Failure::backend(
+            "a raw System V segment is seen before an init callback has run, and nothing would say whether it has",
+            "fill it after it was made, and tell the others yourself; or create it without raw",
+        ));
+    }
     loop {
         // One at a time: each that is dropped detaches what stands in the hot part, which they share.
         if wish != Wish::Create {
@@ -493,8 +499,7 @@ fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()
     region.hot.window.attach(id, options.size as usize, 0).map_err(|errno| refused(errno, None))?;
     region.set_capacity(options.size);
     adjust(id, -1, options)?;
-    populate(region, options, options.size as usize)?;
-    region.initialise(options)
+    populate(region, options, options.size as usize)
 }
 
 /// With LOCK held: no other creator lives. LOCK is given back by success alone.

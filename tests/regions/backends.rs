@@ -1070,6 +1070,15 @@ fn the_callback_of_a_creator() {
                 ..options(5000)
             };
             let before = Traces::look();
+            // Nothing would say whether it has run.
+            if place.kind == Sysv && is_raw == 1 {
+                refused(create(&place.address, &with(&mut answer)), Status::ErrBackend).names("callback");
+                refused(open_or_create(&place.address, &with(&mut answer)), Status::ErrBackend);
+                assert_eq!((answer, Traces::look()), (-5, before), "the callback ran, or something was made");
+                create(&place.address, &raw(5000)).expect("it needs no callback").closed();
+                open(&place.address, &with(&mut answer)).expect("opening runs none").closed();
+                continue;
+            }
             refused(create(&place.address, &with(&mut answer)), Status::ErrCallback).names("-5");
             refused(open_or_create(&place.address, &with(&mut answer)), Status::ErrCallback);
             assert_eq!(Traces::look(), before, "a refused creation left something");
