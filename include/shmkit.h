@@ -671,7 +671,9 @@ shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region, uint32_t seal
  */
 #define SHMKIT_ANSWER_UNKNOWN 2
 
-/** shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm. */
+/**
+ * shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm (a file: region there is shown as one).
+ */
 #define SHMKIT_LIST_POSIX 1
 
 /** shmkit_list(): System V segments. */

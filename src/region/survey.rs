@@ -353,12 +353,12 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
             return true;
         }
         let mut object = describe(Backend::Posix, &status);
-        object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         if let Ok(fd) = file::open_at(HERE, path, flags, 0) {
             look_into(fd, name.to_bytes(), &mut object);
             let _ = file::close(fd);
         }
+        name_in_folder(&mut object, name, path);
         each(&object)
     });
     match result {
@@ -366,6 +366,17 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
         Ok(()) | Err(Errno(libc::ENOENT)) => Ok(()),
         Err(errno) => Err(Failure::system(errno)),
     }
+}
+
+/// The address of what lies in the folder of POSIX objects. A file: region may, and says so in its header.
+fn name_in_folder(object: &mut Object, name: &CStr, path: &CStr) {
+    let is_file = object.header.is_some_and(|header| header.backend == Backend::File as u32);
+    let (backend, scheme, rest): (_, &[u8], _) = match is_file {
+        true => (Backend::File, b"file:", path),
+        false => (Backend::Posix, b"posix:/", name),
+    };
+    object.backend = Some(backend);
+    object.address = Chars::join(&[scheme, rest.to_bytes()]).unwrap_or_default();
 }
 
 fn describe(backend: Backend, status: &file::Status) -> Object {
@@ -780,8 +791,9 @@ fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object
     let status = file::status(fd).ok().filter(|status| status.is_regular() && may_remove(status.uid))?;
     let mut object = describe(Backend::Posix, &status);
     look_into(fd, name.to_bytes(), &mut object);
-    object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
-    if object.orphan != Answer::Yes {
+    name_in_folder(&mut object, name, path);
+    // A file outlives its users, wherever it lies.
+    if object.orphan != Answer::Yes || object.backend == Some(Backend::File) {
         return None;
     }
     let proved = match object.content {

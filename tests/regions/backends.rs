@@ -875,6 +875,24 @@ fn gc_finds_what_nobody_has_open() {
 }
 
 #[test]
+fn a_file_stays_wherever_it_lies() {
+    in_a_room!("a_file_stays_wherever_it_lies", || {
+        let (address, path) = ("file:/dev/shm/kept", std::path::Path::new("/dev/shm/kept"));
+        create(address, &options(5000)).expect("there is room").closed();
+        let object = create("posix:/gone", &options(5000)).expect("there is room");
+        object.closed();
+        assert_eq!(left_over().into_iter().collect::<Vec<_>>(), ["posix:/gone"]);
+        assert_eq!(gc(SHMKIT_GC_REMOVE).expect("gc can remove").len(), 1);
+        assert!(path.exists(), "gc removed a file");
+        let shown = listed(SHMKIT_LIST_ALL, address).expect("it is there").object;
+        assert_eq!((shown.backend, shown.content), (SHMKIT_BACKEND_FILE, SHMKIT_CONTENT_REGION));
+        assert_eq!(listed(SHMKIT_LIST_ALL, "posix:/kept").map(|shown| shown.address), None);
+        open(address, &options(5000)).expect("it is what the list says").closed();
+        unlink(address).expect("the name is there");
+    });
+}
+
+#[test]
 fn a_callback_of_gc_may_open_what_it_is_shown() {
     in_a_room!("a_callback_of_gc_may_open_what_it_is_shown", || {
         unsafe extern "C" fn look(object: *const ListedObject, user: *mut std::ffi::c_void) -> i32 {
