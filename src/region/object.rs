@@ -130,7 +130,7 @@ fn open(mut region: Region, place: &Place, options: &Options<'_>, deadline: &mut
         let fd = match file::open_at(HERE, place.path(), flags, 0) {
             Ok(fd) => fd,
             Err(Errno(libc::ENOENT)) => return Ok(None),
-            Err(errno) => return Err(cannot_open(errno, place)),
+            Err(errno) => return Err(cannot_open(errno, place.path())),
         };
         region.set_fd(fd);
         // The lease first: once it is held, no collector takes the name away. Then a look whether one just did.
@@ -147,7 +147,8 @@ fn open(mut region: Region, place: &Place, options: &Options<'_>, deadline: &mut
     }
 }
 
-fn cannot_open(errno: Errno, place: &Place) -> Failure {
+/// Why what has a name cannot be opened.
+pub fn cannot_open(errno: Errno, path: &CStr) -> Failure {
     let failure = match errno.0 {
         libc::ELOOP => Failure::new(
             Status::ErrNotAnObject,
@@ -155,9 +156,7 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
             "remove the link; for file: name the file itself",
         ),
         // What an open of a directory and of a socket says.
-        libc::EISDIR | libc::ENXIO => {
-            not_an_object(file::status_in(HERE, place.path()).map_or(0, |status| status.mode))
-        }
+        libc::EISDIR | libc::ENXIO => not_an_object(file::status_in(HERE, path).map_or(0, |status| status.mode)),
         libc::ENOTDIR => Failure::new(
             Status::ErrNotAnObject,
             "a part of the path of {name} is no folder",
@@ -169,7 +168,7 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
             "open it with read_only",
         ),
         libc::EACCES | libc::EPERM => {
-            let status = file::status_in(HERE, place.path());
+            let status = file::status_in(HERE, path);
             Failure::new(
                 Status::ErrAccess,
                 "{name} has mode {mode} and belongs to user {uid}, who does not let this user open it so",
@@ -186,13 +185,16 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
     Failure { errno: errno.0, ..failure }
 }
 
-fn not_an_object(mode: u32) -> Failure {
-    Failure::new(
+/// What has the name is no regular file.
+pub fn not_an_object(mode: u32) -> Failure {
+    // What a map of anything but a directory says.
+    let errno = if mode & libc::S_IFMT == libc::S_IFDIR { libc::EISDIR } else { libc::ENODEV };
+    let failure = Failure::new(
         Status::ErrNotAnObject,
         "{name} is {kind}, not a shared memory object",
         "use another name, and see what took this one",
-    )
-    .with(|figures| figures.mode = u64::from(mode))
+    );
+    Failure { errno, ..failure }.with(|figures| figures.mode = u64::from(mode))
 }
 
 /// Checks an object that was opened or received and maps it. The lease, if there is to be one, is held already.
@@ -795,7 +797,7 @@ pub fn unlink(backend: Backend, rest: &[u8], deadline: &mut Deadline) -> Outcome
         .or_else(|_| file::open_at(HERE, place.path(), libc::O_RDONLY | flags, 0))
         .map_err(|errno| match errno.0 {
             libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
-            _ => cannot_open(errno, &place),
+            _ => cannot_open(errno, place.path()),
         })?;
     let result = survey::require_region(fd)
         .and_then(|status| unlink_same(fd, backend, rest, (status.dev, status.ino), deadline))
