@@ -16,7 +16,6 @@ use super::{identity, inherit, survey};
 use crate::error::{Errno, Status};
 use crate::sys::file::{self, Lock};
 use crate::sys::limits::{Resource, page_size, soft_limit};
-use crate::sys::posix::OBJECT_FOLDER;
 use crate::sys::{memory, posix, process};
 use crate::text::Text;
 
@@ -349,9 +348,7 @@ fn cannot_create(errno: Errno, place: &Place) -> Failure {
 
 /// Opens the temporary file of a name, alone: one that a dead builder left is used again.
 fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Chars> {
-    let mut digits = Text::<20>::new();
-    digits.push_hex(place.hash());
-    let path = Chars::join(&[place.folder().to_bytes(), b"/.shmkit-new-", digits.bytes()])?;
+    let path = own_path(place, b"/.shmkit-new-")?;
     let name = path.c();
     loop {
         let (fd, status) = open_own(name).map_err(|errno| cannot_create(errno, place))?;
@@ -375,6 +372,13 @@ fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Out
         }
         region.release();
     }
+}
+
+/// A path of the library's own beside a name.
+fn own_path(place: &mut Place, prefix: &[u8]) -> Outcome<Chars> {
+    let mut digits = Text::<20>::new();
+    digits.push_hex(place.hash());
+    Chars::join(&[place.folder().to_bytes(), prefix, digits.bytes()])
 }
 
 /// Opens or makes a file of the library's own, for this user alone. A umask may take all permissions from a new one: its
@@ -680,12 +684,12 @@ pub fn renew(region: &Region) {
     }
 }
 
-/// Keeps others from creating a region that this process is about to initialise: a file of its own in the folder of
-/// POSIX objects, locked. A dead claimer's lock is gone, and its file is used again.
+/// Keeps others from creating a region that this process is about to initialise: a file of its own beside the name, where
+/// all see it who could create it, locked. A dead claimer's lock is gone, and its file is used again.
 struct Claim {
     hot: &'static Hot,
     fd: i32,
-    path: Text<64>,
+    path: Chars,
     held: bool,
 }
 
@@ -693,14 +697,9 @@ impl Claim {
     /// Waits for other claimers. `None` where no claim can be made (no such folder, another user's file in the way):
     /// then the region is still made atomically, but two callbacks may run, on two objects of which one is discarded.
     fn take(hot: &'static Hot, place: &mut Place, deadline: &mut Deadline) -> Outcome<Option<Claim>> {
-        let mut path = Text::<64>::new();
-        path.push_bytes(OBJECT_FOLDER.to_bytes());
-        path.push_str("/.shmkit-claim-");
-        path.push_hex(place.hash());
-        path.push(0);
-        let name = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
         loop {
-            let Ok((fd, status)) = open_own(name) else { return Ok(None) };
+            let path = own_path(place, b"/.shmkit-claim-")?;
+            let Ok((fd, status)) = open_own(path.c()) else { return Ok(None) };
             // From here on `Drop` closes it.
             hot.set_claim(fd);
             let mut claim = Claim { hot, fd, path, held: false };
@@ -721,7 +720,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // The name first, then the lock: who waits for the lock finds the file without a name.
         if self.held {
-            let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default());
+            let _ = file::unlink_at(HERE, self.path.c());
             let _ = file::lock(self.fd, Lock::Unlocked, BUILD, 1);
         }
         self.hot.set_claim(-1);

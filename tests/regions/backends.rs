@@ -1,7 +1,7 @@
 //! One body for every kind of memory: life, sizes, growth, layouts, copies, protection, facts, lists, collection.
 //! A table says of each call and each kind of memory what it answers.
 
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::in_a_room;
@@ -1115,6 +1115,87 @@ fn the_callback_of_a_creator() {
             }
             region.closed();
         }
+    }));
+}
+
+/// What says that a callback runs lies where all creators see it: containers that share a folder have a /dev/shm each.
+#[test]
+fn the_callback_runs_once_wherever_dev_shm_is() {
+    use std::ffi::c_void;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    unsafe extern "C" fn slow(_: *mut c_void, _: usize, user: *mut c_void) -> i32 {
+        // SAFETY: the counter that was given below; the call takes no pointers.
+        unsafe {
+            (*user.cast::<AtomicU32>()).fetch_add(1, SeqCst);
+            libc::usleep(20_000);
+        }
+        0
+    }
+    unsafe extern "C" fn die(_: *mut c_void, _: usize, _: *mut c_void) -> i32 {
+        // SAFETY: takes no pointers.
+        unsafe { libc::raise(libc::SIGKILL) }
+    }
+    in_a_room!("the_callback_runs_once_wherever_dev_shm_is", || over(&[File], |place| {
+        let before = || std::fs::read_dir(place.folder()).expect("the folder is ours").count();
+        assert_eq!(before(), 0);
+        // SAFETY: a new mapping of zeros is what an atomic needs.
+        let runs = unsafe {
+            let at = libc::mmap(null_mut(), PAGE, 3, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED);
+            &*at.cast::<AtomicU32>()
+        };
+        let wanted =
+            RegionOptions { init: Some(slow), init_user: std::ptr::from_ref(runs).cast_mut().cast(), ..options(100) };
+        // One that dies in its callback, first: what it leaves is taken over.
+        let killed = support::in_child(|| {
+            let _never_ends = create(&place.address, &RegionOptions { init: Some(die), ..wanted });
+            0
+        });
+        assert!(libc::WIFSIGNALED(killed) && !place.is_taken(), "{killed:#x}");
+        assert_eq!(before(), 1, "the claim of a dead creator");
+        let [mut ready, mut begin] = [[0; 2]; 2];
+        for ends in [&mut ready, &mut begin] {
+            // SAFETY: the ends are writable.
+            assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        }
+        let mut byte = 0u8;
+        let children = [0; 3].map(|_| {
+            // SAFETY: the child leaves by _exit; the byte is readable and writable.
+            unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    let made = std::panic::catch_unwind(|| {
+                        support::own_namespaces(1 << 20);
+                        libc::close(begin[1]);
+                        libc::write(ready[1], b"+".as_ptr().cast(), 1);
+                        // Until there is nobody who could write.
+                        let mut byte = 0u8;
+                        libc::read(begin[0], (&raw mut byte).cast(), 1);
+                        let (region, _) = open_or_create(&place.address, &wanted).expect("one makes it");
+                        region.closed();
+                    });
+                    libc::_exit(i32::from(made.is_err()));
+                }
+                child
+            }
+        });
+        close_all(&[ready[1]]);
+        // SAFETY: the byte is writable.
+        let prepared = (0..3).filter(|_| unsafe { libc::read(ready[0], (&raw mut byte).cast(), 1) } == 1).count();
+        close_all(&[ready[0], begin[0], begin[1]]);
+        for child in children {
+            let mut status = 0;
+            // SAFETY: the child is ours.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            assert_eq!(status, 0, "see the output of the child");
+        }
+        assert_eq!((prepared, runs.load(SeqCst)), (3, 1), "the callback ran more than once");
+        let region = open(&place.address, &options(100)).expect("they made it");
+        assert_eq!(before(), 1, "the region, and nothing beside it");
+        region.unlink().expect("the name is its own");
+        region.closed();
+        // SAFETY: the mapping is this test's own, and nobody uses it any more.
+        unsafe { libc::munmap(std::ptr::from_ref(runs).cast_mut().cast(), PAGE) };
     }));
 }
 
