@@ -260,7 +260,9 @@ typedef struct shmkit_region_options_t {
     void *init_user;
     /** Permission bits of a new region, whatever the umask is. 0: 0600. */
     uint32_t mode;
-    /** The group of a new region, or SHMKIT_GROUP_SAME. */
+    /**
+     * The group of a new region, or SHMKIT_GROUP_SAME. A System V region has two, for ever: this one and its creator's.
+     */
     uint32_t group;
     /** Whose region may be opened: SHMKIT_OWNER_SELF (this user's or root's), SHMKIT_OWNER_ANY, or a user id. */
     uint32_t owner;

@@ -78,7 +78,7 @@ pub struct RegionOptions {
     pub init_user: *mut c_void,
     /// Permission bits of a new region, whatever the umask is. 0: 0600.
     pub mode: u32,
-    /// The group of a new region, or SHMKIT_GROUP_SAME.
+    /// The group of a new region, or SHMKIT_GROUP_SAME. A System V region has two, for ever: this one and its creator's.
     pub group: u32,
     /// Whose region may be opened: SHMKIT_OWNER_SELF (this user's or root's), SHMKIT_OWNER_ANY, or a user id.
     pub owner: u32,
