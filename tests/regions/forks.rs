@@ -2,7 +2,8 @@
 //! Next: `tests/region_peers.rs`, where processes fork and die in every way.
 
 use crate::in_a_room;
-use crate::room::Kind::{File, Posix};
+use crate::no_tmpfile::{DIE, Denial, deny};
+use crate::room::Kind::{File, Posix, Sysv};
 use crate::room::*;
 
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
@@ -120,5 +121,50 @@ fn advice_that_children_inherit() {
             in_good_child(|| assert_eq!(has(1, "hg"), before, "{}", at(1)));
         }
         region.closed();
+    }));
+}
+
+/// A child that dies before it has leases of its own keeps nobody's alive, and takes nothing from its parent.
+#[test]
+fn a_child_dies_on_its_way_to_leases_of_its_own() {
+    in_a_room!("a_child_dies_on_its_way_to_leases_of_its_own", || over(&Kind::ALL, |place| {
+        // What the way leads through, and whether every kind goes there.
+        let calls = match place.kind {
+            Sysv => vec![("semtimedop", libc::SYS_semtimedop)],
+            _ => vec![
+                ("fcntl", libc::SYS_fcntl),
+                ("openat", libc::SYS_openat),
+                ("newfstatat", libc::SYS_newfstatat),
+                ("pwrite64", libc::SYS_pwrite64),
+                ("mmap", libc::SYS_mmap),
+                ("dup3", libc::SYS_dup3),
+            ],
+        };
+        let region = create(&place.address, &options(5000)).expect("there is room");
+        region.copy_in(4000, b"kept").expect("it fits");
+        for (name, call) in calls {
+            let forker = support::in_child(|| {
+                deny(&[Denial { call, bits: None, answer: DIE }]);
+                // Only the renewal makes the call: what follows is the child's end, and its parent's.
+                // SAFETY: the child leaves at once, if it gets so far; the status is writable.
+                unsafe {
+                    let child = libc::fork();
+                    if child == 0 {
+                        libc::_exit(0);
+                    }
+                    let mut status = 0;
+                    libc::waitpid(child, &mut status, 0);
+                    i32::from(!libc::WIFSIGNALED(status) || libc::WTERMSIG(status) != libc::SIGSYS)
+                }
+            });
+            assert_eq!(forker, 0, "{name}: the child does not go there, or its parent does: {forker:#x}");
+            assert_eq!(region.participants().expect("it has leases").len(), 1, "{name}");
+            assert_eq!(region.bytes(4000, 4), b"kept", "{name}");
+            region.copy_in(0, name.as_bytes()).expect("it fits");
+        }
+        region.closed();
+        if place.kind.is_named() {
+            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
+        }
     }));
 }
