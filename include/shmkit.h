@@ -232,7 +232,9 @@ typedef struct shmkit_layout_t {
 /**
  * Fills a new region before anybody else sees it. Returns 0 when it is done; anything else undoes the creation.
  *
- * Must return: no exception, no longjmp. `size` is in bytes.
+ * Must return: no exception, no longjmp. `size` is in bytes. A child that is forked inside does not have the data, and
+ * must not return. To open or create the same name inside finds nothing, or waits for this very creator until the
+ * timeout (SHMKIT_ERR_TIMEOUT): a System V region always does, and a creator with an `init`.
  */
 typedef int (*shmkit_region_init_t)(void *data, size_t size, void *user);
 

@@ -53,7 +53,9 @@ pub struct RegionLayout {
 
 /// Fills a new region before anybody else sees it. Returns 0 when it is done; anything else undoes the creation.
 ///
-/// Must return: no exception, no longjmp. `size` is in bytes.
+/// Must return: no exception, no longjmp. `size` is in bytes. A child that is forked inside does not have the data, and
+/// must not return. To open or create the same name inside finds nothing, or waits for this very creator until the
+/// timeout (SHMKIT_ERR_TIMEOUT): a System V region always does, and a creator with an `init`.
 pub type RegionInit = Option<unsafe extern "C" fn(data: *mut c_void, size: usize, user: *mut c_void) -> c_int>;
 
 /// What a program asks for. Begin with SHMKIT_REGION_OPTIONS_INIT, and set what differs.

@@ -423,7 +423,7 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     }
     let window = &region.hot.window;
     if region.space == Space::Populate {
-        let _ = memory::madvise(window.start() + start as usize, (end - start) as usize, 23);
+        let _ = memory::madvise(window.start() + start as usize, (end - start) as usize, libc::MADV_POPULATE_WRITE);
     }
     let generation = header.generation.wrapping_add(1);
     if is_safe(region.hot) {
@@ -551,12 +551,30 @@ pub fn protect(token: u64, offset: usize, length: usize, prot: i32) -> Outcome<(
     memory::mprotect(start, length, prot).map_err(Failure::system)
 }
 
+/// The advices that leave shared data as it is. (MADV_DONTNEED drops this process's pages; the object keeps them.)
+const HARMLESS: [i32; 16] = [
+    libc::MADV_NORMAL,
+    libc::MADV_RANDOM,
+    libc::MADV_SEQUENTIAL,
+    libc::MADV_WILLNEED,
+    libc::MADV_DONTNEED,
+    libc::MADV_DONTFORK,
+    libc::MADV_DOFORK,
+    libc::MADV_HUGEPAGE,
+    libc::MADV_NOHUGEPAGE,
+    libc::MADV_DONTDUMP,
+    libc::MADV_DODUMP,
+    libc::MADV_COLD,
+    libc::MADV_PAGEOUT,
+    libc::MADV_POPULATE_READ,
+    libc::MADV_POPULATE_WRITE,
+    memory::COLLAPSE,
+];
+
 /// Advice to the kernel on how the data will be used; none that loses data.
 pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<()> {
     let region = get(token)?;
-    // MADV_NORMAL to DONTNEED (which on shared memory loses nothing), DONTFORK, DOFORK, HUGEPAGE, NOHUGEPAGE, DONTDUMP,
-    // DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE, COLLAPSE.
-    if !matches!(advice, 0..=4 | 10 | 11 | 14..=17 | 20..=23 | 25) {
+    if !HARMLESS.contains(&advice) {
         return Err(Failure::argument(
             "the advice is none of those that leave shared data as it is",
             "see the list at shmkit_region_advise in shmkit.h",

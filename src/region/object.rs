@@ -22,7 +22,6 @@ use crate::text::Text;
 const HERE: i32 = libc::AT_FDCWD;
 const MFD_NOEXEC_SEAL: u32 = 8;
 const MFD_EXEC: u32 = 16;
-const MADV_POPULATE_WRITE: i32 = 23;
 /// From so many bytes on the machine is asked whether it has them.
 pub const LARGE: u64 = 64 << 20;
 
@@ -101,7 +100,7 @@ pub fn by_path(
         let claim = if options.init.is_some() { Claim::take(hot, &mut place, deadline)? } else { None };
         if claim.is_some() && file::status_in(HERE, place.path()).is_ok() {
             if wish == Wish::Create {
-                return Err(exists());
+                return Err(exists(&place));
             }
             continue;
         }
@@ -112,7 +111,18 @@ pub fn by_path(
     }
 }
 
-fn exists() -> Failure {
+fn exists(place: &Place) -> Failure {
+    // A link may lead anywhere: what it leads to is not looked at.
+    if let Ok(status) = file::status_in(HERE, place.path())
+        && !status.is_regular()
+    {
+        return Failure::new(
+            Status::ErrExists,
+            "{name} exists already as {kind}, which cannot be opened either",
+            "use another name, and see what took this one",
+        )
+        .with(|figures| figures.mode = u64::from(status.mode));
+    }
     Failure::new(
         Status::ErrExists,
         "{name} exists already",
@@ -295,7 +305,7 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
             Some(path) => file::rename_exclusively(HERE, path.c(), place.path()),
         }
         .map_err(|errno| match errno.0 {
-            libc::EEXIST => exists(),
+            libc::EEXIST => exists(place),
             libc::ENOENT if temporary.is_none() && file::status_in(HERE, place.folder()).is_ok() => no_proc(errno),
             _ => cannot_create(errno, place),
         })
@@ -493,7 +503,7 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
     }
     if options.space == Space::Populate {
         // Linux 5.14. Older kernels populate at the first touch.
-        let _ = memory::madvise(region.hot.window.start(), total as usize, MADV_POPULATE_WRITE);
+        let _ = memory::madvise(region.hot.window.start(), total as usize, libc::MADV_POPULATE_WRITE);
     }
     region.initialise(options)?;
     // The guard may have put zeros where there was no space for what the callback wrote.

@@ -43,7 +43,6 @@ const OURS: i32 = 0x5348;
 const KEY_BITS: i32 = 0x5348_4d4b;
 /// A participant that found no free slot: counted, not described.
 const NO_SLOT: u32 = header::RECORDS;
-const MADV_POPULATE_WRITE: i32 = 23;
 
 /// The key of the semaphores of a segment, and the other way round. One key is its own other key: 0 would be IPC_PRIVATE,
 /// of which every get makes a new set.
@@ -647,7 +646,7 @@ fn populate(region: &Region, options: &Options<'_>, length: usize) -> Outcome<()
     if length as u64 >= LARGE {
         require_memory(length as u64)?;
     }
-    match memory::madvise(region.hot.window.start(), length.next_multiple_of(page_size()), MADV_POPULATE_WRITE) {
+    match memory::madvise(region.hot.window.start(), length.next_multiple_of(page_size()), libc::MADV_POPULATE_WRITE) {
         // EINVAL: before Linux 5.14 there is no such advice.
         Ok(()) | Err(Errno(libc::EINVAL)) => Ok(()),
         Err(errno) => Err(Failure { errno: errno.0, ..Failure::of(Status::ErrNoMemory) }),

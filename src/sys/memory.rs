@@ -6,6 +6,9 @@
 
 use super::{Sys, check, check_address};
 
+/// Advice since Linux 6.1: gathers pages into huge ones. Not every C library has a name for it.
+pub const COLLAPSE: i32 = 25;
+
 /// mmap(addr, length, prot, flags, fd, offset)—maps memory or a file.
 ///
 /// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mmap.html),

@@ -454,7 +454,9 @@ fn what_is_no_object() {
             for is_raw in [0, 1] {
                 let wanted = RegionOptions { raw: is_raw, ..options(10) };
                 refused(open_or_create(address, &wanted), Status::ErrNotAnObject).names(what);
-                refused(create(address, &wanted), Status::ErrExists).names(address);
+                let refusal = refused(create(address, &wanted), Status::ErrExists).names(address);
+                assert!(!refusal.remedy.contains("open it"), "it cannot be opened: {refusal:?}");
+                refusal.names(what);
             }
             refused(unlink(address), Status::ErrNotAnObject).names(what).names(address);
             refused(is_orphan(address), Status::ErrNotAnObject).names(what).names(address);
