@@ -10,9 +10,11 @@
 #include <stdint.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 
 #define SHMKIT_VERSION "0.1.0"
 #define SHMKIT_VERSION_MAJOR 0
@@ -123,6 +125,18 @@ extern "C"
  * As mremap(2), checked first. Returns the address, or MAP_FAILED with errno. Thread-safe.
  */
 void *shmkit_mremap(void *old_address, size_t old_size, size_t new_size, int flags, ...);
+
+#ifdef __cplusplus
+extern "C"
+#endif
+/**
+ * Controls a set of System V semaphores: IPC_STAT, IPC_SET, IPC_RMID, GETVAL, SETVAL, GETALL, SETALL, GETPID, GETNCNT,
+ * GETZCNT, IPC_INFO, SEM_INFO, SEM_STAT, SEM_STAT_ANY. The fourth argument is a `union semun`, for the commands that
+ * take one.
+ *
+ * As semctl(2) and POSIX, checked first. Returns what the command gives, or -1 with errno. Thread-safe.
+ */
+int shmkit_semctl(int semid, int semnum, int cmd, ...);
 
 
 /** Space is reserved at creation and growth: what does not fit is an error there (the default). */
@@ -748,6 +762,33 @@ int shmkit_shmctl(int shmid,
  * As ftok(3) and POSIX, checked first. Returns the key, or -1 with errno. Thread-safe.
  */
 key_t shmkit_ftok(const char *pathname, int proj_id);
+
+/**
+ * Finds or makes a set of `nsems` System V semaphores.
+ *
+ * As semget(2) and POSIX, checked first. Returns its id, or -1 with errno. Thread-safe. On Linux the semaphores of a
+ * new set are 0. It outlives the process until somebody removes it with IPC_RMID.
+ */
+int shmkit_semget(key_t key,
+                  int nsems,
+                  int semflg);
+
+/**
+ * Does all steps of an operation on a set at once, or waits until it can.
+ *
+ * As semop(2) and POSIX, checked first. Returns 0, or -1 with errno: EINTR after a signal, EIDRM when the set was
+ * removed meanwhile. Thread-safe. With SEM_UNDO the kernel takes a step back when this process ends, however it does.
+ */
+int shmkit_semop(int semid,
+                 struct sembuf *sops,
+                 size_t nsops);
+
+/**
+ * As shmkit_semop, for no longer than `timeout`, a span of time; NULL for without an end.
+ *
+ * As semtimedop(2), checked first. Returns 0, or -1 with errno: EAGAIN when the time ran out. Thread-safe.
+ */
+int shmkit_semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout);
 
 /**
  * Reads the limits of shared memory: System V's, page sizes, and the room for POSIX objects.

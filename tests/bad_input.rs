@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use shmkit::calls::limits::Limits;
-use shmkit::capi::{error, file, limits, memory, policy, posix, sysv};
+use shmkit::capi::{error, file, limits, memory, policy, posix, semset, sysv};
 use shmkit::error::Status;
 use support::{alone, errno, message, object_name, own_namespaces, set_limit};
 
@@ -46,6 +46,17 @@ fn pointers_that_lead_nowhere() {
                     );
                 }
                 assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+                let set = semset::shmkit_semget(libc::IPC_PRIVATE, 1, 0o600);
+                let (steps, time) = (addr as *mut libc::sembuf, addr as *const libc::timespec);
+                refused(semset::shmkit_semop(set, steps, 1).into(), libc::EFAULT, "SHM-ARG-POINTER");
+                let mut step = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
+                if addr != 0 {
+                    refused(semset::shmkit_semtimedop(set, &mut step, 1, time).into(), libc::EFAULT, "semtimedop");
+                }
+                for command in [libc::IPC_STAT, libc::IPC_SET, libc::GETALL, libc::SETALL, libc::SEM_INFO] {
+                    refused(semset::shmkit_semctl(set, 0, command, addr).into(), libc::EFAULT, "SHM-CONTROL-NO-BUFFER");
+                }
+                assert_eq!(semset::shmkit_semctl(set, 0, libc::IPC_RMID, addr), 0);
             }
             let misaligned = (&raw mut *Box::new([0u64; 32])).cast::<u8>().add(1);
             assert_eq!(limits::shmkit_limits(misaligned.cast()), Status::ErrBadPointer as i32);
@@ -83,6 +94,15 @@ fn numbers_that_mean_nothing() {
             // SAFETY: the command takes no buffer.
             refused(unsafe { sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()) }.into(), libc::EINVAL, "shmctl");
         }
+        for id in [-1, i32::MIN] {
+            // SAFETY: the commands take no buffer, and no step is read for an id that cannot be.
+            unsafe {
+                refused(semset::shmkit_semctl(id, 0, libc::GETVAL, 0).into(), libc::EINVAL, "SHM-SEMSET-ID");
+                let mut step = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
+                refused(semset::shmkit_semop(id, &mut step, 1).into(), libc::EINVAL, "SHM-SEMSET-ID");
+            }
+        }
+        refused(semset::shmkit_semget(5, -1, 0o600).into(), libc::EINVAL, "a set of -1 semaphores was asked");
         refused(sysv::shmkit_shmdt(null()).into(), libc::EINVAL, "SHM-DETACH-NOT-ATTACHED");
         assert_eq!(policy::shmkit_set_policy(99), Status::ErrInvalidArgument as i32);
         assert!(message().contains("SHM-CONFIG-UNKNOWN"), "{}", message());
@@ -103,6 +123,22 @@ fn what_is_gone() {
             refused(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()).into(), libc::EINVAL, "SHM-SEG-GONE");
             let mut status: libc::shmid_ds = std::mem::zeroed();
             refused(sysv::shmkit_shmctl(id, libc::IPC_STAT, &mut status).into(), libc::EINVAL, "SHM-SEG-GONE");
+            let set = semset::shmkit_semget(libc::IPC_PRIVATE, 2, 0o600);
+            refused(semset::shmkit_semctl(set, 2, libc::GETVAL, 0).into(), libc::EINVAL, "has 2 semaphores, and none");
+            let mut step = libc::sembuf { sem_num: 7, sem_op: 1, sem_flg: 0 };
+            refused(semset::shmkit_semop(set, &mut step, 1).into(), libc::EFBIG, "none with number 7");
+            assert_eq!(semset::shmkit_semctl(set, 1, libc::SETVAL, 32_767), 0);
+            step.sem_num = 1;
+            refused(semset::shmkit_semop(set, &mut step, 1).into(), libc::ERANGE, "would get the value 32768");
+            let values = [1u16, 40_000];
+            refused(
+                semset::shmkit_semctl(set, 0, libc::SETALL, values.as_ptr() as usize).into(),
+                libc::ERANGE,
+                "40000",
+            );
+            assert_eq!(semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0), 0);
+            refused(semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0).into(), libc::EINVAL, "SHM-SEMSET-GONE");
+            refused(semset::shmkit_semop(set, &mut step, 1).into(), libc::EINVAL, "SHM-SEMSET-GONE");
             let name = object_name();
             let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
             assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), 0);
@@ -161,6 +197,33 @@ fn segments_used_up() {
         refused(get(11 * 4096).into(), libc::ENOSPC, "11 pages are needed and the system's segments use 0 of the 10");
         std::fs::write("/proc/sys/kernel/shmmax", "4096").expect("the IPC namespace is ours");
         refused(get(4097).into(), libc::EINVAL, "4097 bytes are more than SHMMAX, 4096 bytes");
+    });
+}
+
+#[test]
+fn sets_of_semaphores_used_up() {
+    alone("sets_of_semaphores_used_up", &[], || {
+        own_namespaces(1 << 20);
+        std::fs::write("/proc/sys/kernel/sem", "8 20 10 3").expect("the IPC namespace is ours");
+        let get = |count: i32| semset::shmkit_semget(libc::IPC_PRIVATE, count, 0o600);
+        refused(get(9).into(), libc::EINVAL, "a new one has from 1 to SEMMSL, 8");
+        let ids = [get(8), get(8)];
+        refused(
+            get(8).into(),
+            libc::ENOSPC,
+            "there are 2 sets with 16 semaphores; SEMMNI allows 3 sets, and SEMMNS 20",
+        );
+        let last = get(1);
+        refused(get(1).into(), libc::ENOSPC, "there are 3 sets with 17 semaphores");
+        let mut steps = [libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 }; 11];
+        // SAFETY: the steps are readable; the command takes no argument.
+        unsafe {
+            let result = semset::shmkit_semop(last, steps.as_mut_ptr(), steps.len());
+            refused(result.into(), libc::E2BIG, "11 steps are more than SEMOPM, 10");
+            for id in ids.into_iter().chain([last]) {
+                assert_eq!(semset::shmkit_semctl(id, 0, libc::IPC_RMID, 0), 0);
+            }
+        }
     });
 }
 

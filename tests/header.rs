@@ -10,7 +10,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 12] = [
     "src/capi/memory.rs",
     "src/capi/file.rs",
     "src/capi/sysv.rs",
+    "src/capi/semset.rs",
     "src/calls/limits.rs",
     "src/capi/limits.rs",
     "src/capi/options.rs",
@@ -66,7 +67,7 @@ fn numbers() -> String {
     out
 }
 
-/// What cbindgen cannot say: initialisers, a macro that names a type, and a variadic function.
+/// What cbindgen cannot say: initialisers, a macro that names a type, and variadic functions.
 const BY_HAND: &str = r#"
 /** A shmkit_limits_t that is ready to be passed. */
 #ifdef __cplusplus
@@ -121,6 +122,18 @@ extern "C"
  * As mremap(2), checked first. Returns the address, or MAP_FAILED with errno. Thread-safe.
  */
 void *shmkit_mremap(void *old_address, size_t old_size, size_t new_size, int flags, ...);
+
+#ifdef __cplusplus
+extern "C"
+#endif
+/**
+ * Controls a set of System V semaphores: IPC_STAT, IPC_SET, IPC_RMID, GETVAL, SETVAL, GETALL, SETALL, GETPID, GETNCNT,
+ * GETZCNT, IPC_INFO, SEM_INFO, SEM_STAT, SEM_STAT_ANY. The fourth argument is a `union semun`, for the commands that
+ * take one.
+ *
+ * As semctl(2) and POSIX, checked first. Returns what the command gives, or -1 with errno. Thread-safe.
+ */
+int shmkit_semctl(int semid, int semnum, int cmd, ...);
 "#;
 
 /// Takes out of the C header what only a Rust caller needs, the safety sections, and puts a comment of one line on one.

@@ -673,7 +673,7 @@ fn other_rust_libraries_stand_beside_it() {
 }
 
 /// The calls that the drop-in redirects and every language mode declares; then those that some modes leave out.
-const EVERYWHERE: [&str; 15] = [
+const EVERYWHERE: [&str; 18] = [
     "close",
     "fstat",
     "ftok",
@@ -683,6 +683,9 @@ const EVERYWHERE: [&str; 15] = [
     "msync",
     "munlock",
     "munmap",
+    "semctl",
+    "semget",
+    "semop",
     "shm_open",
     "shm_unlink",
     "shmat",
@@ -690,8 +693,8 @@ const EVERYWHERE: [&str; 15] = [
     "shmdt",
     "shmget",
 ];
-const SOMEWHERE: [&str; 7] =
-    ["ftruncate", "ftruncate64", "madvise", "memfd_create", "mmap64", "mremap", "posix_fallocate"];
+const SOMEWHERE: [&str; 8] =
+    ["ftruncate", "ftruncate64", "madvise", "memfd_create", "mmap64", "mremap", "posix_fallocate", "semtimedop"];
 /// Those that have no function of their own in the library.
 const ALIASES: [&str; 3] = ["fstat64", "posix_fallocate64", "__fxstat"];
 

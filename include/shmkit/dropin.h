@@ -33,6 +33,7 @@
 #if defined(__cplusplus) || (defined(__clang__) && defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -78,6 +79,10 @@ SHMKIT_DROPIN(shmat, shmat)
 SHMKIT_DROPIN(shmdt, shmdt)
 SHMKIT_DROPIN(shmctl, shmctl)
 SHMKIT_DROPIN(ftok, ftok)
+SHMKIT_DROPIN(semget, semget)
+SHMKIT_DROPIN(semop, semop)
+SHMKIT_DROPIN(semtimedop, semtimedop)
+SHMKIT_DROPIN(semctl, semctl)
 
 #if defined(__cplusplus)
 #define SHMKIT_DROPIN_C extern "C"

@@ -1,4 +1,5 @@
-//! What this process leaves behind when it exits: objects that it made and did not unlink, segments not removed.
+//! What this process leaves behind when it exits: objects that it made and did not unlink, segments and sets of
+//! semaphores not removed.
 //! Never runs unless somebody listens to reports; never removes anything. Next: `ledger.rs`, which remembers them.
 
 use super::detail::Detail;
@@ -6,6 +7,7 @@ use super::judge::figures;
 use super::ledger::{self, Object, Segment};
 use super::policy;
 use super::report::{self, Outcome};
+use super::semset;
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation};
 use crate::sys::{self, file, process, sysv};
@@ -18,7 +20,7 @@ pub fn report_leftovers() {
     if !policy::attentive() || policy::listening() == 0 || ledger::process() != process::pid() {
         return;
     }
-    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left));
+    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left, set_left));
 }
 
 fn object_left(object: &Object) {
@@ -59,4 +61,10 @@ fn segment_left(segment: &Segment) {
     figures.size = status.size;
     figures.count = status.attaches;
     report::send(&Detail::of_rule(Rule::ExitSegment, Rule::ExitSegment.row().errno, &call, &figures), Outcome::Passed);
+}
+
+fn set_left(id: i32) {
+    let call = Invocation::new(Call::Exit, [0; 6]);
+    let Some(figures) = semset::left(id, &call) else { return };
+    report::send(&Detail::of_rule(Rule::ExitSemset, Rule::ExitSemset.row().errno, &call, &figures), Outcome::Passed);
 }

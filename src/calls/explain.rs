@@ -142,6 +142,33 @@ fn words(call: Call, errno: i32) -> Option<(&'static str, &'static str)> {
             "the mode of segment {id} does not let this user read its status",
             "let its owner grant read access with IPC_SET",
         ),
+        (Call::Semget, libc::ENOENT) => (
+            "there is no set of semaphores with key {key}",
+            "create it with IPC_CREAT, start the program that does, or check that both use the same key",
+        ),
+        (Call::Semget, libc::EEXIST) => (
+            "a set of semaphores with key {key} exists already, and IPC_EXCL asks for a new one",
+            "get it without IPC_EXCL, or remove it if it is left over (ipcs -s)",
+        ),
+        (Call::Semget, libc::EACCES) => (
+            "the set with key {key} belongs to another user, whose mode does not allow this",
+            "ask for less in the permission bits, or let its owner grant access with IPC_SET",
+        ),
+        (Call::Semop | Call::Semtimedop, libc::EAGAIN) => (
+            "the operation on set {id} could not be done at once (IPC_NOWAIT) or in the time that was given",
+            "try again later, or wait longer",
+        ),
+        (Call::Semop | Call::Semtimedop, libc::EACCES) => {
+            ("the mode of set {id} does not let this user do the operation", "let its owner grant access with IPC_SET")
+        }
+        (Call::Semop | Call::Semtimedop, libc::ENOSPC | libc::ENOMEM) => (
+            "the kernel has no room to remember what SEM_UNDO has to take back",
+            "use SEM_UNDO for fewer semaphores, or free memory",
+        ),
+        (Call::Semctl, libc::EPERM) => ("only the owner or creator of set {id} may do this", "run it as that user"),
+        (Call::Semctl, libc::EACCES) => {
+            ("the mode of set {id} does not allow this user {command}", "let its owner grant access with IPC_SET")
+        }
         (Call::Ftok, libc::ENOENT) => (
             "there is no file \"{name}\" to make a key of",
             "create the file once, before any process calls ftok, and never replace it: a new file gives a new key",

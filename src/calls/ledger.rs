@@ -1,7 +1,8 @@
 //! What this process opened, mapped and attached through the checked calls: names, owners, ranges, keys.
 //! Never decides alone: it explains, and where a refusal hangs on it the kernel is asked too. Never allocates
 //! with malloc, never blocks for long, and what it cannot take it leaves out. After a fork the child has its own copy.
-//! Bounds: 65,536 descriptors, 16,384 objects, 16,384 segments, 4,096 keys, 2^20 ranges. Next: `ranges.rs`, `slab.rs`.
+//! Bounds: 65,536 descriptors, 16,384 objects, 16,384 segments, 4,096 sets of semaphores, 4,096 keys, 2^20 ranges.
+//! Next: `ranges.rs`, `slab.rs`.
 
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -63,6 +64,14 @@ pub struct Segment {
     pub creator: i32,
 }
 
+/// A System V set of semaphores.
+#[derive(Clone, Copy, Default)]
+struct SemaphoreSet {
+    id: i32,
+    /// The process that made it, when that is this one or one that this one was forked from; 0 otherwise.
+    creator: i32,
+}
+
 #[derive(Clone, Copy, Default)]
 struct KeyOrigin {
     key: i32,
@@ -77,6 +86,7 @@ struct Ledger {
     descriptors: Array<u32>,
     objects: Objects,
     segments: Slab<Segment, 16_384>,
+    sets: Slab<SemaphoreSet, 4096>,
     keys: Slab<KeyOrigin, 4096>,
     ranges: Ranges,
 }
@@ -85,6 +95,7 @@ static LEDGER: Guarded<Ledger> = Guarded::new(Ledger {
     descriptors: Array::new(),
     objects: Slab::new(),
     segments: Slab::new(),
+    sets: Slab::new(),
     keys: Slab::new(),
     ranges: Ranges::new(),
 });
@@ -478,6 +489,39 @@ pub fn segment(id: i32) -> Option<Segment> {
     })?
 }
 
+/// Notes a set of semaphores that semget gave. The kernel does not give an id again soon: a record of the same id that
+/// somebody else's removal left over is overwritten when the set was made here.
+pub fn got_set(id: i32, created: bool) {
+    let creator = if created { process() } else { 0 };
+    with(|ledger| match ledger.sets.find(id as u32, |set| set.id == id) {
+        Some(index) => {
+            if let Some(set) = ledger.sets.get_mut(index).filter(|_| created) {
+                set.creator = creator;
+            }
+        }
+        None => drop(ledger.sets.insert(id as u32, SemaphoreSet { id, creator })),
+    });
+}
+
+/// Notes that a set of semaphores was removed.
+pub fn removed_set(id: i32) {
+    with(|ledger| {
+        if let Some(index) = ledger.sets.find(id as u32, |set| set.id == id) {
+            ledger.sets.remove(id as u32, index);
+        }
+    });
+}
+
+/// Whether this process got a set of semaphores that another one had made.
+pub fn is_found_set(id: i32) -> bool {
+    with(|ledger| {
+        let index = ledger.sets.find(id as u32, |set| set.id == id)?;
+        Some(ledger.sets.get(index)?.creator == 0)
+    })
+    .flatten()
+    .unwrap_or(false)
+}
+
 /// Notes an attached segment. `size` is what the kernel said, when it was asked.
 pub fn attached(addr: usize, id: i32, size: Option<u64>) {
     with(|ledger| {
@@ -574,8 +618,9 @@ pub fn key_collides(key: i32, id: i32, file: (u64, u64)) -> bool {
     .unwrap_or(false)
 }
 
-/// Calls `object` for each POSIX object and `segment` for each segment that this process made and did not remove.
-pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Segment)) {
+/// Calls `object` for each POSIX object, `segment` for each segment, and `set` with the id of each set of semaphores that
+/// this process made and did not remove.
+pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Segment), mut set: impl FnMut(i32)) {
     let process = process();
     // Copied out one at a time, so that nothing is called while the lock is held.
     let mut index = 0;
@@ -593,6 +638,14 @@ pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Seg
     }) {
         index = next.0 + 1;
         segment(&next.1);
+    }
+    index = 0;
+    while let Some(Some(next)) = with(|ledger| {
+        let mut rest = ledger.sets.iter().skip_while(|(at, _)| *at < index);
+        rest.find(|(_, set)| set.creator == process).map(|(at, set)| (at, set.id))
+    }) {
+        index = next.0 + 1;
+        set(next.1);
     }
 }
 

@@ -14,5 +14,6 @@ pub mod policy;
 pub mod posix;
 pub mod ranges;
 pub mod report;
+pub mod semset;
 pub mod slab;
 pub mod sysv;

@@ -12,6 +12,7 @@ pub mod options;
 pub mod policy;
 pub mod posix;
 pub mod region;
+pub mod semset;
 pub mod survey;
 pub mod sysv;
 
@@ -224,6 +225,18 @@ unsafe fn name_for_kernel<'a>(text: *const c_char) -> Name<'a> {
     }
     // SAFETY: the caller's promise.
     unsafe { name(text) }
+}
+
+/// The mode in a buffer of IPC_SET that may lead nowhere: the kernel copies it, so that a bad address is an answer and
+/// no fault.
+fn mode_in(buffer: usize, at: usize) -> Option<u32> {
+    if buffer == 0 {
+        return None;
+    }
+    // Of a wider field the other half is zero: the kernel's field has 16 bits.
+    let mut mode = [0u8; size_of::<libc::c_ushort>()];
+    sys::preserving_errno(|| sys::memory::peek(buffer.checked_add(at)?, &mut mode).ok())?;
+    Some(u32::from(libc::c_ushort::from_ne_bytes(mode)))
 }
 
 #[cfg(test)]

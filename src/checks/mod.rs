@@ -6,6 +6,7 @@ pub mod file;
 pub mod memory;
 pub mod posix;
 pub mod rules;
+pub mod semset;
 pub mod sysv;
 pub mod words;
 

@@ -3,7 +3,7 @@
 //! Next: `calls/judge.rs`, which decides who hears the words.
 
 use super::memory::{MAP_FIXED_NOREPLACE, MAP_SYNC, MAP_TYPE, MREMAP_DONTUNMAP};
-use super::{memory, posix, sysv as segment};
+use super::{memory, posix, semset, sysv as segment};
 use crate::sys::sysv;
 use crate::text::{Text, Writer};
 
@@ -26,6 +26,9 @@ enum Kind {
     GetFlags,
     AttachFlags,
     Command,
+    SetGetFlags,
+    SetCommand,
+    SetArgument,
     Seals,
 }
 
@@ -74,6 +77,10 @@ calls! {
     Shmdt = "shmdt" (Address);
     Shmctl = "shmctl" (Signed, Command, Address);
     Ftok = "ftok" (Subject, Signed);
+    Semget = "semget" (Key, Signed, SetGetFlags);
+    Semop = "semop" (Signed, Address, Count);
+    Semtimedop = "semtimedop" (Signed, Address, Count, Address);
+    Semctl = "semctl" (Signed, Signed, SetCommand, SetArgument);
     Limits = "shmkit_limits" (Address);
     Environment = "environment" (Subject);
     SetPolicy = "shmkit_set_policy" (Signed);
@@ -220,7 +227,8 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "count" => out.push_signed(figures.count as i64),
         "id" | "signed_id" => out.push_signed(i64::from(figures.id)),
         "key" => out.push_hex(u64::from(figures.key)),
-        "command" => push_argument(Kind::Command, figures.command as u64, out),
+        "call" => out.push_str(call.call.name()),
+        "command" => push_argument(command_kind(call.call), figures.command as u64, out),
         "kind" => out.push_str(file_kind(figures.mode as u32)),
         "uid" => out.push_number(u64::from(figures.uid)),
         "what" => out.push_str(figures.what),
@@ -255,10 +263,7 @@ pub fn push_call(call: &Invocation, out: &mut Writer) {
 
 /// Appends the arguments, separated by commas.
 pub fn push_arguments(call: &Invocation, out: &mut Writer) {
-    // The fifth argument of mremap is not passed unless a flag says so.
-    let unread = call.call == Call::Mremap && call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0;
-    let kinds = call.call.arguments();
-    let kinds = if unread { &kinds[..4] } else { kinds };
+    let kinds = passed(call);
     for (index, (kind, value)) in kinds.iter().zip(call.args).enumerate() {
         if index > 0 {
             out.push_str(", ");
@@ -270,8 +275,27 @@ pub fn push_arguments(call: &Invocation, out: &mut Writer) {
                 out.push(b'"');
             }
             Kind::Subject => push_address(value, out),
+            Kind::SetArgument if call.args[2] as i32 == libc::SETVAL => out.push_signed(i64::from(value as i32)),
             kind => push_argument(*kind, value, out),
         }
+    }
+}
+
+/// The arguments that were passed: the last ones of a variadic call only when another one asks for them.
+fn passed(call: &Invocation) -> &'static [Kind] {
+    let kinds = call.call.arguments();
+    let most = match call.call {
+        Call::Mremap if call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0 => 4,
+        Call::Semctl if !semset::takes_argument(call.args[2] as i32) => 3,
+        _ => kinds.len(),
+    };
+    kinds.get(..most).unwrap_or(kinds)
+}
+
+fn command_kind(call: Call) -> Kind {
+    match call {
+        Call::Semctl => Kind::SetCommand,
+        _ => Kind::Command,
     }
 }
 
@@ -345,6 +369,24 @@ const COMMANDS: Names = &[
     ("SHM_STAT", sysv::SHM_STAT as u64),
     ("SHM_INFO", sysv::SHM_INFO as u64),
     ("SHM_STAT_ANY", sysv::SHM_STAT_ANY as u64),
+];
+const SET_GET: Names = &[("IPC_CREAT", libc::IPC_CREAT as u64), ("IPC_EXCL", libc::IPC_EXCL as u64)];
+const STEP: Names = &[("SEM_UNDO", libc::SEM_UNDO as u64), ("IPC_NOWAIT", libc::IPC_NOWAIT as u64)];
+const SET_COMMANDS: Names = &[
+    ("IPC_RMID", libc::IPC_RMID as u64),
+    ("IPC_SET", libc::IPC_SET as u64),
+    ("IPC_STAT", libc::IPC_STAT as u64),
+    ("IPC_INFO", libc::IPC_INFO as u64),
+    ("GETPID", libc::GETPID as u64),
+    ("GETVAL", libc::GETVAL as u64),
+    ("GETALL", libc::GETALL as u64),
+    ("GETNCNT", libc::GETNCNT as u64),
+    ("GETZCNT", libc::GETZCNT as u64),
+    ("SETVAL", libc::SETVAL as u64),
+    ("SETALL", libc::SETALL as u64),
+    ("SEM_STAT", libc::SEM_STAT as u64),
+    ("SEM_INFO", libc::SEM_INFO as u64),
+    ("SEM_STAT_ANY", libc::SEM_STAT_ANY as u64),
 ];
 const ADVICE: Names = &[
     ("MADV_NORMAL", 0),
@@ -429,7 +471,7 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
     // Flags and the like come as C ints: only their 32 bits count.
     let bits = u64::from(value as u32);
     match kind {
-        Kind::Subject | Kind::Address => push_address(value, out),
+        Kind::Subject | Kind::Address | Kind::SetArgument => push_address(value, out),
         Kind::Count => out.push_number(value),
         Kind::Signed => out.push_signed(value as i64),
         Kind::OpenFlags => {
@@ -456,17 +498,22 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
         Kind::Advice => push_named(bits, ADVICE, out),
         Kind::Key if bits == 0 => out.push_str("IPC_PRIVATE"),
         Kind::Key => out.push_hex(bits),
-        Kind::GetFlags => {
-            if bits & !0o777 != 0 {
-                push_set(bits & !0o777, GET, out);
-                out.push(b'|');
-            }
-            out.push_octal(bits & 0o777);
-        }
+        Kind::GetFlags => push_get_flags(bits, GET, out),
+        Kind::SetGetFlags => push_get_flags(bits, SET_GET, out),
+        Kind::SetCommand => push_named(bits, SET_COMMANDS, out),
         Kind::AttachFlags => push_set(bits, ATTACH, out),
         Kind::Command => push_named(bits, COMMANDS, out),
         Kind::Seals => push_set(bits, SEALS, out),
     }
+}
+
+/// The flags of shmget and semget, which hold permission bits.
+fn push_get_flags(bits: u64, names: Names, out: &mut Writer) {
+    if bits & !0o777 != 0 {
+        push_set(bits & !0o777, names, out);
+        out.push(b'|');
+    }
+    out.push_octal(bits & 0o777);
 }
 
 /// The flags of a finding, in the words of the call that they were given to.
@@ -476,6 +523,8 @@ fn push_flags(call: Call, flags: u64, out: &mut Writer) {
     }) {
         Some(kind) => push_argument(*kind, flags, out),
         None if call == Call::ShmOpen => push_set(flags, OPEN, out),
+        None if matches!(call, Call::Semop | Call::Semtimedop) => push_set(flags, STEP, out),
+        None if call == Call::Semget => push_set(flags, SET_GET, out),
         None => push_set(flags, GET, out),
     }
 }
@@ -560,6 +609,26 @@ pub fn figures_of(call: &Invocation, page: usize) -> Figures {
             figures.addr = args[2];
         }
         Call::Ftok => figures.id = args[1] as i32,
+        Call::Semget => {
+            figures.key = args[0] as u32;
+            figures.signed = i64::from(args[1] as i32);
+            figures.flags = semset::unknown_get_flags(args[2] as i32) as u32 as u64;
+            figures.mode = args[2] & 0o777;
+        }
+        Call::Semop | Call::Semtimedop => {
+            figures.id = args[0] as i32;
+            figures.addr = args[1];
+            figures.count = args[2];
+        }
+        Call::Semctl => {
+            figures.id = args[0] as i32;
+            figures.command = args[2] as i32;
+            figures.count = args[2];
+            figures.addr = args[3];
+            let number = if args[2] as i32 == libc::SETVAL { args[3] } else { args[1] };
+            figures.signed = i64::from(number as i32);
+            figures.limit = semset::VALUE_MAX as u64;
+        }
         _ => {}
     }
     figures
@@ -597,6 +666,10 @@ mod tests {
             (Invocation::new(Call::Shmget, [0, 1, 0o1600, 0, 0, 0]), "shmget(IPC_PRIVATE, 1, IPC_CREAT|0600)"),
             (Invocation::new(Call::Shmget, [7, 1, 0, 0, 0, 0]), "shmget(0x7, 1, 0)"),
             (Invocation::new(Call::Shmctl, [3, 1, 0, 0, 0, 0]), "shmctl(3, IPC_SET, NULL)"),
+            (Invocation::new(Call::Semget, [7, 3, 0o1600, 0, 0, 0]), "semget(0x7, 3, IPC_CREAT|0600)"),
+            (Invocation::new(Call::Semctl, [3, 0, 12, 77, 0, 0]), "semctl(3, 0, GETVAL)"),
+            (Invocation::new(Call::Semctl, [3, 0, 16, u64::MAX, 0, 0]), "semctl(3, 0, SETVAL, -1)"),
+            (Invocation::new(Call::Semctl, [3, 0, 2, 0, 0, 0]), "semctl(3, 0, IPC_STAT, NULL)"),
             (Invocation::new(Call::Msync, [4096, 1, 0, 0, 0, 0]), "msync(0x1000, 1, 0)"),
         ];
         for (call, expected) in cases {

@@ -11,7 +11,7 @@ pub mod memory;
 pub mod pages;
 pub mod posix;
 pub mod process;
-pub mod semaphore;
+pub mod semset;
 pub mod shared;
 pub mod socket;
 pub mod sysv;

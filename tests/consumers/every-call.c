@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -36,6 +37,7 @@ void *everywhere(struct operations *operations);
 int memory(void *address);
 int objects(const char *name, struct stat *status);
 int segments(struct shmid_ds *status);
+int semaphores(struct sembuf *steps);
 int where_declared(int fd, void *address);
 
 void *everywhere(struct operations *operations)
@@ -66,6 +68,12 @@ int segments(struct shmid_ds *status)
     return shmdt(shmat(id, NULL, 0)) + shmctl(id, IPC_STAT, status);
 }
 
+int semaphores(struct sembuf *steps)
+{
+    int id = semget(ftok("/", 1), 1, 0600);
+    return semop(id, steps, 1) + semctl(id, 0, SETVAL, 1) + semctl(id, 0, IPC_RMID);
+}
+
 /* The rest depends on the feature test macros, as the C library's headers have it. */
 int where_declared(int fd, void *address)
 {
@@ -86,6 +94,7 @@ int where_declared(int fd, void *address)
     sum += fstat64(fd, &status) + ftruncate64(fd, 1) + posix_fallocate64(fd, 0, 1);
 #endif
 #ifdef __USE_GNU
+    sum += semtimedop(0, NULL, 1, NULL);
     sum += memfd_create("", 0) + (mremap(address, 1, 1, 0) == MAP_FAILED);
 #endif
     return sum;
