@@ -138,6 +138,24 @@ extern "C"
  */
 int shmkit_semctl(int semid, int semnum, int cmd, ...);
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+/**
+ * fcntl. Record locks are checked: F_GETLK, F_SETLK and F_SETLKW, of a process, and F_OFD_GETLK, F_OFD_SETLK and
+ * F_OFD_SETLKW, of an open file description. Every other command is the C library's, without words.
+ *
+ * As fcntl(2) and POSIX. Returns what the command gives, or -1 with errno. Thread-safe and async-signal-safe;
+ * F_SETLKW and F_OFD_SETLKW are cancellation points.
+ */
+int shmkit_fcntl(int fd, int cmd, ...);
+
+/** The same as shmkit_fcntl: file offsets have 64 bits on every supported platform. */
+int shmkit_fcntl64(int fd, int cmd, ...);
+#ifdef __cplusplus
+}
+#endif
+
 
 /** Space is reserved at creation and growth: what does not fit is an error there (the default). */
 #define SHMKIT_SPACE_RESERVE 0

@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use shmkit::calls::limits::Limits;
-use shmkit::capi::{error, file, limits, memory, policy, posix, semset, sysv};
+use shmkit::capi::{error, file, limits, memory, policy, posix, record, semset, sysv};
 use shmkit::error::Status;
 use support::{alone, errno, message, object_name, own_namespaces, set_limit};
 
@@ -46,6 +46,9 @@ fn pointers_that_lead_nowhere() {
                     );
                 }
                 assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+                for command in [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK] {
+                    refused(record::shmkit_fcntl(0, command, addr).into(), libc::EFAULT, "SHM-ARG-POINTER");
+                }
                 let set = semset::shmkit_semget(libc::IPC_PRIVATE, 1, 0o600);
                 let (steps, time) = (addr as *mut libc::sembuf, addr as *const libc::timespec);
                 refused(semset::shmkit_semop(set, steps, 1).into(), libc::EFAULT, "SHM-ARG-POINTER");
@@ -73,6 +76,10 @@ fn numbers_that_mean_nothing() {
         for fd in [-1, i32::MIN, i32::MAX, 19_999] {
             refused(file::shmkit_close(fd).into(), libc::EBADF, "SHM-FD-CLOSED");
             refused(file::shmkit_ftruncate(fd, 1).into(), libc::EBADF, "ftruncate");
+            let mut lock = libc::flock { l_type: 0, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+            // SAFETY: the lock is writable.
+            let result = unsafe { record::shmkit_fcntl(fd, libc::F_GETLK, (&raw mut lock) as usize) };
+            refused(result.into(), libc::EBADF, "SHM-FD-CLOSED");
             // SAFETY: the buffer is null, which the call answers.
             refused(unsafe { file::shmkit_fstat(fd, null_mut()) }.into(), libc::EBADF, "SHM-FD-CLOSED");
             let at = memory::shmkit_mmap(null_mut(), 4096, 1, libc::MAP_SHARED, fd, 0);

@@ -6,10 +6,11 @@
 mod comparison;
 mod support;
 
+use std::ffi::c_void;
 use std::ptr::null_mut;
 
 use comparison::{Comparison, observe};
-use shmkit::capi::semset;
+use shmkit::capi::{policy, record, semset};
 use support::alone;
 
 unsafe extern "C" {
@@ -283,5 +284,276 @@ fn the_kernel_undoes_and_wakes() {
         }
         // SAFETY: the step is readable.
         assert_eq!(unsafe { semset::shmkit_semop(set.id, null_mut(), 0) }, -1);
+    });
+}
+
+/// fcntl with a lock, by the C library and by us.
+const RECORD: [unsafe extern "C-unwind" fn(i32, i32, usize) -> i32; 2] = [raw_fcntl, record::shmkit_fcntl];
+
+unsafe extern "C-unwind" fn raw_fcntl(fd: i32, command: i32, argument: usize) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { libc::fcntl(fd, command, argument) }
+}
+
+/// An object of 100 bytes without a name, opened three ways, and a closed descriptor.
+fn record_descriptors() -> [(&'static str, i32); 6] {
+    // SAFETY: the strings are terminated.
+    unsafe {
+        let both = libc::memfd_create(c"records".as_ptr(), 0);
+        assert_eq!(libc::ftruncate(both, 100), 0);
+        let path = std::ffi::CString::new(format!("/proc/self/fd/{both}")).expect("no NUL inside");
+        let readable = libc::open(path.as_ptr(), libc::O_RDONLY);
+        let writable = libc::open(path.as_ptr(), libc::O_WRONLY);
+        assert!(readable >= 0 && writable >= 0);
+        let path_only = libc::open(path.as_ptr(), libc::O_PATH);
+        libc::lseek(both, 50, libc::SEEK_SET);
+        let closed = libc::fcntl(both, libc::F_DUPFD, 500);
+        libc::close(closed);
+        let kinds = [("both", both), ("read-only", readable), ("write-only", writable), ("path only", path_only)];
+        [kinds[0], kinds[1], kinds[2], kinds[3], ("closed", closed), ("-1", -1)]
+    }
+}
+
+#[test]
+fn fcntl_locks() {
+    alone("fcntl_locks", &[], || {
+        let fds = record_descriptors();
+        let mut seen = Comparison::default();
+        // Another process holds bytes 10 to 19 of the object: what is in the way of some.
+        let (holder, hold) = hold_lock(fds[0].1, 10, 10);
+        let commands =
+            [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_GETLK, libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
+        for command in commands {
+            for (name, fd) in fds {
+                for kind in [libc::F_RDLCK, libc::F_WRLCK, libc::F_UNLCK, 4, -1] {
+                    for whence in [0, 1, 2, 3, -1] {
+                        for start in [0, 15, 60, -1, -60, -200, i64::MAX, i64::MAX - 60, i64::MIN] {
+                            for length in [0, 1, 2, -1, -20, i64::MAX, i64::MIN] {
+                                for pid in [0, 1] {
+                                    let mut lock: libc::flock = zeroed();
+                                    (lock.l_type, lock.l_whence) = (kind as i16, whence);
+                                    (lock.l_start, lock.l_len, lock.l_pid) = (start, length, pid);
+                                    // What would wait for the other process is for the test below.
+                                    let waits = matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW);
+                                    fds[..3].iter().for_each(|(_, fd)| unlock_all(*fd));
+                                    if waits && is_in_the_way(fd, &lock) {
+                                        continue;
+                                    }
+                                    let [libc, ours] = RECORD.map(|call| {
+                                        fds[..3].iter().for_each(|(_, fd)| unlock_all(*fd));
+                                        let mut lock = lock;
+                                        let at = (&raw mut lock) as usize;
+                                        // SAFETY: the lock is writable.
+                                        let result = observe(|| unsafe { call(fd, command, at) }.into());
+                                        (result, (lock.l_type, lock.l_whence, lock.l_start, lock.l_len, lock.l_pid))
+                                    });
+                                    let what =
+                                        || format!("fcntl({name}, {command}, {kind} {whence} {start} {length} {pid})");
+                                    assert_eq!(libc.1, ours.1, "{}", what());
+                                    seen.compare(what, libc.0, ours.0);
+                                }
+                            }
+                        }
+                    }
+                }
+                for at in NOWHERE {
+                    // SAFETY: the kernel answers EFAULT.
+                    let [libc, ours] = RECORD.map(|call| observe(|| unsafe { call(fd, command, at) }.into()));
+                    seen.compare(|| format!("fcntl({name}, {command}, {at:#x})"), libc, ours);
+                }
+            }
+        }
+        end(holder, hold);
+        seen.finish("fcntl with locks");
+    });
+}
+
+#[test]
+fn fcntl_passes_everything_else_through() {
+    alone("fcntl_passes_everything_else_through", &[], || {
+        let fds = record_descriptors();
+        let mut seen = Comparison::default();
+        let commands = [
+            libc::F_GETFD,
+            libc::F_SETFD,
+            libc::F_GETFL,
+            libc::F_SETFL,
+            libc::F_GETOWN,
+            libc::F_GETPIPE_SZ,
+            libc::F_GET_SEALS,
+            libc::F_GETLEASE,
+            99,
+            -1,
+        ];
+        for (name, fd) in fds {
+            for command in commands {
+                for argument in [0, 1, libc::O_NONBLOCK as usize] {
+                    // SAFETY: none of the commands takes an address.
+                    let [libc, ours] = RECORD.map(|call| observe(|| unsafe { call(fd, command, argument) }.into()));
+                    seen.compare(|| format!("fcntl({name}, {command}, {argument})"), libc, ours);
+                }
+            }
+            for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC] {
+                for least in [0, 100, usize::MAX] {
+                    // SAFETY: the descriptor that was made is closed again.
+                    let [libc, ours] = RECORD.map(|call| unsafe {
+                        observe(|| call(fd, command, least).into()).inspect(|new| {
+                            libc::close(*new as i32);
+                        })
+                    });
+                    seen.compare(|| format!("fcntl({name}, {command}, {least})"), libc, ours);
+                }
+            }
+        }
+        seen.finish("fcntl without locks");
+    });
+}
+
+fn zeroed() -> libc::flock {
+    // SAFETY: every field is a plain number.
+    unsafe { std::mem::zeroed() }
+}
+
+fn unlock_all(fd: i32) {
+    for command in [libc::F_SETLK, libc::F_OFD_SETLK] {
+        let mut lock = zeroed();
+        lock.l_type = libc::F_UNLCK as i16;
+        // SAFETY: the lock is readable.
+        assert_eq!(unsafe { libc::fcntl(fd, command, &lock) }, 0);
+    }
+}
+
+/// Whether another process's lock would make this one wait.
+fn is_in_the_way(fd: i32, lock: &libc::flock) -> bool {
+    let mut asked = *lock;
+    (asked.l_type, asked.l_pid) = (libc::F_WRLCK as i16, 0);
+    // SAFETY: the lock is writable.
+    unsafe { libc::fcntl(fd, libc::F_GETLK, &mut asked) == 0 && i32::from(asked.l_type) != libc::F_UNLCK as i32 }
+}
+
+/// A process that locks these bytes for writing until it is told to end; it holds them when this returns.
+fn hold_lock(fd: i32, start: i64, length: i64) -> (i32, i32) {
+    let (mut ready, mut leave) = ([0; 2], [0; 2]);
+    // SAFETY: the pipes are written by the kernel; the child makes plain system calls alone.
+    unsafe {
+        assert_eq!(libc::pipe(ready.as_mut_ptr()), 0);
+        assert_eq!(libc::pipe(leave.as_mut_ptr()), 0);
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            let mut lock = zeroed();
+            (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as i16, start, length);
+            libc::close(leave[1]);
+            if libc::fcntl(fd, libc::F_SETLK, &lock) != 0 {
+                libc::_exit(1);
+            }
+            libc::write(ready[1], c"".as_ptr().cast(), 1);
+            libc::read(leave[0], ready.as_mut_ptr().cast(), 1);
+            libc::_exit(0);
+        }
+        let mut byte = 0u8;
+        assert_eq!(libc::read(ready[0], (&raw mut byte).cast(), 1), 1, "the child could not lock");
+        for fd in [ready[0], ready[1], leave[0]] {
+            libc::close(fd);
+        }
+        (child, leave[1])
+    }
+}
+
+fn end(child: i32, leave: i32) {
+    let mut status = 0;
+    // SAFETY: the child is ours and ends when the pipe does.
+    unsafe {
+        libc::close(leave);
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+    }
+    assert_eq!(status, 0);
+}
+
+extern "C" fn nothing(_signal: i32) {}
+
+/// A timer that sends SIGALRM again and again, to a handler that does nothing and restarts nothing.
+fn interrupt(on: bool) {
+    // SAFETY: the structs are initialised.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as usize;
+        assert_eq!(libc::sigaction(libc::SIGALRM, &action, null_mut()), 0);
+        let every = libc::timeval { tv_sec: 0, tv_usec: if on { 20_000 } else { 0 } };
+        let timer = libc::itimerval { it_interval: every, it_value: every };
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()), 0);
+    }
+}
+
+#[test]
+fn a_wait_for_a_lock_ends_with_a_signal_or_the_lock() {
+    alone("a_wait_for_a_lock_ends_with_a_signal_or_the_lock", &[], || {
+        // In a process of one thread, so that the signals come to the one that waits.
+        support::in_good_child(|| {
+            let fd = record_descriptors()[0].1;
+            let mut lock = zeroed();
+            (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as i16, 15, 1);
+            let at = (&raw mut lock) as usize;
+            for command in [libc::F_SETLKW, libc::F_OFD_SETLKW] {
+                let (holder, hold) = hold_lock(fd, 10, 10);
+                interrupt(true);
+                // SAFETY: the lock is readable.
+                let results = RECORD.map(|call| observe(|| unsafe { call(fd, command, at) }.into()));
+                interrupt(false);
+                assert_eq!(results, [Err(libc::EINTR); 2]);
+                assert!(support::message().contains("a signal came"), "{}", support::message());
+                // SAFETY: as above.
+                let busy = observe(|| unsafe { record::shmkit_fcntl(fd, command - 1, at) }.into());
+                assert_eq!(busy, Err(libc::EAGAIN));
+                let words = support::message();
+                let shown = "{F_WRLCK, SEEK_SET, 15, 1}";
+                assert!(words.contains(&format!("process {holder} ")) && words.contains(shown), "{words}");
+                end(holder, hold);
+                // SAFETY: as above.
+                assert_eq!(observe(|| unsafe { record::shmkit_fcntl(fd, command, at) }.into()), Ok(0));
+                unlock_all(fd);
+            }
+        });
+    });
+}
+
+unsafe extern "C" {
+    fn pthread_cancel(thread: libc::pthread_t) -> i32;
+}
+
+/// Runs `body` in a thread, cancels it while it waits, and joins it.
+fn cancel_in(body: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut c_void) {
+    // SAFETY: the thread is made, cancelled and joined here; it holds nothing.
+    unsafe {
+        let mut thread: libc::pthread_t = std::mem::zeroed();
+        assert_eq!(libc::pthread_create(&mut thread, std::ptr::null(), body, argument), 0);
+        // Whether it is cancelled before it waits or while it does, it ends here.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert_eq!(pthread_cancel(thread), 0);
+        let mut result = null_mut();
+        assert_eq!(libc::pthread_join(thread, &mut result), 0);
+        assert_eq!(result as isize, -1, "the thread did not end by its cancellation");
+    }
+}
+
+extern "C" fn wait_for_lock(fd: *mut c_void) -> *mut c_void {
+    let mut lock = zeroed();
+    lock.l_type = libc::F_WRLCK as i16;
+    // SAFETY: the lock is readable.
+    unsafe { record::shmkit_fcntl(fd as usize as i32, libc::F_SETLKW, (&raw mut lock) as usize) };
+    null_mut()
+}
+
+#[test]
+fn a_thread_that_waits_for_a_lock_may_be_cancelled() {
+    // Once without a listener and once with one, whose look comes before the wait.
+    alone("a_thread_that_waits_for_a_lock_may_be_cancelled", &[], || {
+        let fd = record_descriptors()[0].1;
+        let (holder, hold) = hold_lock(fd, 0, 0);
+        cancel_in(wait_for_lock, fd as usize as *mut c_void);
+        // SAFETY: the string is terminated.
+        assert_eq!(unsafe { policy::shmkit_set_report(c"/dev/null".as_ptr()) }, 0);
+        cancel_in(wait_for_lock, fd as usize as *mut c_void);
+        end(holder, hold);
     });
 }

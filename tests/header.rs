@@ -10,7 +10,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -19,6 +19,7 @@ const SOURCES: [&str; 13] = [
     "src/capi/file.rs",
     "src/capi/sysv.rs",
     "src/capi/semset.rs",
+    "src/capi/record.rs",
     "src/calls/limits.rs",
     "src/capi/limits.rs",
     "src/capi/options.rs",
@@ -134,6 +135,24 @@ extern "C"
  * As semctl(2) and POSIX, checked first. Returns what the command gives, or -1 with errno. Thread-safe.
  */
 int shmkit_semctl(int semid, int semnum, int cmd, ...);
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+/**
+ * fcntl. Record locks are checked: F_GETLK, F_SETLK and F_SETLKW, of a process, and F_OFD_GETLK, F_OFD_SETLK and
+ * F_OFD_SETLKW, of an open file description. Every other command is the C library's, without words.
+ *
+ * As fcntl(2) and POSIX. Returns what the command gives, or -1 with errno. Thread-safe and async-signal-safe;
+ * F_SETLKW and F_OFD_SETLKW are cancellation points.
+ */
+int shmkit_fcntl(int fd, int cmd, ...);
+
+/** The same as shmkit_fcntl: file offsets have 64 bits on every supported platform. */
+int shmkit_fcntl64(int fd, int cmd, ...);
+#ifdef __cplusplus
+}
+#endif
 "#;
 
 /// Takes out of the C header what only a Rust caller needs, the safety sections, and puts a comment of one line on one.

@@ -673,8 +673,9 @@ fn other_rust_libraries_stand_beside_it() {
 }
 
 /// The calls that the drop-in redirects and every language mode declares; then those that some modes leave out.
-const EVERYWHERE: [&str; 18] = [
+const EVERYWHERE: [&str; 19] = [
     "close",
+    "fcntl",
     "fstat",
     "ftok",
     "mlock",
@@ -693,8 +694,17 @@ const EVERYWHERE: [&str; 18] = [
     "shmdt",
     "shmget",
 ];
-const SOMEWHERE: [&str; 8] =
-    ["ftruncate", "ftruncate64", "madvise", "memfd_create", "mmap64", "mremap", "posix_fallocate", "semtimedop"];
+const SOMEWHERE: [&str; 9] = [
+    "fcntl64",
+    "ftruncate",
+    "ftruncate64",
+    "madvise",
+    "memfd_create",
+    "mmap64",
+    "mremap",
+    "posix_fallocate",
+    "semtimedop",
+];
 /// Those that have no function of their own in the library.
 const ALIASES: [&str; 3] = ["fstat64", "posix_fallocate64", "__fxstat"];
 

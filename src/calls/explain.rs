@@ -169,6 +169,21 @@ fn words(call: Call, errno: i32) -> Option<(&'static str, &'static str)> {
         (Call::Semctl, libc::EACCES) => {
             ("the mode of set {id} does not allow this user {command}", "let its owner grant access with IPC_SET")
         }
+        (Call::Fcntl, libc::EAGAIN | libc::EACCES) => (
+            "process {id} (-1: an open file description) {what} a lock from byte {offset} on, of {signed} bytes (0: to the end)",
+            "try again later, or wait for it with F_SETLKW or F_OFD_SETLKW",
+        ),
+        (Call::Fcntl, libc::EDEADLK) => (
+            "this wait would never end: who holds the lock waits for a lock that this process holds",
+            "take locks in the same order everywhere, from the first byte to the last",
+        ),
+        (Call::Fcntl, libc::ENOLCK) => (
+            "the system, or the server of the file, has no room for another lock",
+            "drop locks that nobody needs, or lock larger ranges at once",
+        ),
+        (Call::Fcntl, libc::EINTR) => {
+            ("a signal came while the call waited for the lock", "call again if it is still wanted")
+        }
         (Call::Ftok, libc::ENOENT) => (
             "there is no file \"{name}\" to make a key of",
             "create the file once, before any process calls ftok, and never replace it: a new file gives a new key",

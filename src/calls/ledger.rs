@@ -598,6 +598,24 @@ fn noted_end(fd: i32, status: &Status, below: u64) -> Option<Range> {
     })?
 }
 
+/// Another descriptor of this process that leads to the same object. The kernel is asked whether it still does: other
+/// code may have closed it.
+pub fn other_descriptor(fd: i32, status: &Status) -> Option<i32> {
+    let mut from = 0;
+    loop {
+        let other = with(|ledger| {
+            let link = ledger.object_behind(fd, Some(status))? + 1;
+            let links = ledger.descriptors.as_slice().iter().enumerate().skip(from);
+            links.filter(|(other, _)| *other != fd as usize).find(|(_, other)| **other == link).map(|(other, _)| other)
+        })??;
+        from = other + 1;
+        let same = |found: Status| (found.dev, found.ino) == (status.dev, status.ino);
+        if crate::sys::preserving_errno(|| crate::sys::file::status(other as i32)).is_ok_and(same) {
+            return Some(other as i32);
+        }
+    }
+}
+
 /// What is known of the object behind a descriptor.
 pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
     with(|ledger| {

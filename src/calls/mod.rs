@@ -13,6 +13,7 @@ pub mod memory;
 pub mod policy;
 pub mod posix;
 pub mod ranges;
+pub mod record;
 pub mod report;
 pub mod semset;
 pub mod slab;

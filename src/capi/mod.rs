@@ -11,6 +11,7 @@ pub mod memory;
 pub mod options;
 pub mod policy;
 pub mod posix;
+pub mod record;
 pub mod region;
 pub mod semset;
 pub mod survey;

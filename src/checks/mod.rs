@@ -5,6 +5,7 @@
 pub mod file;
 pub mod memory;
 pub mod posix;
+pub mod record;
 pub mod rules;
 pub mod semset;
 pub mod sysv;

@@ -418,6 +418,29 @@ SemsetValue = "SHM-SEMSET-VALUE", Wrong, Refuses, ERANGE, ErrInvalidArgument,
     "a semaphore of set {id} would get the value {signed}; it can be from 0 to SEMVMX, {limit}",
     "look for posts without waits, or an argument that is no int", "POSIX semctl, semop: ERANGE";
 
+// Record locks
+RecordWhence = "SHM-RECORD-WHENCE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_whence is {signed}, which is none of SEEK_SET, SEEK_CUR and SEEK_END",
+    "set every member of the struct flock", "POSIX fcntl, EINVAL";
+RecordRange = "SHM-RECORD-RANGE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_start {offset} and l_len {signed} reach to before the beginning of the file",
+    "check the arithmetic that made them; a negative l_len is what lies before l_start", "POSIX fcntl, EINVAL";
+RecordOverflow = "SHM-RECORD-OVERFLOW", Wrong, Refuses, EOVERFLOW, ErrOverflow,
+    "l_start {offset} and l_len {signed} reach past the largest offset of a file",
+    "for all that follows l_start, pass an l_len of 0", "POSIX fcntl, EOVERFLOW";
+RecordType = "SHM-RECORD-TYPE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_type is {signed}: it can be F_RDLCK, F_WRLCK or F_UNLCK, and F_GETLK takes only the first two",
+    "set every member of the struct flock", "POSIX fcntl, EINVAL";
+RecordPid = "SHM-RECORD-PID", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_pid is {signed}: for a lock of an open file description it has to be 0",
+    "begin with a struct flock that is all zeros", "fcntl(2), open file description locks";
+RecordAccess = "SHM-RECORD-ACCESS", Wrong, Refuses, EBADF, ErrBadDescriptor,
+    "{object} was opened {access}, which does not allow {what}",
+    "open it with O_RDWR", "POSIX fcntl, EBADF";
+RecordCloseDrops = "SHM-RECORD-CLOSE-DROPS", Hazard, Accepts, EBUSY, ErrBusy,
+    "{object} is also open as descriptor {count}: the close of that one drops this lock too",
+    "lock with F_OFD_SETLK, which belongs to the open file description, or open the file once", "POSIX fcntl, F_SETLK; fcntl(2), record locks";
+
 // The library's own settings
 ConfigUnknown = "SHM-CONFIG-UNKNOWN", Wrong, Refuses, EINVAL, ErrInvalidArgument,
     "the setting \"{name}\" is not known, or its file cannot be written",

@@ -29,6 +29,8 @@ enum Kind {
     SetGetFlags,
     SetCommand,
     SetArgument,
+    LockCommand,
+    Lock,
     Seals,
 }
 
@@ -77,6 +79,7 @@ calls! {
     Shmdt = "shmdt" (Address);
     Shmctl = "shmctl" (Signed, Command, Address);
     Ftok = "ftok" (Subject, Signed);
+    Fcntl = "fcntl" (Signed, LockCommand, Lock);
     Semget = "semget" (Key, Signed, SetGetFlags);
     Semop = "semop" (Signed, Address, Count);
     Semtimedop = "semtimedop" (Signed, Address, Count, Address);
@@ -275,6 +278,7 @@ pub fn push_arguments(call: &Invocation, out: &mut Writer) {
                 out.push(b'"');
             }
             Kind::Subject => push_address(value, out),
+            Kind::Lock if call.args[3] != 0 => push_lock(&call.args, out),
             Kind::SetArgument if call.args[2] as i32 == libc::SETVAL => out.push_signed(i64::from(value as i32)),
             kind => push_argument(*kind, value, out),
         }
@@ -295,6 +299,7 @@ fn passed(call: &Invocation) -> &'static [Kind] {
 fn command_kind(call: Call) -> Kind {
     match call {
         Call::Semctl => Kind::SetCommand,
+        Call::Fcntl => Kind::LockCommand,
         _ => Kind::Command,
     }
 }
@@ -388,6 +393,17 @@ const SET_COMMANDS: Names = &[
     ("SEM_INFO", libc::SEM_INFO as u64),
     ("SEM_STAT_ANY", libc::SEM_STAT_ANY as u64),
 ];
+const LOCK_COMMANDS: Names = &[
+    ("F_GETLK", libc::F_GETLK as u64),
+    ("F_SETLK", libc::F_SETLK as u64),
+    ("F_SETLKW", libc::F_SETLKW as u64),
+    ("F_OFD_GETLK", libc::F_OFD_GETLK as u64),
+    ("F_OFD_SETLK", libc::F_OFD_SETLK as u64),
+    ("F_OFD_SETLKW", libc::F_OFD_SETLKW as u64),
+];
+const LOCK_TYPES: Names =
+    &[("F_RDLCK", libc::F_RDLCK as u64), ("F_WRLCK", libc::F_WRLCK as u64), ("F_UNLCK", libc::F_UNLCK as u64)];
+const WHENCE: Names = &[("SEEK_SET", 0), ("SEEK_CUR", 1), ("SEEK_END", 2)];
 const ADVICE: Names = &[
     ("MADV_NORMAL", 0),
     ("MADV_RANDOM", 1),
@@ -471,7 +487,7 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
     // Flags and the like come as C ints: only their 32 bits count.
     let bits = u64::from(value as u32);
     match kind {
-        Kind::Subject | Kind::Address | Kind::SetArgument => push_address(value, out),
+        Kind::Subject | Kind::Address | Kind::SetArgument | Kind::Lock => push_address(value, out),
         Kind::Count => out.push_number(value),
         Kind::Signed => out.push_signed(value as i64),
         Kind::OpenFlags => {
@@ -500,11 +516,25 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
         Kind::Key => out.push_hex(bits),
         Kind::GetFlags => push_get_flags(bits, GET, out),
         Kind::SetGetFlags => push_get_flags(bits, SET_GET, out),
+        Kind::LockCommand => push_named(bits, LOCK_COMMANDS, out),
         Kind::SetCommand => push_named(bits, SET_COMMANDS, out),
         Kind::AttachFlags => push_set(bits, ATTACH, out),
         Kind::Command => push_named(bits, COMMANDS, out),
         Kind::Seals => push_set(bits, SEALS, out),
     }
+}
+
+/// A lock that stands among the arguments: type, whence, start and length.
+fn push_lock(args: &[u64; 6], out: &mut Writer) {
+    out.push(b'{');
+    push_named(u64::from(args[3] as i16 as u32), LOCK_TYPES, out);
+    out.push_str(", ");
+    push_named(u64::from((args[3] >> 16) as i16 as u32), WHENCE, out);
+    out.push_str(", ");
+    out.push_signed(args[4] as i64);
+    out.push_str(", ");
+    out.push_signed(args[5] as i64);
+    out.push(b'}');
 }
 
 /// The flags of shmget and semget, which hold permission bits.
@@ -609,6 +639,10 @@ pub fn figures_of(call: &Invocation, page: usize) -> Figures {
             figures.addr = args[2];
         }
         Call::Ftok => figures.id = args[1] as i32,
+        Call::Fcntl => {
+            figures.fd = args[0] as i32;
+            figures.command = args[1] as i32;
+        }
         Call::Semget => {
             figures.key = args[0] as u32;
             figures.signed = i64::from(args[1] as i32);
@@ -666,6 +700,11 @@ mod tests {
             (Invocation::new(Call::Shmget, [0, 1, 0o1600, 0, 0, 0]), "shmget(IPC_PRIVATE, 1, IPC_CREAT|0600)"),
             (Invocation::new(Call::Shmget, [7, 1, 0, 0, 0, 0]), "shmget(0x7, 1, 0)"),
             (Invocation::new(Call::Shmctl, [3, 1, 0, 0, 0, 0]), "shmctl(3, IPC_SET, NULL)"),
+            (
+                Invocation::new(Call::Fcntl, [3, 6, 4096, 1 << 32 | 1 << 16 | 1, 10, -5i64 as u64]),
+                "fcntl(3, F_SETLK, {F_WRLCK, SEEK_CUR, 10, -5})",
+            ),
+            (Invocation::new(Call::Fcntl, [3, 38, 0, 0, 0, 0]), "fcntl(3, F_OFD_SETLKW, NULL)"),
             (Invocation::new(Call::Semget, [7, 3, 0o1600, 0, 0, 0]), "semget(0x7, 3, IPC_CREAT|0600)"),
             (Invocation::new(Call::Semctl, [3, 0, 12, 77, 0, 0]), "semctl(3, 0, GETVAL)"),
             (Invocation::new(Call::Semctl, [3, 0, 16, u64::MAX, 0, 0]), "semctl(3, 0, SETVAL, -1)"),

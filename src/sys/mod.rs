@@ -11,6 +11,7 @@ pub mod memory;
 pub mod pages;
 pub mod posix;
 pub mod process;
+pub mod record;
 pub mod semset;
 pub mod shared;
 pub mod socket;

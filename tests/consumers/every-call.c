@@ -30,6 +30,7 @@ struct operations {
     int (*close)(int);
     int (*fstat)(int, struct stat *);
     void *(*mmap)(void *, size_t, int, int, int, off_t);
+    int (*fcntl)(int, int, ...);
     int ftruncate;
 };
 
@@ -45,6 +46,7 @@ void *everywhere(struct operations *operations)
     operations->close = &close;
     operations->fstat = &fstat;
     operations->mmap = &mmap;
+    operations->fcntl = &fcntl;
     operations->ftruncate = operations->close(3);
     return operations->mmap(NULL, 1, PROT_READ, MAP_SHARED, operations->ftruncate, 0);
 }
@@ -59,7 +61,8 @@ int memory(void *address)
 int objects(const char *name, struct stat *status)
 {
     int fd = shm_open(name, O_RDWR, 0600);
-    return shm_unlink(name) + fstat(fd, status) + close(fd);
+    struct flock lock = { F_WRLCK, SEEK_SET, 0, 0, 0 };
+    return fcntl(fd, F_GETFD) + fcntl(fd, F_SETLK, &lock) + shm_unlink(name) + fstat(fd, status) + close(fd);
 }
 
 int segments(struct shmid_ds *status)
@@ -91,6 +94,8 @@ int where_declared(int fd, void *address)
     struct stat64 status;
     void *(*map)(void *, size_t, int, int, int, off64_t) = &mmap64;
     sum += map(address, 1, 0, 0, fd, 0) == mmap64(address, 1, 0, 0, fd, 0);
+    struct flock64 lock = { F_RDLCK, SEEK_SET, 0, 0, 0 };
+    sum += fcntl64(fd, F_SETLK64, &lock);
     sum += fstat64(fd, &status) + ftruncate64(fd, 1) + posix_fallocate64(fd, 0, 1);
 #endif
 #ifdef __USE_GNU
@@ -106,6 +111,7 @@ namespace {
 struct device {
     void close() {}
     int fstat() { return 1; }
+    int fcntl() { return 2; }
     int mmap(int length) { return length; }
 };
 
@@ -119,6 +125,6 @@ int methods(std::fstream &file)
     device.close();
     file.close();
     ::close(0);
-    return device.fstat() + device.mmap(2);
+    return device.fstat() + device.fcntl() + device.mmap(2);
 }
 #endif
