@@ -5,6 +5,7 @@
 #define SHMKIT_H
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -141,6 +142,15 @@ int shmkit_semctl(int semid, int semnum, int cmd, ...);
 #ifdef __cplusplus
 extern "C" {
 #endif
+/**
+ * Opens the named semaphore `name`, or creates it: with O_CREAT in `oflag`, a `mode_t` and an `unsigned int` follow, the
+ * mode and the value of a new one.
+ *
+ * As sem_open(3) and POSIX, checked first. Returns its address, or SEM_FAILED with errno. Thread-safe. A forked child has
+ * it open too; exec closes it. It outlives the process until somebody unlinks it.
+ */
+sem_t *shmkit_sem_open(const char *name, int oflag, ...);
+
 /**
  * fcntl. Record locks are checked: F_GETLK, F_SETLK and F_SETLKW, of a process, and F_OFD_GETLK, F_OFD_SETLK and
  * F_OFD_SETLKW, of an open file description. Every other command is the C library's, without words.
@@ -807,6 +817,82 @@ int shmkit_semop(int semid,
  * As semtimedop(2), checked first. Returns 0, or -1 with errno: EAGAIN when the time ran out. Thread-safe.
  */
 int shmkit_semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout);
+
+/**
+ * Removes the name of a semaphore; it lives until its last user closes it.
+ *
+ * As sem_unlink(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_unlink(const char *name);
+
+/**
+ * Lets go of a semaphore that shmkit_sem_open gave.
+ *
+ * As sem_close(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_close(sem_t *sem);
+
+/**
+ * Makes a semaphore in memory of the program; `pshared` is not 0 when other processes that map it are to use it.
+ *
+ * As sem_init(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_init(sem_t *sem,
+                    int pshared,
+                    unsigned int value);
+
+/**
+ * Ends a semaphore that shmkit_sem_init made.
+ *
+ * As sem_destroy(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_destroy(sem_t *sem);
+
+/**
+ * Raises a semaphore.
+ *
+ * As sem_post(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe and async-signal-safe.
+ */
+int shmkit_sem_post(sem_t *sem);
+
+/**
+ * Lowers a semaphore if it can be at once.
+ *
+ * As sem_trywait(3) and POSIX, checked first. Returns 0, or -1 with errno: EAGAIN when the value is 0. Thread-safe.
+ */
+int shmkit_sem_trywait(sem_t *sem);
+
+/**
+ * Gives the value of a semaphore.
+ *
+ * As sem_getvalue(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_getvalue(sem_t *sem, int *sval);
+
+/**
+ * Lowers a semaphore, or waits until it can.
+ *
+ * As sem_wait(3) and POSIX, checked first. Returns 0, or -1 with errno: EINTR after a signal. Thread-safe; a
+ * cancellation point.
+ */
+int shmkit_sem_wait(sem_t *sem);
+
+/**
+ * As shmkit_sem_wait, until a point in time of CLOCK_REALTIME.
+ *
+ * As sem_timedwait(3) and POSIX, checked first. Returns 0, or -1 with errno: ETIMEDOUT, or EINTR after a signal.
+ * Thread-safe; a cancellation point.
+ */
+int shmkit_sem_timedwait(sem_t *sem,
+                         const struct timespec *abstime);
+
+/**
+ * As shmkit_sem_wait, until a point in time of `clockid`: CLOCK_REALTIME or CLOCK_MONOTONIC.
+ *
+ * As POSIX has sem_clockwait, checked first. Returns 0, or -1 with errno: ETIMEDOUT, or EINTR after a signal.
+ * Thread-safe; a cancellation point.
+ */
+int shmkit_sem_clockwait(sem_t *sem, clockid_t clockid, const struct timespec *abstime);
 
 /**
  * Reads the limits of shared memory: System V's, page sizes, and the room for POSIX objects.

@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use shmkit::calls::limits::Limits;
-use shmkit::capi::{error, file, limits, memory, policy, posix, record, semset, sysv};
+use shmkit::capi::{error, file, limits, memory, policy, posix, record, sem, semset, sysv};
 use shmkit::error::Status;
 use support::{alone, errno, message, object_name, own_namespaces, set_limit};
 
@@ -46,6 +46,27 @@ fn pointers_that_lead_nowhere() {
                     );
                 }
                 assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+                assert!(sem::shmkit_sem_open(name, libc::O_CREAT, 0o600, 1).is_null());
+                refused(-1, libc::EFAULT, "sem_open");
+                refused(sem::shmkit_sem_unlink(name).into(), libc::EFAULT, "sem_unlink");
+                let (at, now) = (addr as *mut libc::sem_t, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+                let mut good: libc::sem_t = std::mem::zeroed();
+                assert_eq!(sem::shmkit_sem_init(&mut good, 0, 1), 0);
+                for result in [
+                    sem::shmkit_sem_init(at, 0, 1),
+                    sem::shmkit_sem_destroy(at),
+                    sem::shmkit_sem_wait(at),
+                    sem::shmkit_sem_trywait(at),
+                    sem::shmkit_sem_timedwait(at, &now),
+                    sem::shmkit_sem_clockwait(at, libc::CLOCK_MONOTONIC, &now),
+                    sem::shmkit_sem_post(at),
+                    sem::shmkit_sem_getvalue(at, null_mut()),
+                    sem::shmkit_sem_timedwait(&mut good, addr as *const libc::timespec),
+                    sem::shmkit_sem_getvalue(&mut good, addr as *mut i32),
+                ] {
+                    refused(result.into(), libc::EFAULT, "SHM-ARG-POINTER");
+                }
+                refused(sem::shmkit_sem_close(at).into(), libc::EINVAL, "SHM-SEM-NOT-OPEN");
                 for command in [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK] {
                     refused(record::shmkit_fcntl(0, command, addr).into(), libc::EFAULT, "SHM-ARG-POINTER");
                 }
@@ -61,6 +82,8 @@ fn pointers_that_lead_nowhere() {
                 }
                 assert_eq!(semset::shmkit_semctl(set, 0, libc::IPC_RMID, addr), 0);
             }
+            let aside = (&raw mut *Box::new([0u64; 32])).cast::<u8>().wrapping_add(4).cast();
+            refused(sem::shmkit_sem_wait(aside).into(), libc::EINVAL, "SHM-SEM-ALIGN");
             let misaligned = (&raw mut *Box::new([0u64; 32])).cast::<u8>().add(1);
             assert_eq!(limits::shmkit_limits(misaligned.cast()), Status::ErrBadPointer as i32);
             let mut too_small = Limits { struct_size: 4, ..Limits::default() };
@@ -180,6 +203,8 @@ fn descriptors_used_up() {
                 }
                 open.push(fd);
             }
+            refused(-1, libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
+            assert!(sem::shmkit_sem_open(name.as_ptr(), libc::O_CREAT, 0o600, 1).is_null());
             refused(-1, libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
             let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
             refused(fd.into(), libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");

@@ -6,11 +6,11 @@
 mod comparison;
 mod support;
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_char, c_void};
 use std::ptr::null_mut;
 
-use comparison::{Comparison, observe};
-use shmkit::capi::{policy, record, semset};
+use comparison::{Comparison, MARK, observe};
+use shmkit::capi::{policy, record, sem, semset};
 use support::alone;
 
 unsafe extern "C" {
@@ -428,7 +428,7 @@ fn is_in_the_way(fd: i32, lock: &libc::flock) -> bool {
     let mut asked = *lock;
     (asked.l_type, asked.l_pid) = (libc::F_WRLCK as i16, 0);
     // SAFETY: the lock is writable.
-    unsafe { libc::fcntl(fd, libc::F_GETLK, &mut asked) == 0 && i32::from(asked.l_type) != libc::F_UNLCK as i32 }
+    unsafe { libc::fcntl(fd, libc::F_GETLK, &mut asked) == 0 && i32::from(asked.l_type) != libc::F_UNLCK }
 }
 
 /// A process that locks these bytes for writing until it is told to end; it holds them when this returns.
@@ -555,5 +555,310 @@ fn a_thread_that_waits_for_a_lock_may_be_cancelled() {
         assert_eq!(unsafe { policy::shmkit_set_report(c"/dev/null".as_ptr()) }, 0);
         cancel_in(wait_for_lock, fd as usize as *mut c_void);
         end(holder, hold);
+    });
+}
+
+/// Two of each call: the C library's and ours.
+type OnOne = unsafe extern "C-unwind" fn(*mut libc::sem_t) -> i32;
+type Timed = unsafe extern "C-unwind" fn(*mut libc::sem_t, *const libc::timespec) -> i32;
+type Clocked = unsafe extern "C-unwind" fn(*mut libc::sem_t, i32, *const libc::timespec) -> i32;
+type Open = unsafe extern "C" fn(*const c_char, i32, libc::mode_t, u32) -> *mut libc::sem_t;
+type Named = unsafe extern "C" fn(*const c_char) -> i32;
+
+mod of_libc {
+    use super::c_char;
+
+    unsafe extern "C-unwind" {
+        pub fn sem_wait(semaphore: *mut libc::sem_t) -> i32;
+        pub fn sem_timedwait(semaphore: *mut libc::sem_t, time: *const libc::timespec) -> i32;
+        pub fn sem_clockwait(semaphore: *mut libc::sem_t, clock: i32, time: *const libc::timespec) -> i32;
+    }
+
+    pub unsafe extern "C-unwind" fn sem_trywait(semaphore: *mut libc::sem_t) -> i32 {
+        // SAFETY: the caller's promise.
+        unsafe { libc::sem_trywait(semaphore) }
+    }
+
+    pub unsafe extern "C-unwind" fn sem_post(semaphore: *mut libc::sem_t) -> i32 {
+        // SAFETY: the caller's promise.
+        unsafe { libc::sem_post(semaphore) }
+    }
+
+    pub unsafe extern "C" fn sem_open(name: *const c_char, oflag: i32, mode: u32, value: u32) -> *mut libc::sem_t {
+        // SAFETY: the caller's promise.
+        unsafe { libc::sem_open(name, oflag, mode, value) }
+    }
+}
+
+unsafe extern "C-unwind" fn try_wait(semaphore: *mut libc::sem_t) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { sem::shmkit_sem_trywait(semaphore) }
+}
+
+unsafe extern "C-unwind" fn post(semaphore: *mut libc::sem_t) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { sem::shmkit_sem_post(semaphore) }
+}
+
+/// A semaphore of this value, and what it is after `work` on it.
+fn on_semaphore(value: u32, work: impl FnOnce(*mut libc::sem_t) -> i64) -> (Result<i64, i32>, i32) {
+    let mut after = 0;
+    // SAFETY: the semaphore is this function's own.
+    unsafe {
+        let mut semaphore: libc::sem_t = std::mem::zeroed();
+        assert_eq!(libc::sem_init(&mut semaphore, 0, value), 0);
+        let result = observe(|| work(&mut semaphore));
+        assert_eq!(libc::sem_getvalue(&mut semaphore, &mut after), 0);
+        libc::sem_destroy(&mut semaphore);
+        (result, after)
+    }
+}
+
+#[test]
+fn sem_init_wait_post() {
+    alone("sem_init_wait_post", &[], || {
+        let mut seen = Comparison::default();
+        let most = i32::MAX as u32;
+        for value in [0, 1, 2, most - 1, most, most + 1, u32::MAX] {
+            for pshared in [0, 1, -1] {
+                // SAFETY: the semaphores are this test's own.
+                let [libc, ours] = [libc::sem_init, sem::shmkit_sem_init].map(|call| unsafe {
+                    let mut semaphore: libc::sem_t = std::mem::zeroed();
+                    let result = observe(|| call(&mut semaphore, pshared, value).into());
+                    result.map(|_| {
+                        let mut now = 0;
+                        assert_eq!(sem::shmkit_sem_getvalue(&mut semaphore, &mut now), 0);
+                        assert_eq!(sem::shmkit_sem_destroy(&mut semaphore), 0);
+                        i64::from(now)
+                    })
+                });
+                seen.compare(|| format!("sem_init({pshared}, {value})"), libc, ours);
+            }
+            if value > most {
+                continue;
+            }
+            let calls: [(&str, [OnOne; 2]); 3] = [
+                ("sem_post", [of_libc::sem_post, post]),
+                ("sem_trywait", [of_libc::sem_trywait, try_wait]),
+                ("sem_wait", [of_libc::sem_wait, sem::shmkit_sem_wait]),
+            ];
+            for (name, both) in calls {
+                if name == "sem_wait" && value == 0 {
+                    continue;
+                }
+                // SAFETY: the semaphore is good, and nobody waits without an end.
+                let [libc, ours] = both.map(|call| on_semaphore(value, |at| unsafe { call(at) }.into()));
+                assert_eq!(libc.1, ours.1, "{name}({value})");
+                seen.compare(|| format!("{name}({value})"), libc.0, ours.0);
+            }
+            let mut soon = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: the time is writable.
+            unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut soon) };
+            // Past for CLOCK_REALTIME, which began long before.
+            let times = [(0, 0), (-1, 0), (i64::MIN, 5), (1, 999_999_999), (0, -1), (0, 1_000_000_000), (1, i64::MAX)];
+            let times = times.into_iter().chain([(soon.tv_sec, soon.tv_nsec)]);
+            for (tv_sec, tv_nsec) in times {
+                let time = libc::timespec { tv_sec, tv_nsec };
+                let both: [Timed; 2] = [of_libc::sem_timedwait, sem::shmkit_sem_timedwait];
+                // SAFETY: the semaphore is good and the time is past.
+                let [libc, ours] = both.map(|call| on_semaphore(value, |at| unsafe { call(at, &time) }.into()));
+                assert_eq!(libc.1, ours.1);
+                seen.compare(|| format!("sem_timedwait({value}, {tv_sec} {tv_nsec})"), libc.0, ours.0);
+                for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME, 2, -1, i32::MAX] {
+                    let both: [Clocked; 2] = [of_libc::sem_clockwait, sem::shmkit_sem_clockwait];
+                    // SAFETY: as above.
+                    let [libc, ours] =
+                        both.map(|call| on_semaphore(value, |at| unsafe { call(at, clock, &time) }.into()));
+                    assert_eq!(libc.1, ours.1);
+                    seen.compare(|| format!("sem_clockwait({value}, {clock}, {tv_sec} {tv_nsec})"), libc.0, ours.0);
+                }
+            }
+        }
+        seen.finish("sem_init, sem_wait, sem_trywait, sem_timedwait, sem_clockwait, sem_post");
+    });
+}
+
+#[test]
+fn sem_open_unlink_close() {
+    alone("sem_open_unlink_close", &[], || {
+        let mut seen = Comparison::default();
+        let existing = support::object_name();
+        let tag = support::unique();
+        let fresh = |text: &str| CString::new(format!("{text}{tag}")).expect("no NUL inside");
+        let long = |length: usize| CString::new(format!("/{}", "x".repeat(length))).expect("no NUL inside");
+        let names = [
+            existing.clone(),
+            fresh("/shmkit-new-"),
+            fresh("shmkit-bare-"),
+            fresh("///shmkit-many-"),
+            fresh("/shmkit/inner-"),
+            fresh("/shmkit-trailing/"),
+            c"".into(),
+            c"/".into(),
+            c"//".into(),
+            long(251),
+            long(252),
+            long(255),
+            long(256),
+            long(1000),
+        ];
+        let flags = [
+            0,
+            libc::O_RDWR,
+            libc::O_CREAT,
+            libc::O_CREAT | libc::O_RDWR,
+            libc::O_CREAT | libc::O_EXCL,
+            libc::O_EXCL,
+            libc::O_CREAT | libc::O_APPEND,
+        ];
+        // SAFETY: the strings are terminated; every semaphore is closed again and its name removed.
+        unsafe {
+            let make = || {
+                let made = libc::sem_open(existing.as_ptr(), libc::O_CREAT | libc::O_EXCL, 0o600, 3);
+                assert_ne!(made, libc::SEM_FAILED);
+                libc::sem_close(made);
+            };
+            for name in &names {
+                for oflag in flags {
+                    for mode in [0, 0o600, 0o666, 0o7777] {
+                        for value in [0, 1, i32::MAX as u32, 1 << 31, u32::MAX] {
+                            // The C library's own leaves another errno behind when it succeeds; ours does not.
+                            let both: [(Open, bool); 2] = [(of_libc::sem_open, true), (sem::shmkit_sem_open, false)];
+                            let [libc, ours] = both.map(|(call, marks)| {
+                                make();
+                                let result = observe(|| match call(name.as_ptr(), oflag, mode, value) {
+                                    at if at == libc::SEM_FAILED => -1,
+                                    at => {
+                                        if marks {
+                                            support::set_errno(MARK);
+                                        }
+                                        at as i64
+                                    }
+                                });
+                                let result = result.map(|at| {
+                                    let mut value = 0;
+                                    assert_eq!(libc::sem_getvalue(at as *mut _, &mut value), 0);
+                                    assert_eq!(sem::shmkit_sem_close(at as *mut _), 0);
+                                    i64::from(value)
+                                });
+                                libc::sem_unlink(name.as_ptr());
+                                libc::sem_unlink(existing.as_ptr());
+                                result
+                            });
+                            let what = || format!("sem_open({name:?}, {oflag:#o}, {mode:#o}, {value})");
+                            // A bad name and a bad value are two faults.
+                            match value > i32::MAX as u32 {
+                                true => seen.compare_faults(what, libc, ours),
+                                false => seen.compare(what, libc, ours),
+                            }
+                        }
+                    }
+                }
+                let both: [Named; 2] = [libc::sem_unlink, sem::shmkit_sem_unlink];
+                let [libc, ours] = both.map(|call| {
+                    make();
+                    let result = observe(|| call(name.as_ptr()).into());
+                    libc::sem_unlink(existing.as_ptr());
+                    result
+                });
+                seen.compare(|| format!("sem_unlink({name:?})"), libc, ours);
+            }
+            // What was never opened, or is closed.
+            let mut own: libc::sem_t = std::mem::zeroed();
+            for at in [std::ptr::null_mut(), &raw mut own, 24 as *mut libc::sem_t, usize::MAX as *mut libc::sem_t] {
+                let libc = observe(|| libc::sem_close(at).into());
+                let ours = observe(|| sem::shmkit_sem_close(at).into());
+                seen.compare(|| format!("sem_close({at:?})"), libc, ours);
+            }
+        }
+        seen.finish("sem_open, sem_unlink, sem_close");
+    });
+}
+
+#[test]
+fn a_wait_for_a_semaphore_ends_with_a_signal() {
+    alone("a_wait_for_a_semaphore_ends_with_a_signal", &[], || {
+        // In a process of one thread, so that the signals come to the one that waits.
+        support::in_good_child(|| {
+            let never = libc::timespec { tv_sec: i64::MAX, tv_nsec: 0 };
+            interrupt(true);
+            // SAFETY: the semaphore is good.
+            let results = unsafe {
+                [
+                    on_semaphore(0, |at| of_libc::sem_wait(at).into()),
+                    on_semaphore(0, |at| sem::shmkit_sem_wait(at).into()),
+                    on_semaphore(0, |at| sem::shmkit_sem_timedwait(at, &never).into()),
+                    on_semaphore(0, |at| sem::shmkit_sem_clockwait(at, libc::CLOCK_MONOTONIC, &never).into()),
+                ]
+            };
+            interrupt(false);
+            assert_eq!(results, [(Err(libc::EINTR), 0); 4]);
+            assert!(support::message().starts_with("sem_clockwait("), "{}", support::message());
+        });
+    });
+}
+
+extern "C" fn wait_for_semaphore(semaphore: *mut c_void) -> *mut c_void {
+    // SAFETY: the semaphore outlives the thread.
+    unsafe { sem::shmkit_sem_wait(semaphore.cast()) };
+    null_mut()
+}
+
+extern "C" fn wait_for_semaphore_until(semaphore: *mut c_void) -> *mut c_void {
+    let never = libc::timespec { tv_sec: i64::MAX, tv_nsec: 0 };
+    // SAFETY: the semaphore outlives the thread.
+    unsafe { sem::shmkit_sem_timedwait(semaphore.cast(), &never) };
+    null_mut()
+}
+
+extern "C" fn wait_for_semaphore_by_clock(semaphore: *mut c_void) -> *mut c_void {
+    let never = libc::timespec { tv_sec: i64::MAX, tv_nsec: 0 };
+    // SAFETY: the semaphore outlives the thread.
+    unsafe { sem::shmkit_sem_clockwait(semaphore.cast(), libc::CLOCK_MONOTONIC, &never) };
+    null_mut()
+}
+
+#[test]
+fn a_thread_that_waits_for_a_semaphore_may_be_cancelled() {
+    alone("a_thread_that_waits_for_a_semaphore_may_be_cancelled", &[], || {
+        for attentive in [false, true] {
+            if attentive {
+                // SAFETY: the string is terminated.
+                assert_eq!(unsafe { policy::shmkit_set_report(c"/dev/null".as_ptr()) }, 0);
+            }
+            for body in [wait_for_semaphore, wait_for_semaphore_until, wait_for_semaphore_by_clock] {
+                let (result, value) = on_semaphore(0, |at| {
+                    cancel_in(body, at.cast());
+                    0
+                });
+                assert_eq!((result, value), (Ok(0), 0));
+            }
+        }
+    });
+}
+
+static POSTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+extern "C" fn post_in_handler(_signal: i32) {
+    let at = POSTED.load(std::sync::atomic::Ordering::Relaxed) as *mut libc::sem_t;
+    // SAFETY: the semaphore outlives the handler.
+    unsafe { sem::shmkit_sem_post(at) };
+}
+
+#[test]
+fn a_signal_handler_may_post() {
+    alone("a_signal_handler_may_post", &[], || {
+        let (result, value) = on_semaphore(0, |at| {
+            POSTED.store(at as usize, std::sync::atomic::Ordering::Relaxed);
+            // SAFETY: the handler makes one call on a good semaphore.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = post_in_handler as *const () as usize;
+                assert_eq!(libc::sigaction(libc::SIGUSR1, &action, null_mut()), 0);
+                assert_eq!(libc::raise(libc::SIGUSR1), 0);
+                sem::shmkit_sem_wait(at).into()
+            }
+        });
+        assert_eq!((result, value), (Ok(0), 0));
     });
 }

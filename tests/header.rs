@@ -10,7 +10,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 14] = [
     "src/capi/sysv.rs",
     "src/capi/semset.rs",
     "src/capi/record.rs",
+    "src/capi/sem.rs",
     "src/calls/limits.rs",
     "src/capi/limits.rs",
     "src/capi/options.rs",
@@ -139,6 +140,15 @@ int shmkit_semctl(int semid, int semnum, int cmd, ...);
 #ifdef __cplusplus
 extern "C" {
 #endif
+/**
+ * Opens the named semaphore `name`, or creates it: with O_CREAT in `oflag`, a `mode_t` and an `unsigned int` follow, the
+ * mode and the value of a new one.
+ *
+ * As sem_open(3) and POSIX, checked first. Returns its address, or SEM_FAILED with errno. Thread-safe. A forked child has
+ * it open too; exec closes it. It outlives the process until somebody unlinks it.
+ */
+sem_t *shmkit_sem_open(const char *name, int oflag, ...);
+
 /**
  * fcntl. Record locks are checked: F_GETLK, F_SETLK and F_SETLKW, of a process, and F_OFD_GETLK, F_OFD_SETLK and
  * F_OFD_SETLKW, of an open file description. Every other command is the C library's, without words.

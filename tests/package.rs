@@ -673,7 +673,7 @@ fn other_rust_libraries_stand_beside_it() {
 }
 
 /// The calls that the drop-in redirects and every language mode declares; then those that some modes leave out.
-const EVERYWHERE: [&str; 19] = [
+const EVERYWHERE: [&str; 28] = [
     "close",
     "fcntl",
     "fstat",
@@ -684,6 +684,15 @@ const EVERYWHERE: [&str; 19] = [
     "msync",
     "munlock",
     "munmap",
+    "sem_close",
+    "sem_destroy",
+    "sem_getvalue",
+    "sem_init",
+    "sem_open",
+    "sem_post",
+    "sem_trywait",
+    "sem_unlink",
+    "sem_wait",
     "semctl",
     "semget",
     "semop",
@@ -694,7 +703,7 @@ const EVERYWHERE: [&str; 19] = [
     "shmdt",
     "shmget",
 ];
-const SOMEWHERE: [&str; 9] = [
+const SOMEWHERE: [&str; 11] = [
     "fcntl64",
     "ftruncate",
     "ftruncate64",
@@ -703,6 +712,8 @@ const SOMEWHERE: [&str; 9] = [
     "mmap64",
     "mremap",
     "posix_fallocate",
+    "sem_clockwait",
+    "sem_timedwait",
     "semtimedop",
 ];
 /// Those that have no function of their own in the library.

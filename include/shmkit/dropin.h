@@ -32,6 +32,7 @@
  */
 #if defined(__cplusplus) || (defined(__clang__) && defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #include <fcntl.h>
+#include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
@@ -84,6 +85,17 @@ SHMKIT_DROPIN(semget, semget)
 SHMKIT_DROPIN(semop, semop)
 SHMKIT_DROPIN(semtimedop, semtimedop)
 SHMKIT_DROPIN(semctl, semctl)
+SHMKIT_DROPIN(sem_open, sem_open)
+SHMKIT_DROPIN(sem_close, sem_close)
+SHMKIT_DROPIN(sem_unlink, sem_unlink)
+SHMKIT_DROPIN(sem_init, sem_init)
+SHMKIT_DROPIN(sem_destroy, sem_destroy)
+SHMKIT_DROPIN(sem_wait, sem_wait)
+SHMKIT_DROPIN(sem_trywait, sem_trywait)
+SHMKIT_DROPIN(sem_timedwait, sem_timedwait)
+SHMKIT_DROPIN(sem_clockwait, sem_clockwait)
+SHMKIT_DROPIN(sem_post, sem_post)
+SHMKIT_DROPIN(sem_getvalue, sem_getvalue)
 
 #if defined(__cplusplus)
 #define SHMKIT_DROPIN_C extern "C"

@@ -142,6 +142,37 @@ fn words(call: Call, errno: i32) -> Option<(&'static str, &'static str)> {
             "the mode of segment {id} does not let this user read its status",
             "let its owner grant read access with IPC_SET",
         ),
+        (Call::SemOpen, libc::ENOENT) => (
+            "there is no semaphore \"{name}\"",
+            "create it with O_CREAT, start the program that does, or correct the name",
+        ),
+        (Call::SemOpen, libc::EEXIST) => (
+            "the semaphore \"{name}\" exists already, and O_EXCL asks for a new one",
+            "open it without O_EXCL, or unlink it if it is left over",
+        ),
+        (Call::SemOpen, libc::EACCES) => (
+            "the mode or the owner of \"{name}\" does not let this user read and write it",
+            "let its owner grant access: the mode given at its creation counts, less the umask",
+        ),
+        (Call::SemOpen, libc::EINVAL) => (
+            "what is called \"{name}\" is no semaphore: /dev/shm has a file of its name that is too small",
+            "see what made /dev/shm/sem.NAME, and unlink it",
+        ),
+        (Call::SemOpen, libc::EMFILE) => (
+            "all {limit} descriptors that RLIMIT_NOFILE allows are open, and sem_open needs one for a moment",
+            "close what is not needed, or raise the limit (ulimit -n)",
+        ),
+        (Call::SemUnlink, libc::ENOENT) => {
+            ("there is no semaphore \"{name}\"", "it may have been unlinked already; one process should own the unlink")
+        }
+        (Call::SemUnlink, libc::EACCES | libc::EPERM) => {
+            ("\"{name}\" belongs to another user, and /dev/shm lets only the owner unlink", "unlink it as its owner")
+        }
+        (Call::SemTrywait, libc::EAGAIN) => ("the semaphore is 0", "try again later, or wait"),
+        (Call::SemTimedwait | Call::SemClockwait, libc::ETIMEDOUT) => (
+            "the semaphore was 0 until the time that was given",
+            "wait longer, and see whether who should post is still there",
+        ),
         (Call::Semget, libc::ENOENT) => (
             "there is no set of semaphores with key {key}",
             "create it with IPC_CREAT, start the program that does, or check that both use the same key",

@@ -25,6 +25,8 @@ pub enum Kind {
     /// A POSIX shared memory object.
     #[default]
     Posix,
+    /// A named semaphore.
+    Semaphore,
     /// A memfd.
     Memfd,
     /// Any other file, known by device and number alone.
@@ -308,12 +310,34 @@ pub fn closing(fd: i32) {
     with(|ledger| ledger.forget_descriptor(fd));
 }
 
-/// Notes that a name was removed.
+/// Notes a named semaphore that this process made.
+pub fn made_semaphore(name: &[u8], status: Option<&Status>) {
+    let creator = process();
+    let name = bare(name);
+    let (hash, identity) = (hash_name(name), status.map_or((0, 0), |status| (status.dev, status.ino)));
+    with(|ledger| {
+        let mut object =
+            Object { kind: Kind::Semaphore, identity, left_by_us: true, creator, hash, ..Object::default() };
+        object.name.push_bytes(name);
+        ledger.objects.insert(hash, object)
+    });
+}
+
+/// Notes that the name of a POSIX object was removed.
 pub fn unlinked(name: &[u8]) {
+    unlinked_name(name, Kind::Posix);
+}
+
+/// Notes that the name of a semaphore was removed.
+pub fn unlinked_semaphore(name: &[u8]) {
+    unlinked_name(name, Kind::Semaphore);
+}
+
+fn unlinked_name(name: &[u8], kind: Kind) {
     let name = bare(name);
     let hash = hash_name(name);
     with(|ledger| {
-        let ours = |object: &Object| object.kind == Kind::Posix && object.left_by_us && object.name.bytes() == name;
+        let ours = |object: &Object| object.kind == kind && object.left_by_us && object.name.bytes() == name;
         while let Some(index) = ledger.objects.find(hash, ours) {
             if let Some(object) = ledger.objects.get_mut(index) {
                 object.left_by_us = false;
@@ -636,7 +660,7 @@ pub fn key_collides(key: i32, id: i32, file: (u64, u64)) -> bool {
     .unwrap_or(false)
 }
 
-/// Calls `object` for each POSIX object, `segment` for each segment, and `set` with the id of each set of semaphores that
+/// Calls `object` for each POSIX object and each named semaphore, `segment` for each segment, and `set` with the id of each set of semaphores that
 /// this process made and did not remove.
 pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Segment), mut set: impl FnMut(i32)) {
     let process = process();

@@ -15,6 +15,7 @@ pub mod posix;
 pub mod ranges;
 pub mod record;
 pub mod report;
+pub mod sem;
 pub mod semset;
 pub mod slab;
 pub mod sysv;

@@ -45,7 +45,7 @@ impl Request {
     pub fn examine(&self) -> Result<(), Errno> {
         let Some((_, lock)) = self.lock() else { return Ok(()) };
         let locks =
-            matches!(self.command, libc::F_SETLK | libc::F_SETLKW) && i32::from(lock.kind) != libc::F_UNLCK as i32;
+            matches!(self.command, libc::F_SETLK | libc::F_SETLKW) && i32::from(lock.kind) != libc::F_UNLCK;
         if !locks {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl Request {
                 _ => lock.length,
             };
             figures.access = access.unwrap_or(0) as u64;
-            figures.what = if i32::from(lock.kind) == libc::F_RDLCK as i32 { "F_RDLCK" } else { "F_WRLCK" };
+            figures.what = if i32::from(lock.kind) == libc::F_RDLCK { "F_RDLCK" } else { "F_WRLCK" };
             call.subject = address_of(self.fd, status.as_ref());
             return explain::by_rule(rule, errno, &call, &figures);
         }
@@ -111,7 +111,7 @@ impl Request {
         let asking = checks::asking(self.command);
         let holder = sys::preserving_errno(|| sys_record::in_the_way(self.fd, asking, raw));
         figures.what = match holder {
-            Ok(holder) if i32::from(holder.l_type) != libc::F_UNLCK as i32 => {
+            Ok(holder) if i32::from(holder.l_type) != libc::F_UNLCK => {
                 figures.id = holder.l_pid;
                 figures.offset = holder.l_start as u64;
                 figures.signed = holder.l_len;

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod posix;
 pub mod record;
 pub mod region;
+pub mod sem;
 pub mod semset;
 pub mod survey;
 pub mod sysv;

@@ -7,6 +7,7 @@ pub mod memory;
 pub mod posix;
 pub mod record;
 pub mod rules;
+pub mod sem;
 pub mod semset;
 pub mod sysv;
 pub mod words;

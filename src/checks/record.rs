@@ -51,8 +51,8 @@ pub fn lock(lock: &Lock, command: i32, base: i64, access: i32) -> RuleSet {
     broken.put(known && first < 0, Rule::RecordRange);
     broken.put(known && (start > most || last > most), Rule::RecordOverflow);
     let kind = i32::from(lock.kind);
-    let unlocks = kind == libc::F_UNLCK as i32;
-    let (reads, writes) = (kind == libc::F_RDLCK as i32, kind == libc::F_WRLCK as i32);
+    let unlocks = kind == libc::F_UNLCK;
+    let (reads, writes) = (kind == libc::F_RDLCK, kind == libc::F_WRLCK);
     broken.put(!(reads || writes || unlocks) || unlocks && command == libc::F_GETLK, Rule::RecordType);
     broken.put(is_of_description(command) && lock.pid != 0, Rule::RecordPid);
     let mode = access & libc::O_ACCMODE;

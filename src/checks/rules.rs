@@ -129,8 +129,8 @@ OpenModeBits = "SHM-OPEN-MODE-BITS", Hazard, Accepts, EINVAL, ErrInvalidArgument
     "the mode {mode} has bits beyond 0777 (a decimal number where octal was meant?)",
     "write the mode in octal, as in 0600", "POSIX shm_open, mode";
 OpenNoAccess = "SHM-OPEN-NO-ACCESS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
-    "the mode {mode} does not let the owner read: the next open will fail",
-    "use 0600, or 0660 to share with a group", "POSIX shm_open, mode";
+    "the mode {mode} does not let the owner open it again: the next open will fail",
+    "use 0600, or 0660 to share with a group", "POSIX shm_open, sem_open: mode";
 OpenWorldWritable = "SHM-OPEN-WORLD-WRITABLE", Hazard, Accepts, EACCES, ErrAccess,
     "the mode {mode} lets every user write, and the umask does not take that away",
     "use 0600, or 0660 to share with a group", "shm_open(3)";
@@ -371,6 +371,10 @@ TimeInvalid = "SHM-TIME-INVALID", Wrong, Refuses, EINVAL, ErrInvalidArgument,
     "a time of {offset} s and {signed} ns: nanoseconds go from 0 to 999999999, and a span of time is not negative",
     "carry whole seconds over into tv_sec", "POSIX sem_timedwait, EINVAL; semop(2), EINVAL";
 
+TimeRelative = "SHM-TIME-RELATIVE", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the time is {offset} s after the beginning of 1970, long past: the call takes a point in time, not a span",
+    "add the span to what clock_gettime(CLOCK_REALTIME) gives", "POSIX sem_timedwait";
+
 // Sets of semaphores (System V)
 SemsetId = "SHM-SEMSET-ID", Wrong, Refuses, EINVAL, ErrInvalidArgument,
     "the set's id {signed_id} is negative",
@@ -441,6 +445,32 @@ RecordCloseDrops = "SHM-RECORD-CLOSE-DROPS", Hazard, Accepts, EBUSY, ErrBusy,
     "{object} is also open as descriptor {count}: the close of that one drops this lock too",
     "lock with F_OFD_SETLK, which belongs to the open file description, or open the file once", "POSIX fcntl, F_SETLK; fcntl(2), record locks";
 
+// POSIX semaphores
+SemFlags = "SHM-SEM-FLAGS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the flags hold {flags}, which sem_open does not define; the C library passes them on to the file of the semaphore",
+    "use O_CREAT and O_EXCL", "POSIX sem_open, oflag";
+SemAlign = "SHM-SEM-ALIGN", Wrong, Accepts, EINVAL, ErrInvalidArgument,
+    "no semaphore can be at {addr}, which is not a multiple of 8",
+    "let the compiler place it, as a sem_t in a struct that is not packed", "C11 6.3.2.3; POSIX sem_init";
+SemValue = "SHM-SEM-VALUE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "the value {count} is more than SEM_VALUE_MAX, {limit}",
+    "check the arithmetic that made it: a negative number turned into an unsigned one looks like this", "POSIX sem_init, sem_open: EINVAL";
+SemPrivateMemory = "SHM-SEM-PRIVATE-MEMORY", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the semaphore at {addr} is made for several processes and lies in memory that this one has for itself: after a fork each has its own",
+    "put it into memory mapped MAP_SHARED, or pass a pshared of 0", "POSIX sem_init, pshared";
+SemThreadsOnly = "SHM-SEM-THREADS-ONLY", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the semaphore at {addr} lies in shared memory and is made for the threads of one process: a post by another process wakes nobody",
+    "pass a pshared of 1", "POSIX sem_init, pshared; sem_init(3)";
+SemNotOpen = "SHM-SEM-NOT-OPEN", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "{addr} is not the address of a semaphore that sem_open gave and that is still open",
+    "close it once; end one that sem_init made with sem_destroy", "POSIX sem_close, EINVAL";
+SemOverflow = "SHM-SEM-OVERFLOW", Wrong, Refuses, EOVERFLOW, ErrOverflow,
+    "the value of the semaphore at {addr} is SEM_VALUE_MAX and cannot be raised",
+    "look for posts without waits", "POSIX sem_post, EOVERFLOW";
+SemClock = "SHM-SEM-CLOCK", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "clock {count} cannot be waited by",
+    "use CLOCK_REALTIME or CLOCK_MONOTONIC", "POSIX sem_clockwait, EINVAL";
+
 // The library's own settings
 ConfigUnknown = "SHM-CONFIG-UNKNOWN", Wrong, Refuses, EINVAL, ErrInvalidArgument,
     "the setting \"{name}\" is not known, or its file cannot be written",
@@ -453,6 +483,9 @@ ExitObject = "SHM-EXIT-OBJECT", Hazard, Accepts, EBUSY, ErrBusy,
 ExitSegment = "SHM-EXIT-SEGMENT", Hazard, Accepts, EBUSY, ErrBusy,
     "this process made segment {id} ({size} bytes, key {key}) and leaves it behind with {count} attached: it keeps its memory until it is removed or the machine restarts",
     "call shmctl(id, IPC_RMID, NULL) once all have attached; if others go on using it, this report is for them", "POSIX shmctl, IPC_RMID";
+ExitSemaphore = "SHM-EXIT-SEMAPHORE", Hazard, Accepts, EBUSY, ErrBusy,
+    "this process made the semaphore {object} and leaves it behind: it keeps its value until it is unlinked or the machine restarts",
+    "call sem_unlink when the last user has opened it; if others go on using it, this report is for them", "POSIX sem_unlink";
 ExitSemset = "SHM-EXIT-SEMSET", Hazard, Accepts, EBUSY, ErrBusy,
     "this process made the set of semaphores {id} (key {key}, {size} of them) and leaves it behind: it stays until it is removed or the machine restarts",
     "call semctl(id, 0, IPC_RMID) when the last user is done; if others go on using it, this report is for them", "POSIX semctl, IPC_RMID";

@@ -3,7 +3,7 @@
 //! Next: `calls/judge.rs`, which decides who hears the words.
 
 use super::memory::{MAP_FIXED_NOREPLACE, MAP_SYNC, MAP_TYPE, MREMAP_DONTUNMAP};
-use super::{memory, posix, semset, sysv as segment};
+use super::{memory, posix, sem, semset, sysv as segment};
 use crate::sys::sysv;
 use crate::text::{Text, Writer};
 
@@ -29,6 +29,7 @@ enum Kind {
     SetGetFlags,
     SetCommand,
     SetArgument,
+    SemFlags,
     LockCommand,
     Lock,
     Seals,
@@ -79,6 +80,17 @@ calls! {
     Shmdt = "shmdt" (Address);
     Shmctl = "shmctl" (Signed, Command, Address);
     Ftok = "ftok" (Subject, Signed);
+    SemOpen = "sem_open" (Subject, SemFlags, Mode, Count);
+    SemUnlink = "sem_unlink" (Subject);
+    SemClose = "sem_close" (Address);
+    SemInit = "sem_init" (Address, Signed, Count);
+    SemDestroy = "sem_destroy" (Address);
+    SemPost = "sem_post" (Address);
+    SemWait = "sem_wait" (Address);
+    SemTrywait = "sem_trywait" (Address);
+    SemTimedwait = "sem_timedwait" (Address, Address);
+    SemClockwait = "sem_clockwait" (Address, Signed, Address);
+    SemGetvalue = "sem_getvalue" (Address, Address);
     Fcntl = "fcntl" (Signed, LockCommand, Lock);
     Semget = "semget" (Key, Signed, SetGetFlags);
     Semop = "semop" (Signed, Address, Count);
@@ -290,6 +302,7 @@ fn passed(call: &Invocation) -> &'static [Kind] {
     let kinds = call.call.arguments();
     let most = match call.call {
         Call::Mremap if call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0 => 4,
+        Call::SemOpen if call.args[1] as i32 & libc::O_CREAT == 0 => 2,
         Call::Semctl if !semset::takes_argument(call.args[2] as i32) => 3,
         _ => kinds.len(),
     };
@@ -516,6 +529,7 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
         Kind::Key => out.push_hex(bits),
         Kind::GetFlags => push_get_flags(bits, GET, out),
         Kind::SetGetFlags => push_get_flags(bits, SET_GET, out),
+        Kind::SemFlags => push_set(bits, OPEN, out),
         Kind::LockCommand => push_named(bits, LOCK_COMMANDS, out),
         Kind::SetCommand => push_named(bits, SET_COMMANDS, out),
         Kind::AttachFlags => push_set(bits, ATTACH, out),
@@ -552,7 +566,7 @@ fn push_flags(call: Call, flags: u64, out: &mut Writer) {
         matches!(kind, Kind::MemfdFlags | Kind::MapFlags | Kind::RemapFlags | Kind::SyncFlags | Kind::AttachFlags)
     }) {
         Some(kind) => push_argument(*kind, flags, out),
-        None if call == Call::ShmOpen => push_set(flags, OPEN, out),
+        None if matches!(call, Call::ShmOpen | Call::SemOpen) => push_set(flags, OPEN, out),
         None if matches!(call, Call::Semop | Call::Semtimedop) => push_set(flags, STEP, out),
         None if call == Call::Semget => push_set(flags, SET_GET, out),
         None => push_set(flags, GET, out),
@@ -639,6 +653,25 @@ pub fn figures_of(call: &Invocation, page: usize) -> Figures {
             figures.addr = args[2];
         }
         Call::Ftok => figures.id = args[1] as i32,
+        Call::SemOpen => {
+            figures.flags = sem::unknown_open_flags(args[1] as i32) as u32 as u64;
+            figures.mode = args[2];
+            figures.count = args[3];
+            figures.limit = u64::from(sem::VALUE_MAX);
+        }
+        Call::SemInit => {
+            figures.addr = args[0];
+            figures.count = args[2];
+            figures.limit = u64::from(sem::VALUE_MAX);
+        }
+        Call::SemClose
+        | Call::SemDestroy
+        | Call::SemPost
+        | Call::SemWait
+        | Call::SemTrywait
+        | Call::SemTimedwait
+        | Call::SemClockwait
+        | Call::SemGetvalue => figures.addr = args[0],
         Call::Fcntl => {
             figures.fd = args[0] as i32;
             figures.command = args[1] as i32;
@@ -704,6 +737,11 @@ mod tests {
                 Invocation::new(Call::Fcntl, [3, 6, 4096, 1 << 32 | 1 << 16 | 1, 10, -5i64 as u64]),
                 "fcntl(3, F_SETLK, {F_WRLCK, SEEK_CUR, 10, -5})",
             ),
+            (
+                Invocation::with_name(Call::SemOpen, b"/s", [0, (libc::O_CREAT | libc::O_EXCL) as u64, 0o600, 1, 0, 0]),
+                r#"sem_open("/s", O_CREAT|O_EXCL, 0600, 1)"#,
+            ),
+            (Invocation::with_name(Call::SemOpen, b"/s", [0; 6]), r#"sem_open("/s", 0)"#),
             (Invocation::new(Call::Fcntl, [3, 38, 0, 0, 0, 0]), "fcntl(3, F_OFD_SETLKW, NULL)"),
             (Invocation::new(Call::Semget, [7, 3, 0o1600, 0, 0, 0]), "semget(0x7, 3, IPC_CREAT|0600)"),
             (Invocation::new(Call::Semctl, [3, 0, 12, 77, 0, 0]), "semctl(3, 0, GETVAL)"),

@@ -12,6 +12,7 @@ pub mod pages;
 pub mod posix;
 pub mod process;
 pub mod record;
+pub mod sem;
 pub mod semset;
 pub mod shared;
 pub mod socket;

@@ -13,6 +13,7 @@
 #include <fstream>
 #endif
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stddef.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
@@ -38,7 +39,8 @@ void *everywhere(struct operations *operations);
 int memory(void *address);
 int objects(const char *name, struct stat *status);
 int segments(struct shmid_ds *status);
-int semaphores(struct sembuf *steps);
+int sets(struct sembuf *steps);
+int semaphores(sem_t *semaphore);
 int where_declared(int fd, void *address);
 
 void *everywhere(struct operations *operations)
@@ -71,10 +73,18 @@ int segments(struct shmid_ds *status)
     return shmdt(shmat(id, NULL, 0)) + shmctl(id, IPC_STAT, status);
 }
 
-int semaphores(struct sembuf *steps)
+int sets(struct sembuf *steps)
 {
     int id = semget(ftok("/", 1), 1, 0600);
     return semop(id, steps, 1) + semctl(id, 0, SETVAL, 1) + semctl(id, 0, IPC_RMID);
+}
+
+int semaphores(sem_t *semaphore)
+{
+    int value;
+    sem_t *named = sem_open("/name", O_CREAT, 0600, 1);
+    return sem_close(named) + sem_unlink("/name") + sem_init(semaphore, 0, 1) + sem_wait(semaphore) +
+           sem_trywait(semaphore) + sem_post(semaphore) + sem_getvalue(semaphore, &value) + sem_destroy(semaphore);
 }
 
 /* The rest depends on the feature test macros, as the C library's headers have it. */
@@ -86,6 +96,7 @@ int where_declared(int fd, void *address)
 #endif
 #ifdef __USE_XOPEN2K
     sum += posix_fallocate(fd, 0, 1);
+    sum += sem_timedwait((sem_t *)address, NULL);
 #endif
 #ifdef __USE_MISC
     sum += madvise(address, 1, 0);
@@ -99,7 +110,7 @@ int where_declared(int fd, void *address)
     sum += fstat64(fd, &status) + ftruncate64(fd, 1) + posix_fallocate64(fd, 0, 1);
 #endif
 #ifdef __USE_GNU
-    sum += semtimedop(0, NULL, 1, NULL);
+    sum += semtimedop(0, NULL, 1, NULL) + sem_clockwait((sem_t *)address, 0, NULL);
     sum += memfd_create("", 0) + (mremap(address, 1, 1, 0) == MAP_FAILED);
 #endif
     return sum;

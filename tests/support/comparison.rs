@@ -10,7 +10,7 @@ use shmkit::checks::{Linux, Rule, Verdict};
 use super::support::{errno, set_errno};
 
 /// A number that no call sets, to see that success leaves errno alone.
-const MARK: i32 = 4095;
+pub const MARK: i32 = 4095;
 
 /// What a call came to: a value to compare, or an errno.
 pub type Outcome = Result<i64, i32>;

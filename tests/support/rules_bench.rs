@@ -12,9 +12,10 @@ use super::page::Page;
 use super::support;
 
 /// What a program that uses shared memory includes; the page shows the same list.
-pub const HEADERS: [&str; 16] = [
+pub const HEADERS: [&str; 17] = [
     "errno.h",
     "fcntl.h",
+    "semaphore.h",
     "signal.h",
     "stdint.h",
     "stdio.h",
