@@ -44,8 +44,7 @@ impl Request {
     #[cold]
     pub fn examine(&self) -> Result<(), Errno> {
         let Some((_, lock)) = self.lock() else { return Ok(()) };
-        let locks =
-            matches!(self.command, libc::F_SETLK | libc::F_SETLKW) && i32::from(lock.kind) != libc::F_UNLCK;
+        let locks = matches!(self.command, libc::F_SETLK | libc::F_SETLKW) && i32::from(lock.kind) != libc::F_UNLCK;
         if !locks {
             return Ok(());
         }
