@@ -536,11 +536,13 @@ fn cancel_in(body: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut c_v
     }
 }
 
-extern "C" fn wait_for_lock(fd: *mut c_void) -> *mut c_void {
+/// The descriptor in the lower half of the argument, the command in the upper one.
+extern "C" fn wait_for_lock(argument: *mut c_void) -> *mut c_void {
+    let (fd, command) = (argument as usize as i32, (argument as usize >> 32) as i32);
     let mut lock = zeroed();
     lock.l_type = libc::F_WRLCK as i16;
     // SAFETY: the lock is readable.
-    unsafe { record::shmkit_fcntl(fd as usize as i32, libc::F_SETLKW, (&raw mut lock) as usize) };
+    unsafe { record::shmkit_fcntl(fd, command, (&raw mut lock) as usize) };
     null_mut()
 }
 
@@ -550,10 +552,15 @@ fn a_thread_that_waits_for_a_lock_may_be_cancelled() {
     alone("a_thread_that_waits_for_a_lock_may_be_cancelled", &[], || {
         let fd = record_descriptors()[0].1;
         let (holder, hold) = hold_lock(fd, 0, 0);
-        cancel_in(wait_for_lock, fd as usize as *mut c_void);
-        // SAFETY: the string is terminated.
-        assert_eq!(unsafe { policy::shmkit_set_report(c"/dev/null".as_ptr()) }, 0);
-        cancel_in(wait_for_lock, fd as usize as *mut c_void);
+        for attentive in [false, true] {
+            if attentive {
+                // SAFETY: the string is terminated.
+                assert_eq!(unsafe { policy::shmkit_set_report(c"/dev/null".as_ptr()) }, 0);
+            }
+            for command in [libc::F_SETLKW, libc::F_OFD_SETLKW] {
+                cancel_in(wait_for_lock, (fd as usize | (command as usize) << 32) as *mut c_void);
+            }
+        }
         end(holder, hold);
     });
 }

@@ -72,6 +72,8 @@ struct SemaphoreSet {
     id: i32,
     /// The process that made it, when that is this one or one that this one was forked from; 0 otherwise.
     creator: i32,
+    /// Another process made it, for certain.
+    found: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -513,17 +515,20 @@ pub fn segment(id: i32) -> Option<Segment> {
     })?
 }
 
-/// Notes a set of semaphores that semget gave. The kernel does not give an id again soon: a record of the same id that
-/// somebody else's removal left over is overwritten when the set was made here.
-pub fn got_set(id: i32, created: bool) {
-    let creator = if created { process() } else { 0 };
+/// Notes a set of semaphores that semget gave, and who made it: this process, another one, or either.
+///
+/// A record of the same id stays as it is, unless the set was made here now: the kernel does not give an id again soon,
+/// but then the record is of a set that somebody else removed.
+pub fn got_set(id: i32, made_here: Option<bool>) {
+    let creator = if made_here == Some(true) { process() } else { 0 };
+    let set = SemaphoreSet { id, creator, found: made_here == Some(false) };
     with(|ledger| match ledger.sets.find(id as u32, |set| set.id == id) {
         Some(index) => {
-            if let Some(set) = ledger.sets.get_mut(index).filter(|_| created) {
-                set.creator = creator;
+            if let Some(known) = ledger.sets.get_mut(index).filter(|_| made_here == Some(true)) {
+                *known = set;
             }
         }
-        None => drop(ledger.sets.insert(id as u32, SemaphoreSet { id, creator })),
+        None => drop(ledger.sets.insert(id as u32, set)),
     });
 }
 
@@ -540,7 +545,7 @@ pub fn removed_set(id: i32) {
 pub fn is_found_set(id: i32) -> bool {
     with(|ledger| {
         let index = ledger.sets.find(id as u32, |set| set.id == id)?;
-        Some(ledger.sets.get(index)?.creator == 0)
+        Some(ledger.sets.get(index)?.found)
     })
     .flatten()
     .unwrap_or(false)

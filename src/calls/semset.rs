@@ -20,11 +20,15 @@ pub fn semget(key: i32, count: i32, flags: i32) -> Result<i32, Errno> {
     }
     let exclusive = flags & (libc::IPC_CREAT | libc::IPC_EXCL) == libc::IPC_CREAT | libc::IPC_EXCL;
     // Whether a plain IPC_CREAT makes the set matters only to reports. No field of a set tells who made it.
-    let asked = flags & libc::IPC_CREAT != 0 && !exclusive && policy::attentive();
-    let created = key == libc::IPC_PRIVATE || exclusive || asked && !exists(key);
+    let made_here = match key == libc::IPC_PRIVATE || exclusive {
+        true => Some(true),
+        false if flags & libc::IPC_CREAT == 0 => Some(false),
+        false if policy::attentive() => Some(!exists(key)),
+        false => None,
+    };
     match sys_semset::get(key, count, flags) {
         Ok(id) => {
-            ledger::got_set(id, created);
+            ledger::got_set(id, made_here);
             Ok(id)
         }
         Err(errno) => Err(explain_get(key, count, errno, &words())),
