@@ -164,19 +164,19 @@ impl Use {
         Use { call, at, other: 0, clock: 0 }
     }
 
+    #[inline(always)]
     fn is_timed(&self) -> bool {
         matches!(self.call, Call::SemTimedwait | Call::SemClockwait)
     }
 
     #[inline(always)]
+    fn has_other(&self) -> bool {
+        self.is_timed() || self.call == Call::SemGetvalue
+    }
+
     fn broken(&self) -> RuleSet {
         let broken = checks::pointer(self.at, page_size());
-        match self.call {
-            Call::SemTimedwait | Call::SemClockwait | Call::SemGetvalue => {
-                broken.with(checks::address(self.other, page_size()))
-            }
-            _ => broken,
-        }
+        if self.has_other() { broken.with(checks::address(self.other, page_size())) } else { broken }
     }
 
     fn words(&self) -> Invocation {
@@ -190,11 +190,14 @@ impl Use {
     /// Whether `check` has anything to do. Cannot panic, so that a call that waits needs no guard around it.
     #[inline(always)]
     pub fn wants_check(&self) -> bool {
-        !self.broken().is_empty() || self.is_timed() && policy::attentive()
+        let page = page_size();
+        let good =
+            checks::is_good_pointer(self.at, page) && (!self.has_other() || checks::is_good_address(self.other, page));
+        !good || self.is_timed() && policy::attentive()
     }
 
-    /// Checks the call before it is made.
-    #[inline]
+    /// Checks the call before it is made, when `wants_check` says so.
+    #[cold]
     pub fn check(&self) -> Result<(), Errno> {
         let broken = self.broken();
         if !broken.is_empty() {

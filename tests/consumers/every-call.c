@@ -96,7 +96,8 @@ int where_declared(int fd, void *address)
 #endif
 #ifdef __USE_XOPEN2K
     sum += posix_fallocate(fd, 0, 1);
-    sum += sem_timedwait((sem_t *)address, (const struct timespec *)address);
+    struct timespec until = { 0, 0 };
+    sum += sem_timedwait((sem_t *)address, &until);
 #endif
 #ifdef __USE_MISC
     sum += madvise(address, 1, 0);
@@ -110,7 +111,7 @@ int where_declared(int fd, void *address)
     sum += fstat64(fd, &status) + ftruncate64(fd, 1) + posix_fallocate64(fd, 0, 1);
 #endif
 #ifdef __USE_GNU
-    sum += semtimedop(0, NULL, 1, NULL) + sem_clockwait((sem_t *)address, 0, (const struct timespec *)address);
+    sum += semtimedop(0, NULL, 1, NULL) + sem_clockwait((sem_t *)address, 0, &until);
     sum += memfd_create("", 0) + (mremap(address, 1, 1, 0) == MAP_FAILED);
 #endif
     return sum;
