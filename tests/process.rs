@@ -463,6 +463,20 @@ extern "C" fn on_a_small_stack(_nothing: *mut c_void) -> *mut c_void {
         file::shmkit_close(fd);
         posix::shmkit_shm_unlink(name.as_ptr());
         posix::shmkit_shm_unlink(name.as_ptr());
+        // Hazards and failures of semaphores and locks, of which some ask /proc.
+        let named = sem::shmkit_sem_open(name.as_ptr(), libc::O_CREAT | libc::O_APPEND, 0o600, 0);
+        sem::shmkit_sem_trywait(named);
+        sem::shmkit_sem_timedwait(named, &libc::timespec { tv_sec: 1, tv_nsec: 0 });
+        sem::shmkit_sem_close(named);
+        sem::shmkit_sem_close(named);
+        sem::shmkit_sem_unlink(name.as_ptr());
+        let mut own: libc::sem_t = std::mem::zeroed();
+        sem::shmkit_sem_init(&mut own, 1, 0);
+        let mut step = libc::sembuf { sem_num: 9, sem_op: 1, sem_flg: 1 };
+        let set = semset::shmkit_semget(libc::IPC_PRIVATE, 1, 0o600);
+        semset::shmkit_semop(set, &mut step, 1);
+        semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0);
+        record::shmkit_fcntl(-1, libc::F_SETLK, 0);
     }
     null_mut()
 }
