@@ -258,9 +258,8 @@ fn check_whole(region: &Region) -> Outcome<()> {
     if region.fd() < 0 {
         return Ok(());
     }
-    let status = file::status(region.fd()).map_err(Failure::system)?;
-    let raw = region.hot.is(RAW);
-    let needed = match raw {
+    // The size first: a peer that grows it makes the object longer first.
+    let needed = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed) as u64,
         false => {
             let mut word = [0; 8];
@@ -272,6 +271,7 @@ fn check_whole(region: &Region) -> Outcome<()> {
             if size == 0 { u64::MAX } else { size.saturating_add(page_size() as u64) }
         }
     };
+    let status = file::status(region.fd()).map_err(Failure::system)?;
     if status.size >= needed {
         return Ok(());
     }

@@ -639,6 +639,7 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
 pub fn renew(region: &Region) {
     let fd = region.fd();
     let hot = region.hot;
+    region.set_own_description(false);
     let Ok(access) = file::open_flags(fd) else { return };
     let access = access & libc::O_ACCMODE;
     let Ok(new) = file::reopen(fd, access) else { return };
@@ -666,6 +667,7 @@ pub fn renew(region: &Region) {
     }
     if file::replace(new, fd).is_ok() {
         region.set_lease(own);
+        region.set_own_description(true);
     } else {
         let _ = file::close(new);
     }

@@ -184,6 +184,8 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         Err(failure) if is_unfinished(failure.status) => {
             match is_building(region.set, &status) && looks_unfinished(&region.hot.window) {
                 true => Ok(Opened::Unfinished),
+                // The semaphores may be those of the segment that came after it.
+                false if is_removed(id) => Ok(Opened::Again),
                 false => Err(Failure::of(Status::ErrNotARegion)),
             }
         }
