@@ -235,6 +235,8 @@ pub struct Hot {
     pub capacity: AtomicUsize,
     /// Bytes of data that the kernel said are there: a size beyond this is a peer's word, and looked into.
     pub confirmed: AtomicUsize,
+    /// Bytes of data that were the size once: it never becomes smaller.
+    pub known: AtomicUsize,
     /// See RAW and the others.
     pub flags: AtomicU32,
     /// The descriptor plus one; 0 where there is none, and in a child that could not open its own.
@@ -304,6 +306,7 @@ impl Region {
         hot.shared.store(false, Relaxed);
         hot.forks.store(forks(), Relaxed);
         hot.confirmed.store(0, Relaxed);
+        hot.known.store(0, Relaxed);
         Ok(Region {
             hot,
             address,
