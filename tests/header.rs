@@ -12,7 +12,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 12] = [
     "src/capi/options.rs",
     "src/capi/region.rs",
     "src/capi/survey.rs",
+    "src/capi/sync.rs",
 ];
 
 /// What stands before the sections.
@@ -56,6 +57,13 @@ EXAMPLE *
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+
+/* The alignment of a type, where both languages allow it to stand. */
+#ifdef __cplusplus
+#define SHMKIT_ALIGNED(bytes) alignas(bytes)
+#else
+#define SHMKIT_ALIGNED(bytes) __attribute__((aligned(bytes)))
+#endif
 
 #ifdef __cplusplus
 namespace shmkit {
@@ -113,7 +121,7 @@ struct Section {
 }
 
 /// The sections, in the order in which the header shows them. Within one: constants, types, functions.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section {
         title: "Status codes, and what failed",
         words: "
@@ -229,6 +237,35 @@ Process ids explain, and never decide. The structs and strings that a callback g
             "shmkit_region_is_orphan",
             "shmkit_list",
             "shmkit_gc",
+        ],
+    },
+    Section {
+        title: "Synchronisation that survives the death of its holder",
+        words: "
+Objects of fixed size, to be placed in the program's own struct in any shared memory: a region, mmap, shmat. What holds
+for all of them, where it does not say otherwise:
+- One process initialises an object before others use it, best in the init callback of a region. A use before that is
+  SHMKIT_ERR_UNINITIALISED; of what another version, C library or kind of object wrote, SHMKIT_ERR_LAYOUT; in memory
+  that is mapped read-only, SHMKIT_ERR_ACCESS; at an address that is none, SHMKIT_ERR_BAD_POINTER, and at one that is
+  not aligned, SHMKIT_ERR_INVALID_ARGUMENT.
+- The holder is a thread. When it dies, however it does (exit, exec, SIGKILL, the end of the thread), the kernel says so
+  to the next one. The memory must stay mapped, where it is, while something in it is held.
+- A forked child holds nothing of what its parent holds.
+- Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end.
+- A wait goes on after a signal handler, and is no cancellation point.",
+        names: &[
+            "SHMKIT_BARRIER_MAX",
+            "SHMKIT_ROBUST_SEM_MAX",
+            "SHMKIT_SEM_VALUE_MAX",
+            "shmkit_mutex_",
+            "shmkit_rwlock_",
+            "shmkit_cond_",
+            "shmkit_sem_t",
+            "shmkit_semaphore_",
+            "shmkit_robust_sem_",
+            "shmkit_barrier_",
+            "shmkit_once_",
+            "shmkit_event_",
         ],
     },
     Section {
@@ -361,7 +398,9 @@ void *shmkit_mremap(void *old_address, size_t old_size, size_t new_size, int fla
 
 /// The name that an item of the header gives a meaning to: that of its macro, type or function.
 fn name_of(item: &str) -> &str {
-    let code = regex::Regex::new(r"(?m)^#define (\w+)|^typedef struct (\w+) \{|^typedef .*?(\w+)(?:\)\(.*)?;|(\w+)\(");
+    let code = regex::Regex::new(
+        r"(?m)^#define (\w+)|^typedef struct (?:SHMKIT_ALIGNED\(\d+\) )?(\w+) \{|^typedef .*?(\w+)(?:\)\(.*)?;|(\w+)\(",
+    );
     let code = code.expect("the pattern is well-formed");
     let comment = item.find(" */\n").filter(|_| item.starts_with("/*")).map_or(0, |end| end + 4);
     let found = code.captures(&item[comment..]).unwrap_or_else(|| panic!("no name: {item}"));

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod posix;
 pub mod region;
 pub mod survey;
+pub mod sync;
 pub mod sysv;
 
 use core::ffi::{CStr, c_char};
