@@ -70,16 +70,16 @@ static int print_participant(const shmkit_participant_t *participant, void *user
 {
     (void)user;
     printf("    %s%s\n", name_of((pid_t)participant->process.pid),
-           participant->live == SHMKIT_YES ? "" : ", perhaps");
+           participant->live == SHMKIT_ANSWER_YES ? "" : ", perhaps");
     return 0;
 }
 
 static int print_orphan(const char *address)
 {
     static const char *const words[] = {
-        [SHMKIT_NO] = "no",
-        [SHMKIT_YES] = "yes",
-        [SHMKIT_UNKNOWN] = "unknown",
+        [SHMKIT_ANSWER_NO] = "no",
+        [SHMKIT_ANSWER_YES] = "yes",
+        [SHMKIT_ANSWER_UNKNOWN] = "unknown",
     };
     int32_t answer;
     if (shmkit_region_is_orphan(address, &answer) != SHMKIT_OK)

@@ -50,7 +50,7 @@ static int receive(int socket)
     printf("receiver: copy_in             %s\n",
            shmkit_status_name(shmkit_region_copy_in(region, 0, "mine", 5)));
     printf("receiver: protect             %s\n",
-           shmkit_status_name(shmkit_region_protect(region, 0, 0, PROT_READ | PROT_WRITE)));
+           shmkit_status_name(shmkit_region_protect(region, 0, SHMKIT_TO_END, PROT_READ | PROT_WRITE)));
     void *memory = map_for_writing(shmkit_region_fd(region));
     printf("receiver: mmap for writing    %s\n", memory == MAP_FAILED ? strerror(errno) : "done");
 

@@ -56,9 +56,9 @@ static int read_plainly(key_t key)
 static int print_orphan(const char *address)
 {
     static const char *const words[] = {
-        [SHMKIT_NO] = "no",
-        [SHMKIT_YES] = "yes",
-        [SHMKIT_UNKNOWN] = "unknown",
+        [SHMKIT_ANSWER_NO] = "no",
+        [SHMKIT_ANSWER_YES] = "yes",
+        [SHMKIT_ANSWER_UNKNOWN] = "unknown",
     };
     int32_t answer;
     if (shmkit_region_is_orphan(address, &answer) != SHMKIT_OK)

@@ -75,7 +75,7 @@ static int sync_memory(void)
     shmkit_region_t *region;
     if (shmkit_region_create("memfd:records", &options, &region) != SHMKIT_OK)
         return failed();
-    shmkit_status_t status = shmkit_region_sync(region, 0, 0, SHMKIT_SYNC_DATA);
+    shmkit_status_t status = shmkit_region_sync(region, 0, SHMKIT_TO_END, SHMKIT_SYNC_DATA);
     printf("memory: %s\n    %s\n", shmkit_status_name(status),
            status == SHMKIT_OK ? "" : shmkit_last_error()->cause);
     if (shmkit_region_close(region) != SHMKIT_OK)

@@ -29,24 +29,26 @@ static bool is_wanted(const char *address, char **texts)
     return *texts != NULL;
 }
 
-static const char *sort_of(const shmkit_object_t *object)
+static const char *content_of(const shmkit_object_t *object)
 {
-    switch (object->sort) {
-    case SHMKIT_SORT_REGION:
+    switch (object->content) {
+    case SHMKIT_CONTENT_REGION:
         return "region";
-    case SHMKIT_SORT_LEFTOVER:
+    case SHMKIT_CONTENT_LEFTOVER:
         return "leftover";
+    case SHMKIT_CONTENT_FOREIGN:
+        return "foreign";
     default:
-        return "raw";
+        return "unknown";
     }
 }
 
 static const char *orphan_of(const shmkit_object_t *object)
 {
     switch (object->orphan) {
-    case SHMKIT_NO:
+    case SHMKIT_ANSWER_NO:
         return "no";
-    case SHMKIT_YES:
+    case SHMKIT_ANSWER_YES:
         return "yes";
     default:
         return "unknown";
@@ -66,7 +68,7 @@ static int print_object(const shmkit_object_t *object, void *user)
     if (object->layout_name[0] != '\0')
         snprintf(layout, sizeof layout, "%s v%" PRIu32, object->layout_name,
                  object->layout_version);
-    printf("%-8s %10" PRIu64 "  %04" PRIo32 "  %7s  %-7s  %-16s %s\n", sort_of(object),
+    printf("%-8s %10" PRIu64 "  %04" PRIo32 "  %7s  %-7s  %-16s %s\n", content_of(object),
            object->size, object->mode, users, orphan_of(object), layout, object->address);
     return 0;
 }
@@ -74,7 +76,7 @@ static int print_object(const shmkit_object_t *object, void *user)
 static int list(char **texts)
 {
     struct search search = { .texts = texts };
-    printf("%-8s %10s  %4s  %7s  %-7s  %-16s %s\n", "sort", "bytes", "mode", "users", "orphan",
+    printf("%-8s %10s  %4s  %7s  %-7s  %-16s %s\n", "content", "bytes", "mode", "users", "orphan",
            "layout", "address");
     if (shmkit_list(SHMKIT_LIST_ALL, print_object, &search) != SHMKIT_OK)
         return failed();

@@ -440,9 +440,9 @@ enum class gc_mode : std::int32_t {
 
 /** An answer that may be missing. */
 enum class answer : std::int32_t {
-    no = SHMKIT_NO,
-    yes = SHMKIT_YES,
-    unknown = SHMKIT_UNKNOWN,
+    no = SHMKIT_ANSWER_NO,
+    yes = SHMKIT_ANSWER_YES,
+    unknown = SHMKIT_ANSWER_UNKNOWN,
 };
 
 /**
@@ -480,11 +480,12 @@ struct options {
         c.size = size;
         c.max_size = max_size;
         c.layout = layout;
-        // In C 0 stands for the default: the shortest wait is a nanosecond.
         if (timeout == std::chrono::nanoseconds::max())
-            c.timeout_ns = UINT64_MAX;
+            c.timeout_ns = SHMKIT_TIMEOUT_FOREVER;
+        else if (timeout.count() > 0)
+            c.timeout_ns = static_cast<std::uint64_t>(timeout.count());
         else
-            c.timeout_ns = timeout.count() > 0 ? static_cast<std::uint64_t>(timeout.count()) : 1;
+            c.timeout_ns = SHMKIT_TIMEOUT_NO_WAIT;
         c.mode = mode;
         c.group = group;
         c.owner = owner;
@@ -871,32 +872,32 @@ public:
     /** See shmkit_region_grow(). */
     result<void> grow(std::uint64_t new_size) { return detail::done(shmkit_region_grow(handle_, new_size)); }
 
-    /** All of it, or a range; length 0 means to the end. See shmkit_region_sync(). */
-    result<void> sync(sync_level level, std::size_t offset = 0, std::size_t length = 0)
+    /** All of it, or a range. See shmkit_region_sync(). */
+    result<void> sync(sync_level level, std::size_t offset = 0, std::size_t length = SHMKIT_TO_END)
     {
         return detail::done(shmkit_region_sync(handle_, offset, length, static_cast<std::int32_t>(level)));
     }
 
     /** All of it, or a range: PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE. See shmkit_region_protect(). */
-    result<void> protect(int prot, std::size_t offset = 0, std::size_t length = 0)
+    result<void> protect(int prot, std::size_t offset = 0, std::size_t length = SHMKIT_TO_END)
     {
         return detail::done(shmkit_region_protect(handle_, offset, length, prot));
     }
 
     /** All of it, or a range: one of MADV_. See shmkit_region_advise(). */
-    result<void> advise(int advice, std::size_t offset = 0, std::size_t length = 0)
+    result<void> advise(int advice, std::size_t offset = 0, std::size_t length = SHMKIT_TO_END)
     {
         return detail::done(shmkit_region_advise(handle_, offset, length, advice));
     }
 
     /** All of it, or a range. See shmkit_region_lock_memory(). */
-    result<void> lock_memory(std::size_t offset = 0, std::size_t length = 0)
+    result<void> lock_memory(std::size_t offset = 0, std::size_t length = SHMKIT_TO_END)
     {
         return detail::done(shmkit_region_lock_memory(handle_, offset, length));
     }
 
     /** All of it, or a range. See shmkit_region_unlock_memory(). */
-    result<void> unlock_memory(std::size_t offset = 0, std::size_t length = 0)
+    result<void> unlock_memory(std::size_t offset = 0, std::size_t length = SHMKIT_TO_END)
     {
         return detail::done(shmkit_region_unlock_memory(handle_, offset, length));
     }
@@ -1149,7 +1150,7 @@ inline result<void> unlink(address_string address) { return detail::done(shmkit_
 /** Whether nobody has the region of this address open. See shmkit_region_is_orphan(). */
 inline result<answer> is_orphan(address_string address)
 {
-    std::int32_t found = SHMKIT_UNKNOWN;
+    std::int32_t found = SHMKIT_ANSWER_UNKNOWN;
     const shmkit_status_t status = shmkit_region_is_orphan(address.c_str(), &found);
     if (status != SHMKIT_OK)
         return failure::last(status);

@@ -128,7 +128,7 @@ impl Compilers {
         let endings = std::iter::once(String::new()).chain((11..40).rev().map(|version| format!("-{version}")));
         let found = endings.into_iter().find(is_there);
         if found.is_none() {
-            say("NOT RUN: clang is not installed, so nothing of this test was compiled with it; scripts/setup gets it");
+            support::not_run("compiling with clang: it is not installed; scripts/setup gets it");
         }
         found.map(|ending| Compilers { c: format!("clang{ending}"), cpp: format!("clang++{ending}") })
     }
@@ -564,7 +564,7 @@ fn check_layout(folder: &Path) {
         struct_size,
         address,
         backend,
-        sort,
+        content,
         size,
         reserved,
         device,

@@ -8,6 +8,7 @@ mod support;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -931,7 +932,7 @@ fn use_once(storm: &'static Storm, address: &CStr, remover: Remover, member: u32
         if remover == Remover::Gc {
             // Two while a rename is a link and an unlink.
             assert!(stat.links > 0, "a collection took the name of a region that is open");
-            assert_eq!(is_orphan(address), Ok(SHMKIT_NO), "a region that is open");
+            assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_NO), "a region that is open");
         }
         participants(handle);
         pause(random.below(60) as u32);
@@ -1919,7 +1920,7 @@ impl Scene {
             good(shmkit_region_close(handle));
         }
         // Who is known is known to live; of a reader nothing is recorded.
-        let is_right = |peer: &Peer| peer.pid == 0 || peer.live == SHMKIT_YES && !peer.read_only;
+        let is_right = |peer: &Peer| peer.pid == 0 || peer.live == SHMKIT_ANSWER_YES && !peer.read_only;
         assert!(all.iter().all(is_right), "{all:?}");
         for peer in all.iter().filter(|peer| peer.pid != 0) {
             assert_eq!(Some(peer.start), start_time(&format!("/proc/{}/stat", peer.pid)), "{peer:?}");
@@ -1939,7 +1940,7 @@ impl Scene {
         let nobody = pids.is_empty() && unknown == 0;
         let expected = match self.kind {
             Kind::Memfd => Err(Status::ErrBackend),
-            _ => Ok(if nobody { SHMKIT_YES } else { SHMKIT_NO }),
+            _ => Ok(if nobody { SHMKIT_ANSWER_YES } else { SHMKIT_ANSWER_NO }),
         };
         assert_eq!((self.look(), orphan), ((pids, unknown), expected), "{:?}: {}", self.kind, message());
         // A look of its own changes nothing.
@@ -2136,6 +2137,54 @@ fn execs(kind: Kind) -> u32 {
     }
     holder.kill();
     scene.clear()
+}
+
+/// Tells a process that became this test anew which region to open.
+const REOPEN: &str = "SHMKIT_TEST_REOPEN";
+/// The descriptor by which it says that it did: the test's own words go to the others.
+const REOPENED: c_int = 60;
+
+/// A holder becomes another program that opens the region again: it is there once, whatever leases it left behind.
+fn execs_and_opens(kind: Kind) -> u32 {
+    if kind == Kind::Memfd {
+        return 0;
+    }
+    let scene = Scene::new(kind);
+    let pipe = pipe();
+    let holder = scene.holder(|_| {
+        let again = must(open(&scene.address, &options(1)));
+        scene.board.wait(CELL);
+        // SAFETY: the descriptors are open.
+        unsafe {
+            libc::dup2(LEASH[0].load(SeqCst), 0);
+            libc::dup2(pipe[1], REOPENED);
+        }
+        let test = std::env::current_exe().expect("the test knows its own path");
+        let mut command = std::process::Command::new(test);
+        command.args(["processes_end_in_every_way", "--exact", "--nocapture", "--test-threads=1"]);
+        let error = command.env(REOPEN, scene.address.to_str().expect("plain")).exec();
+        panic!("{error}: {again:?} was lost");
+    });
+    scene.expect(&[holder.0 as u64; 2], 0);
+    scene.board.set(CELL, 1);
+    until_exec(pipe);
+    scene.expect(&[holder.0 as u64], 0);
+    holder.kill();
+    scene.expect(&[], 0);
+    scene.clear()
+}
+
+/// The other program.
+fn reopen(address: &str) -> ! {
+    let address = CString::new(address).expect("plain");
+    must(open(&address, &options(1)));
+    let mut byte = 0u8;
+    // SAFETY: the byte is readable and writable.
+    unsafe {
+        assert_eq!(libc::write(REOPENED, (&raw const byte).cast(), 1), 1);
+        while libc::read(0, (&raw mut byte).cast(), 1) < 0 {}
+        libc::_exit(0)
+    }
 }
 
 /// A forked child lives on when its parent is killed, execs or closes; the child closes; a grandchild lives on.
@@ -2484,14 +2533,82 @@ fn crowd(kind: Kind) -> u32 {
     scene.clear()
 }
 
+/// A parent that has seen its descriptors forks and closes, beside collections: the child has the regions open, from the
+/// moment of the fork on. So has the parent whose child cannot get leases of its own, and closes.
+#[test]
+fn forks_of_seen_descriptors_keep_their_leases() {
+    const COUNT: usize = 300;
+    apart("forks_of_seen_descriptors_keep_their_leases", 64 << 20, || {
+        let done: &'static AtomicU32 = shared();
+        let collections: &'static AtomicU64 = shared();
+        let collector = start(|| {
+            while done.load(SeqCst) == 0 {
+                gc(SHMKIT_GC_REMOVE);
+                collections.fetch_add(1, Relaxed);
+            }
+        });
+        let address = |index: usize| CString::new(format!("posix:/seen{index}")).expect("plain");
+        for child_closes in [false, true] {
+            for _ in 0..rounds(4) {
+                let all: Vec<Handle> = (0..COUNT).map(|index| must(create(&address(index), &options(100)))).collect();
+                all.iter().for_each(|handle| assert!(shmkit_region_fd(*handle) >= 0));
+                let unlink_all = || all.iter().for_each(|handle| good(shmkit_region_unlink(*handle)));
+                let close_all = || all.iter().for_each(|handle| good(shmkit_region_close(*handle)));
+                // Not one more descriptor: the child cannot open the objects anew.
+                let highest = all.iter().map(|handle| shmkit_region_fd(*handle)).max().expect("there are some");
+                let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                // SAFETY: the struct is writable and readable.
+                unsafe {
+                    assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+                    if child_closes {
+                        let few = libc::rlimit { rlim_cur: highest as u64 + 1, ..limit };
+                        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &few), 0);
+                    }
+                }
+                let child = start(|| {
+                    if child_closes {
+                        return close_all();
+                    }
+                    pause(30_000);
+                    unlink_all();
+                });
+                // SAFETY: as above.
+                assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+                if child_closes {
+                    child.finish();
+                    pause(10_000);
+                    unlink_all();
+                    close_all();
+                } else {
+                    close_all();
+                    child.finish();
+                }
+            }
+        }
+        done.store(1, SeqCst);
+        collector.finish();
+        let collections = collections.load(SeqCst);
+        println!(
+            "forks: {} of {COUNT} regions whose descriptors were seen, the parent or the child closed, beside {collections} \
+             collections: no name was lost",
+            2 * rounds(4)
+        );
+        assert!(collections > 10);
+    });
+}
+
 #[test]
 fn processes_end_in_every_way() {
+    if let Ok(address) = std::env::var(REOPEN) {
+        reopen(&address);
+    }
     apart("processes_end_in_every_way", 64 << 20, || {
         type Way = (&'static str, fn(Kind) -> u32);
-        let ways: [Way; 9] = [
+        let ways: [Way; 10] = [
             ("ends by itself or by a signal", endings),
             ("is killed in the midst of calls", killed_during_use),
             ("execs", execs),
+            ("execs and opens it again", execs_and_opens),
             ("forks", forks),
             ("is stopped", stopped),
             ("ends a thread", thread_ends),
@@ -2582,7 +2699,7 @@ impl Post<'_> {
                 let all = participants(handle);
                 let own = all[0];
                 assert_eq!((own.pid.into(), own.namespace, own.start), self.who(), "what is said of oneself");
-                assert_eq!(is_orphan(address), Ok(SHMKIT_NO));
+                assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_NO));
                 assert_eq!(gc(SHMKIT_GC_REMOVE), Vec::<String>::new());
                 self.set(SEEN, all.len() as u64 - 1);
                 for (index, peer) in all[1..].iter().enumerate() {
@@ -2645,7 +2762,7 @@ fn expect_posts(kind: Kind, address: &CStr, board: &Board, living: &[usize], own
         .collect();
     seen.sort();
     // Semaphores do not tell of the dead and of execs; only who can look at a process knows that it is attached.
-    let live = |looks: bool| if kind == Kind::Posix || looks { SHMKIT_YES } else { SHMKIT_UNKNOWN };
+    let live = |looks: bool| if kind == Kind::Posix || looks { SHMKIT_ANSWER_YES } else { SHMKIT_ANSWER_UNKNOWN };
     let mut all: Vec<_> = living.iter().map(|index| (Post::of(board, *index).who(), live(false))).collect();
     all.sort();
     assert_eq!(seen, all, "{kind:?}: seen from outside");
@@ -2660,7 +2777,7 @@ fn expect_posts(kind: Kind, address: &CStr, board: &Board, living: &[usize], own
         others.sort();
         assert_eq!(post.look(), others, "{kind:?}: seen by {:?}, with its own /proc {own_proc}", post.who());
     }
-    assert_eq!(is_orphan(address), Ok(SHMKIT_NO));
+    assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_NO));
     living.len() + 1
 }
 
@@ -2683,7 +2800,7 @@ fn equal_pids(kind: Kind, own_proc: bool) -> usize {
     looks += expect(&[0]);
     Post::of(board, 0).set(DIE, 1);
     first.finish();
-    assert_eq!(is_orphan(&address), Ok(SHMKIT_YES));
+    assert_eq!(is_orphan(&address), Ok(SHMKIT_ANSWER_YES));
     assert_eq!(gc(SHMKIT_GC_REMOVE), [address.to_str().expect("plain")]);
     looks
 }
@@ -2753,7 +2870,25 @@ fn grow_together(kind: Kind) {
             }
         })
     });
-    finish_all(growers.chain(readers).collect());
+    // Every call that looks whether the object is as long as it says.
+    let lookers = (0..2).map(|_| {
+        start(|| {
+            let handle = mine(first);
+            let (mut data, mut size) = (null_mut(), 0);
+            let mut byte = [0];
+            while growth.done.load(SeqCst) < GROWERS {
+                stat(handle);
+                if kind == Kind::Memfd {
+                    // SAFETY: both places are writable.
+                    good(unsafe { shmkit_region_access_begin(handle, &mut data, &mut size) });
+                }
+                good(shmkit_region_access_end(handle));
+                assert_eq!(copy_out(handle, MOST as usize - 1, &mut byte), Status::ErrPastEnd, "{}", message());
+                assert_eq!(copy_out(handle, 0, &mut byte), Status::Ok, "{}", message());
+            }
+        })
+    });
+    finish_all(growers.chain(readers).chain(lookers).collect());
     let (size, generation) = (shmkit_region_size(first), stat(first).generation);
     println!(
         "growth {kind:?}: {} growths by {GROWERS} processes to {size} bytes in {:.1} s ({generation} changed the size), the \
@@ -2898,7 +3033,7 @@ impl Bystanders {
             std::fs::remove_file(Path::new(SHM).join(name)).expect("it is there");
         }
         for address in [c"posix:/persistent", c"sysv:0x62790011"] {
-            assert_eq!(is_orphan(address), Ok(SHMKIT_YES));
+            assert_eq!(is_orphan(address), Ok(SHMKIT_ANSWER_YES));
             assert_eq!(unlink(address), Status::Ok);
         }
         // What was live is an orphan now.
@@ -3043,6 +3178,54 @@ fn creators_die(kind: Kind, life: Life, lack: Lack, kills: u64, bystanders: &Bys
 
 fn close(handle: Handle) {
     good(shmkit_region_close(handle));
+}
+
+/// Processes create, use and remove one segment, and are killed at any moment: nobody is told that it is something else.
+#[test]
+fn segments_come_and_go_beside_deaths() {
+    unsafe extern "C" fn fill(data: *mut c_void, size: usize, _: *mut c_void) -> c_int {
+        // SAFETY: the library gives so many bytes.
+        unsafe { data.cast::<u8>().write_bytes(0x5a, size) };
+        0
+    }
+    apart("segments_come_and_go_beside_deaths", 64 << 20, || {
+        let address = c"sysv:0x7e5350";
+        let opened: &'static AtomicU64 = shared();
+        let user = || {
+            let mut wanted = options(8192);
+            wanted.init = Some(fill);
+            let mut bytes = [0u8; 8192];
+            for turn in 0.. {
+                let (handle, _) = must(open_or_create(address, &wanted));
+                assert_eq!(copy_out(handle, 0, &mut bytes), Status::Ok, "{}", message());
+                assert!(bytes.iter().all(|byte| *byte == 0x5a), "half made");
+                opened.fetch_add(1, Relaxed);
+                match turn % 4 {
+                    0 => drop(named(shmkit_region_unlink(handle))),
+                    1 => drop(unlink(address)),
+                    _ => {}
+                }
+                good(shmkit_region_close(handle));
+            }
+        };
+        let mut random = Random::new(3);
+        let mut users: Vec<Child> = (0..5).map(|_| start(user)).collect();
+        let kills = rounds(3000);
+        for _ in 0..kills {
+            pause(random.below(1500) as u32);
+            let index = random.below(5) as usize;
+            let killed = std::mem::replace(&mut users[index], start(user));
+            let status = killed.kill();
+            assert_eq!(status, libc::SIGKILL, "it had ended before: {}", ending(status));
+        }
+        users.into_iter().for_each(|user| assert_eq!(user.kill(), libc::SIGKILL));
+        gc(SHMKIT_GC_REMOVE);
+        let opened = opened.load(SeqCst);
+        println!(
+            "segments: opened or created {opened} times beside {kills} deaths and as many removals as there were time for"
+        );
+        assert!(opened > kills);
+    });
 }
 
 #[test]

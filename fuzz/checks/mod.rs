@@ -466,7 +466,7 @@ fn look_around(object: &Object, used: Option<&RegionStat>) {
         let mut answer = -1;
         sound(survey::shmkit_region_is_orphan(object.address.as_ptr(), &mut answer));
         let leased = used.is_some_and(|facts| facts.raw == 0);
-        assert!(!leased || answer != survey::SHMKIT_YES, "an orphan in use");
+        assert!(!leased || answer != survey::SHMKIT_ANSWER_YES, "an orphan in use");
         assert_eq!(survey::shmkit_gc(survey::SHMKIT_GC_DRY_RUN, Some(count), user, null_mut()), OK);
         if leased && ISOLATED.load(Relaxed) {
             assert_eq!(survey::shmkit_gc(survey::SHMKIT_GC_REMOVE, None, null_mut(), null_mut()), OK);

@@ -16,6 +16,7 @@ pub mod region;
 pub mod sem;
 pub mod semset;
 pub mod survey;
+pub mod sync;
 pub mod sysv;
 
 use core::ffi::{CStr, c_char};

@@ -8,24 +8,34 @@ use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Huge, Options, Outcome, Owner, Space};
 
-/// Space is reserved at creation and growth: what does not fit is an error there (the default).
+/// shmkit_region_options_t.timeout_ns: waits 10 seconds for a live peer (the default).
+pub const SHMKIT_TIMEOUT_DEFAULT: u64 = 0;
+/// shmkit_region_options_t.timeout_ns: waits for nobody, which is SHMKIT_ERR_TIMEOUT as soon as a peer is in the way.
+pub const SHMKIT_TIMEOUT_NO_WAIT: u64 = 1;
+/// shmkit_region_options_t.timeout_ns: waits for as long as the peer lives. A dead one is noticed at once.
+pub const SHMKIT_TIMEOUT_FOREVER: u64 = u64::MAX;
+/// shmkit_region_options_t.space: memory is reserved at creation and growth; what does not fit is SHMKIT_ERR_NO_SPACE
+/// there, and no later touch fails for want of space (the default).
 pub const SHMKIT_SPACE_RESERVE: i32 = 0;
-/// Space is found at the first touch.
+/// shmkit_region_options_t.space: memory is found at the first touch of each page. When there is none left, that touch
+/// is a SIGBUS, or the kernel kills a process: only for large regions that stay mostly empty.
 pub const SHMKIT_SPACE_LAZY: i32 = 1;
-/// Space is reserved, and mapped at once.
+/// shmkit_region_options_t.space: as SHMKIT_SPACE_RESERVE, and mapped at once, so that no first touch by
+/// its creator costs a page fault.
 pub const SHMKIT_SPACE_POPULATE: i32 = 2;
-/// Usual pages (the default).
+/// shmkit_region_options_t.huge_pages: pages of the usual size (the default).
 pub const SHMKIT_HUGE_NONE: i32 = 0;
-/// Huge pages where the system has them, usual ones otherwise; shmkit_region_stat() tells which.
+/// shmkit_region_options_t.huge_pages: huge pages where the system has them, usual ones otherwise;
+/// shmkit_region_stat_t.page_size tells which.
 pub const SHMKIT_HUGE_TRY: i32 = 1;
-/// Huge pages or an error.
+/// shmkit_region_options_t.huge_pages: huge pages or an error. memfd:, anon: and sysv: only.
 pub const SHMKIT_HUGE_REQUIRE: i32 = 2;
-/// The group stays the one that the system gives (the default).
-pub const SHMKIT_GROUP_SAME: u32 = 0xffffffff;
-/// Open what this user or root owns (the default).
-pub const SHMKIT_OWNER_SELF: u32 = 0xffffffff;
-/// Open whatever has the name.
-pub const SHMKIT_OWNER_ANY: u32 = 0xfffffffe;
+/// shmkit_region_options_t.group: a new region gets the group that the system gives to new files (the default).
+pub const SHMKIT_GROUP_SAME: u32 = u32::MAX;
+/// shmkit_region_options_t.owner: open a region only when this user or root owns it (the default).
+pub const SHMKIT_OWNER_SELF: u32 = u32::MAX;
+/// shmkit_region_options_t.owner: open a region whoever owns it, also when everybody may write to it.
+pub const SHMKIT_OWNER_ANY: u32 = u32::MAX - 1;
 
 /// The type that a region holds; see SHMKIT_LAYOUT. A NULL name fits every region.
 #[repr(C)]
@@ -54,12 +64,13 @@ pub struct RegionOptions {
     pub struct_size: usize,
     /// Bytes of data. Needed to create; when opening, the region must have at least as many.
     pub size: u64,
-    /// The most that it may grow to, in bytes: address space, not memory. 0: it does not grow.
+    /// The most that it may grow to, in bytes: address space, not memory. 0: it does not grow, as raw and System V regions
+    /// never do.
     pub max_size: u64,
     /// The type that it holds.
     pub layout: RegionLayout,
-    /// How long to wait for a creator, a grower or a collector, in nanoseconds. 0: 10 seconds. UINT64_MAX: for ever.
-    /// A dead one is never waited for.
+    /// How long to wait for a peer that creates, grows or collects the region, in nanoseconds; SHMKIT_TIMEOUT_DEFAULT
+    /// (0, which is 10 seconds), SHMKIT_TIMEOUT_NO_WAIT or SHMKIT_TIMEOUT_FOREVER. A dead peer is never waited for.
     pub timeout_ns: u64,
     /// Fills the region before it is seen; once, however many processes create it at the same time. May be NULL.
     pub init: RegionInit,
@@ -71,15 +82,16 @@ pub struct RegionOptions {
     pub group: u32,
     /// Whose region may be opened: SHMKIT_OWNER_SELF (this user's or root's), SHMKIT_OWNER_ANY, or a user id.
     pub owner: u32,
-    /// SHMKIT_SPACE_RESERVE, _LAZY or _POPULATE.
+    /// When memory is reserved: SHMKIT_SPACE_RESERVE, SHMKIT_SPACE_LAZY or SHMKIT_SPACE_POPULATE.
     pub space: i32,
-    /// SHMKIT_HUGE_NONE, _TRY or _REQUIRE.
+    /// SHMKIT_HUGE_NONE, SHMKIT_HUGE_TRY or SHMKIT_HUGE_REQUIRE.
     pub huge_pages: i32,
-    /// 1: map it for reading only.
+    /// 1: open it for reading only; a touch that writes is then a SIGSEGV. Not for creation. 0: for reading and
+    /// writing.
     pub read_only: i32,
-    /// 1: without a header: an object that other software made, or that it will open.
+    /// 1: without a header: an object that other software made, or that it will open. 0: a region of this library.
     pub raw: i32,
-    /// 1: shmkit_gc() leaves it alone when nobody has it open.
+    /// 1: shmkit_gc() leaves it alone when nobody has it open. 0: shmkit_gc() removes it then.
     pub persistent: i32,
 }
 
@@ -88,7 +100,7 @@ const DEFAULTS: RegionOptions = RegionOptions {
     size: 0,
     max_size: 0,
     layout: RegionLayout { name: core::ptr::null(), size: 0, version: 0, alignment: 0 },
-    timeout_ns: 0,
+    timeout_ns: SHMKIT_TIMEOUT_DEFAULT,
     init: None,
     init_user: core::ptr::null_mut(),
     mode: 0,

@@ -13,6 +13,8 @@ enum Kind {
     Subject,
     Address,
     Count,
+    /// A number of bytes of a region, or all that follow.
+    Extent,
     Signed,
     OpenFlags,
     Mode,
@@ -111,11 +113,11 @@ calls! {
     RegionAddress = "shmkit_region_address" (Subject);
     RegionFd = "shmkit_region_fd" (Subject);
     RegionGrow = "shmkit_region_grow" (Subject, Count);
-    RegionSync = "shmkit_region_sync" (Subject, Count, Count, Signed);
-    RegionProtect = "shmkit_region_protect" (Subject, Count, Count, Prot);
-    RegionAdvise = "shmkit_region_advise" (Subject, Count, Count, Advice);
-    RegionLock = "shmkit_region_lock_memory" (Subject, Count, Count);
-    RegionUnlock = "shmkit_region_unlock_memory" (Subject, Count, Count);
+    RegionSync = "shmkit_region_sync" (Subject, Count, Extent, Signed);
+    RegionProtect = "shmkit_region_protect" (Subject, Count, Extent, Prot);
+    RegionAdvise = "shmkit_region_advise" (Subject, Count, Extent, Advice);
+    RegionLock = "shmkit_region_lock_memory" (Subject, Count, Extent);
+    RegionUnlock = "shmkit_region_unlock_memory" (Subject, Count, Extent);
     RegionStat = "shmkit_region_stat" (Subject);
     RegionCopyIn = "shmkit_region_copy_in" (Subject, Count, Address, Count);
     RegionCopyOut = "shmkit_region_copy_out" (Subject, Count, Address, Count);
@@ -128,6 +130,62 @@ calls! {
     RegionIsOrphan = "shmkit_region_is_orphan" (Subject);
     GuardEnable = "shmkit_guard_enable" ();
     GuardDisable = "shmkit_guard_disable" ();
+    MutexInit = "shmkit_mutex_init" (Address);
+    MutexDestroy = "shmkit_mutex_destroy" (Address);
+    MutexLock = "shmkit_mutex_lock" (Address);
+    MutexTryLock = "shmkit_mutex_trylock" (Address);
+    MutexTimedLock = "shmkit_mutex_timedlock" (Address, Count);
+    MutexUnlock = "shmkit_mutex_unlock" (Address);
+    MutexConsistent = "shmkit_mutex_consistent" (Address);
+    MutexAbandon = "shmkit_mutex_abandon" (Address);
+    RwlockInit = "shmkit_rwlock_init" (Address);
+    RwlockDestroy = "shmkit_rwlock_destroy" (Address);
+    RwlockReadLock = "shmkit_rwlock_read_lock" (Address);
+    RwlockTryReadLock = "shmkit_rwlock_try_read_lock" (Address);
+    RwlockTimedReadLock = "shmkit_rwlock_timed_read_lock" (Address, Count);
+    RwlockWriteLock = "shmkit_rwlock_write_lock" (Address);
+    RwlockTryWriteLock = "shmkit_rwlock_try_write_lock" (Address);
+    RwlockTimedWriteLock = "shmkit_rwlock_timed_write_lock" (Address, Count);
+    RwlockUnlock = "shmkit_rwlock_unlock" (Address);
+    RwlockConsistent = "shmkit_rwlock_consistent" (Address);
+    RwlockAbandon = "shmkit_rwlock_abandon" (Address);
+    CondInit = "shmkit_cond_init" (Address);
+    CondDestroy = "shmkit_cond_destroy" (Address);
+    CondWait = "shmkit_cond_wait" (Address, Address);
+    CondTimedWait = "shmkit_cond_timedwait" (Address, Address, Count);
+    CondSignal = "shmkit_cond_signal" (Address);
+    CondBroadcast = "shmkit_cond_broadcast" (Address);
+    SemaphoreInit = "shmkit_semaphore_init" (Address, Count);
+    SemaphoreDestroy = "shmkit_semaphore_destroy" (Address);
+    SemaphoreWait = "shmkit_semaphore_wait" (Address);
+    SemaphoreTryWait = "shmkit_semaphore_trywait" (Address);
+    SemaphoreTimedWait = "shmkit_semaphore_timedwait" (Address, Count);
+    SemaphorePost = "shmkit_semaphore_post" (Address);
+    SemaphoreValue = "shmkit_semaphore_value" (Address, Address);
+    RobustSemInit = "shmkit_robust_sem_init" (Address, Count);
+    RobustSemDestroy = "shmkit_robust_sem_destroy" (Address);
+    RobustSemWait = "shmkit_robust_sem_wait" (Address);
+    RobustSemTryWait = "shmkit_robust_sem_trywait" (Address);
+    RobustSemTimedWait = "shmkit_robust_sem_timedwait" (Address, Count);
+    RobustSemPost = "shmkit_robust_sem_post" (Address);
+    RobustSemValue = "shmkit_robust_sem_value" (Address, Address);
+    BarrierInit = "shmkit_barrier_init" (Address, Count);
+    BarrierDestroy = "shmkit_barrier_destroy" (Address);
+    BarrierWait = "shmkit_barrier_wait" (Address, Address);
+    BarrierTimedWait = "shmkit_barrier_timedwait" (Address, Count, Address);
+    BarrierJoin = "shmkit_barrier_join" (Address);
+    BarrierLeave = "shmkit_barrier_leave" (Address);
+    BarrierReset = "shmkit_barrier_reset" (Address);
+    OnceInit = "shmkit_once_init" (Address);
+    OnceRun = "shmkit_once_run" (Address);
+    OnceBegin = "shmkit_once_begin" (Address, Address);
+    OnceEnd = "shmkit_once_end" (Address, Signed);
+    EventInit = "shmkit_event_init" (Address);
+    EventDestroy = "shmkit_event_destroy" (Address);
+    EventPrepare = "shmkit_event_prepare" (Address, Address);
+    EventWait = "shmkit_event_wait" (Address, Count);
+    EventTimedWait = "shmkit_event_timedwait" (Address, Count, Count);
+    EventNotify = "shmkit_event_notify" (Address, Count);
     List = "shmkit_list" (Signed);
     Gc = "shmkit_gc" (Signed);
 }
@@ -163,6 +221,16 @@ impl Invocation {
     }
 }
 
+/// The name of a type in its place of fixed size: up to a NUL, or all of it.
+#[derive(Clone, Copy)]
+pub struct Label(pub [u8; 48]);
+
+impl Default for Label {
+    fn default() -> Self {
+        Label([0; 48])
+    }
+}
+
 /// The live figures of a finding; each is meaningful only to the rules whose words name it.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs, reason = "the names are those of the placeholders in the rules")]
@@ -194,8 +262,8 @@ pub struct Figures {
     pub what: &'static str,
     pub expected: u64,
     pub found: u64,
-    /// A name that was found in shared memory.
-    pub label: [u8; 32],
+    pub label: Label,
+    pub expected_label: Label,
 }
 
 /// Fills the placeholders of a template; false when it names one that does not exist.
@@ -249,7 +317,8 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "what" => out.push_str(figures.what),
         "expected" => out.push_number(figures.expected),
         "found" => out.push_number(figures.found),
-        "label" => out.push_printable(figures.label.split(|byte| *byte == 0).next().unwrap_or_default()),
+        "label" => push_label(&figures.label, out),
+        "expected_label" => push_label(&figures.expected_label, out),
         "name" if call.subject.is_empty() && !call.named => out.push_str("the region"),
         "name" => out.push_bytes(call.subject.bytes()),
         "object" if call.subject.is_empty() => {
@@ -501,7 +570,8 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
     let bits = u64::from(value as u32);
     match kind {
         Kind::Subject | Kind::Address | Kind::SetArgument | Kind::Lock => push_address(value, out),
-        Kind::Count => out.push_number(value),
+        Kind::Extent if value == u64::MAX => out.push_str("SHMKIT_TO_END"),
+        Kind::Count | Kind::Extent => out.push_number(value),
         Kind::Signed => out.push_signed(value as i64),
         Kind::OpenFlags => {
             push_access(bits, out);
@@ -558,6 +628,10 @@ fn push_get_flags(bits: u64, names: Names, out: &mut Writer) {
         out.push(b'|');
     }
     out.push_octal(bits & 0o777);
+}
+
+fn push_label(label: &Label, out: &mut Writer) {
+    out.push_printable(label.0.split(|byte| *byte == 0).next().unwrap_or_default());
 }
 
 /// The flags of a finding, in the words of the call that they were given to.
@@ -748,6 +822,14 @@ mod tests {
             (Invocation::new(Call::Semctl, [3, 0, 16, u64::MAX, 0, 0]), "semctl(3, 0, SETVAL, -1)"),
             (Invocation::new(Call::Semctl, [3, 0, 2, 0, 0, 0]), "semctl(3, 0, IPC_STAT, NULL)"),
             (Invocation::new(Call::Msync, [4096, 1, 0, 0, 0, 0]), "msync(0x1000, 1, 0)"),
+            (
+                Invocation::with_name(Call::RegionProtect, b"anon:", [0, 4096, u64::MAX, 1, 0, 0]),
+                r#"shmkit_region_protect("anon:", 4096, SHMKIT_TO_END, PROT_READ)"#,
+            ),
+            (
+                Invocation::with_name(Call::RegionLock, b"anon:", [0, 0, 5, 0, 0, 0]),
+                r#"shmkit_region_lock_memory("anon:", 0, 5)"#,
+            ),
         ];
         for (call, expected) in cases {
             assert_eq!(words(&call), expected);

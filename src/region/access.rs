@@ -101,6 +101,34 @@ pub enum Way {
     Out,
 }
 
+/// The way of a copy that nothing hinders; false when something may, and then nothing or only bytes that `copy` would
+/// copy again were copied: ask `copy`.
+#[inline(always)]
+pub fn copy_plain(
+    token: u64,
+    way: Way,
+    offset: usize,
+    theirs: usize,
+    length: usize,
+    copy: impl FnOnce(&Hot, usize) -> bool,
+) -> bool {
+    let Some(hot) = hot(token) else { return false };
+    let flags = hot.flags.load(Relaxed);
+    let hinders = POISONED | PROTECTED | if way == Way::In { READ_ONLY } else { 0 };
+    if flags & hinders != 0 || flags & FRAGILE != 0 && !guard::is_enabled() {
+        return false;
+    }
+    // What was the size once is there still: the header, a line that peers may be writing, is not asked.
+    let known = hot.known.load(Relaxed);
+    if length > known
+        || offset > known - length
+        || theirs.wrapping_sub(LOWEST_ADDRESS) >= ADDRESS_LIMIT - LOWEST_ADDRESS
+    {
+        return false;
+    }
+    copy(hot, hot.offset.load(Relaxed) + offset) && (flags & FRAGILE == 0 || !hot.is(POISONED))
+}
+
 /// Copies `length` bytes between the program's memory and the region. `copy` does it within the window, and is called
 /// only when the range lies in the data.
 #[inline]
@@ -121,6 +149,7 @@ pub fn copy(
         return uncancelled(|| copy_by_kernel(token, way, offset, theirs, length));
     }
     let size = size_of_hot(token, hot);
+    hot.known.store(size, Relaxed);
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
@@ -213,14 +242,15 @@ fn out_of_range(token: u64, offset: usize, length: usize, size: usize) -> Failur
             return gone(token);
         }
     }
-    Failure::new(
-        Status::ErrPastEnd,
-        "{length} bytes at offset {offset} do not lie within the {size} bytes of {name}",
-        "stay within shmkit_region_size(), or grow the region first",
+    let cause = match offset > size {
+        true => "offset {offset} lies past the {size} bytes of {name}",
+        false => "{length} bytes at offset {offset} do not lie within the {size} bytes of {name}",
+    };
+    Failure::new(Status::ErrPastEnd, cause, "stay within shmkit_region_size(), or grow the region first").with(
+        |figures| {
+            (figures.offset, figures.length, figures.size) = (offset as u64, length as u64, size as u64);
+        },
     )
-    .with(|figures| {
-        (figures.offset, figures.length, figures.size) = (offset as u64, length as u64, size as u64);
-    })
 }
 
 #[cold]
@@ -257,9 +287,8 @@ fn check_whole(region: &Region) -> Outcome<()> {
     if region.fd() < 0 {
         return Ok(());
     }
-    let status = file::status(region.fd()).map_err(Failure::system)?;
-    let raw = region.hot.is(RAW);
-    let needed = match raw {
+    // The size first: a peer that grows it makes the object longer first.
+    let needed = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed) as u64,
         false => {
             let mut word = [0; 8];
@@ -271,6 +300,7 @@ fn check_whole(region: &Region) -> Outcome<()> {
             if size == 0 { u64::MAX } else { size.saturating_add(page_size() as u64) }
         }
     };
+    let status = file::status(region.fd()).map_err(Failure::system)?;
     if status.size >= needed {
         return Ok(());
     }
@@ -415,17 +445,20 @@ fn reserve(fd: i32, start: u64, end: u64, size: u64, space: Space) -> Outcome<()
     if start < size && space != Space::Lazy { object::reserve(fd, start, size.min(end), space) } else { Ok(()) }
 }
 
-/// The addresses of a range of the data; length 0 means to the end.
-fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<(usize, usize)> {
+/// A length that means "to the end of the data".
+pub const TO_END: usize = usize::MAX;
+
+/// The address and length of a range of the data; `None` for an empty one, with which there is nothing to do.
+fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<Option<(usize, usize)>> {
     let size = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed),
         false => size(token).unwrap_or(0),
     };
+    let length = if length == TO_END { size.saturating_sub(offset) } else { length };
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
-    let length = if length == 0 { size - offset } else { length };
-    Ok((region.hot.data() + offset, length))
+    Ok((length > 0).then_some((region.hot.data() + offset, length)))
 }
 
 fn aligned(offset: usize) -> Outcome<()> {
@@ -462,7 +495,7 @@ pub fn sync(token: u64, offset: usize, length: usize, level: Durability) -> Outc
             "use a file: region for what must outlive the machine's power",
         ));
     }
-    let (start, length) = range(&region, token, offset, length)?;
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
     let first = start & !(page_size() - 1);
     let flags = if level == Durability::Start { libc::MS_ASYNC } else { libc::MS_SYNC };
     memory::msync(first, length + (start - first), flags).map_err(Failure::system)?;
@@ -494,7 +527,7 @@ pub fn protect(token: u64, offset: usize, length: usize, prot: i32) -> Outcome<(
         return Err(Failure::new(Status::ErrAccess, "{name} is open for reading only", "open it without read_only"));
     }
     aligned(offset)?;
-    let (start, length) = range(&region, token, offset, length)?;
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
     // From now on the kernel copies: it answers where a touch would be a signal.
     if prot != libc::PROT_READ | libc::PROT_WRITE {
         region.set_flag(PROTECTED);
@@ -514,21 +547,18 @@ pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<
         ));
     }
     aligned(offset)?;
-    let (start, length) = range(&region, token, offset, length)?;
-    {
-        if advice == libc::MADV_DONTFORK {
-            region.set_flag(NOT_FORKED);
-        }
-        memory::madvise(start, length, advice)
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
+    if advice == libc::MADV_DONTFORK {
+        region.set_flag(NOT_FORKED);
     }
-    .map_err(Failure::system)
+    memory::madvise(start, length, advice).map_err(Failure::system)
 }
 
 /// Keeps the data resident, or lets it go again.
 pub fn lock_memory(token: u64, offset: usize, length: usize, lock: bool) -> Outcome<()> {
     let region = get(token)?;
     aligned(offset)?;
-    let (start, length) = range(&region, token, offset, length)?;
+    let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
     let result = if lock { memory::mlock(start, length) } else { memory::munlock(start, length) };
     result.map_err(|errno| match errno.0 {
         libc::ENOMEM | libc::EPERM | libc::EAGAIN => {

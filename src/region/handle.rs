@@ -2,7 +2,9 @@
 //! Never keeps anything half-open: what fails on the way is undone by `Drop`. Next: `object.rs` and `segment.rs` for how
 //! the kinds of memory are made, `access.rs` for what is done with them.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 
 use super::address::{Address, Backend, Parsed};
 use super::chars::Chars;
@@ -109,6 +111,12 @@ impl Options<'_> {
             return Err(Failure::argument(
                 "max_size is smaller than size",
                 "set max_size to 0 or to the most it may grow to",
+            ));
+        }
+        if self.raw && self.max_size > self.size {
+            return Err(Failure::argument(
+                "a raw region cannot grow: it has no header in which other processes would see its size",
+                "set max_size to 0, or create it without raw",
             ));
         }
         if self.size.max(self.max_size) > i64::MAX as u64 / 2 {
@@ -227,12 +235,16 @@ pub struct Hot {
     pub capacity: AtomicUsize,
     /// Bytes of data that the kernel said are there: a size beyond this is a peer's word, and looked into.
     pub confirmed: AtomicUsize,
+    /// Bytes of data that were the size once: it never becomes smaller.
+    pub known: AtomicUsize,
     /// See RAW and the others.
     pub flags: AtomicU32,
     /// The descriptor plus one; 0 where there is none, and in a child that could not open its own.
     fd: AtomicI32,
     /// Whether the program has seen the descriptor, and may have made copies of it.
     shared: AtomicBool,
+    /// How often this process had forked when the descriptor's description was made.
+    forks: AtomicU32,
     /// The descriptor of a claim plus one, while the region is built; see `object.rs`.
     claim: AtomicI32,
 }
@@ -292,7 +304,9 @@ impl Region {
         hot.offset.store(options.data_offset(), Relaxed);
         hot.capacity.store(0, Relaxed);
         hot.shared.store(false, Relaxed);
+        hot.forks.store(forks(), Relaxed);
         hot.confirmed.store(0, Relaxed);
+        hot.known.store(0, Relaxed);
         Ok(Region {
             hot,
             address,
@@ -318,6 +332,15 @@ impl Region {
         self.hot.fd.load(Relaxed) - 1
     }
 
+    /// In a forked child: whether the description is its own now, with a lease of its own. The parent's is not the child's
+    /// to give back.
+    pub fn set_own_description(&self, own: bool) {
+        match own {
+            true => self.hot.forks.store(forks(), Relaxed),
+            false => self.hot.forks.store(forks().wrapping_sub(1), Relaxed),
+        }
+    }
+
     /// Keeps a descriptor, which `Drop` closes.
     pub fn set_fd(&self, fd: i32) {
         self.hot.fd.store(fd + 1, Relaxed);
@@ -327,10 +350,11 @@ impl Region {
     pub fn release(&self) {
         let fd = self.hot.fd.swap(0, Relaxed) - 1;
         if fd >= 0 {
-            // The description may live on where the program passed it on: the lock must not. Otherwise it goes with the last
-            // that refers to it; a child that was forked just now keeps it until it has a lease of its own.
+            // The description may live on where the program passed it on: the lock must not. Otherwise it goes with the
+            // last that refers to it. A child that was forked since then may need it: until it has a lease of its own, or
+            // for good where it cannot get one.
             if self.hot.shared.load(Relaxed) {
-                lease::give(fd, self.lease());
+                give_unless_forked(|| self.hot.forks.load(Relaxed), || lease::give(fd, self.lease()));
             }
             self.set_lease(Lease::None);
             let _ = file::close(fd);
@@ -489,6 +513,18 @@ pub fn watch_forks() {
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
+/// Threads that are giving a lock back that a child may have.
+static GIVING: AtomicU32 = AtomicU32::new(0);
+
+/// Gives a lock back, unless this process has forked since a count of forks was taken.
+fn give_unless_forked(count: impl Fn() -> u32, give: impl Fn()) {
+    // In this order here, and in the other in `count_fork`: one of the two sees the other.
+    GIVING.fetch_add(1, SeqCst);
+    if FORKS.load(SeqCst) == count() {
+        give();
+    }
+    GIVING.fetch_sub(1, SeqCst);
+}
 
 /// How long a forked child waits for a peer, for each lease that it takes: 100 milliseconds.
 pub const RENEWAL_NS: u64 = 100_000_000;
@@ -499,7 +535,14 @@ pub fn forks() -> u32 {
 }
 
 extern "C" fn count_fork() {
-    FORKS.fetch_add(1, Relaxed);
+    FORKS.fetch_add(1, SeqCst);
+    // One system call of theirs. Not for ever: a signal handler may fork in the midst of this thread's own.
+    for _ in 0..1000 {
+        if GIVING.load(SeqCst) == 0 {
+            break;
+        }
+        sys::process::yield_now();
+    }
 }
 
 extern "C" fn nothing() {}
@@ -508,6 +551,8 @@ extern "C" fn nothing() {}
 /// that are async-signal-safe.
 extern "C" fn renew_all() {
     identity::forget();
+    // The threads that were giving something back are not here.
+    GIVING.store(0, SeqCst);
     let before = sys::errno();
     // What another thread was building is not the child's; its descriptors would keep the parent's locks alive.
     REGIONS.find_hot(|hot, open| {
@@ -523,6 +568,7 @@ extern "C" fn renew_all() {
         }
         false
     });
+    REGIONS.forget_other_threads();
     REGIONS.for_each(|_, region| {
         region.growing.store(0, Relaxed);
         match region.backend {

@@ -15,6 +15,7 @@
 //! | 256 | 60 times 64 | participants: see `Record` |
 
 use super::failure::{Failure, Outcome};
+use crate::checks::words::Label;
 use crate::error::Status;
 
 /// Bytes of the header without the participants.
@@ -96,18 +97,14 @@ impl Layout {
         if self.is_any() {
             return Ok(());
         }
-        let label = |name: &[u8; NAME_ROOM]| {
-            let mut label = [0; 32];
-            label.copy_from_slice(&name[..32]);
-            label
-        };
         if self.name != found.name {
-            return Err(Failure::new(
-                Status::ErrLayout,
-                "the region was made for \"{label}\", which is not the type that this program has",
-                "open it with the type that it was made for, or use another address",
-            )
-            .with(|figures| figures.label = label(&found.name)));
+            let cause = match found.is_any() {
+                true => "the region was made without naming a type, and this program expects \"{expected_label}\"",
+                false => "the region was made for \"{label}\", and this program expects \"{expected_label}\"",
+            };
+            let remedy = "open it with the type that it was made for, or use another address";
+            return Err(Failure::new(Status::ErrLayout, cause, remedy)
+                .with(|figures| (figures.label, figures.expected_label) = (Label(found.name), Label(self.name))));
         }
         let (what, expected, found_value) = if self.version != found.version {
             ("version", u64::from(self.version), u64::from(found.version))
@@ -124,7 +121,7 @@ impl Layout {
             "build both programs from the same definition; give a changed definition a new version",
         )
         .with(|figures| {
-            figures.label = label(&found.name);
+            figures.label = Label(found.name);
             (figures.what, figures.expected, figures.found) = (what, expected, found_value);
         }))
     }

@@ -17,7 +17,7 @@ pub mod failure;
 pub mod guard;
 pub mod handle;
 pub mod header;
-mod identity;
+pub mod identity;
 mod lease;
 mod object;
 pub mod passing;

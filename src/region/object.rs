@@ -377,11 +377,8 @@ fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Out
 }
 
 /// Opens or makes a file of the library's own, for this user alone. A umask may take all permissions from a new one: its
-/// maker gives them back at once, and one whose maker did not live so long is removed.
+/// maker gives them back at once, and so does whoever comes before that, or after its maker's death.
 fn open_own(name: &CStr) -> Result<(i32, file::Status), Errno> {
-    let is_closed = |status: &file::Status| {
-        status.is_regular() && status.mode & 0o600 != 0o600 && status.uid == process::effective_user()
-    };
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut tries = 0;
     loop {
@@ -390,21 +387,35 @@ fn open_own(name: &CStr) -> Result<(i32, file::Status), Errno> {
                 let status = file::status(fd).inspect_err(|_| {
                     let _ = file::close(fd);
                 })?;
-                if is_closed(&status) {
+                if is_closed_own(&status) {
                     let _ = file::set_mode(fd, 0o600);
                 }
                 return Ok((fd, status));
             }
-            Err(Errno(libc::EACCES)) if tries < 40 && file::status_in(HERE, name).is_ok_and(|now| is_closed(&now)) => {
-                tries += 1;
-                process::sleep_ns(500_000);
-                if tries == 20 {
-                    let _ = file::unlink_at(HERE, name);
-                }
-            }
+            // Each time it may be another file: its maker is done with the one before.
+            Err(Errno(libc::EACCES)) if tries < 1000 && open_up(name) => tries += 1,
             Err(errno) => return Err(errno),
         }
     }
+}
+
+fn is_closed_own(status: &file::Status) -> bool {
+    status.is_regular() && status.mode & 0o600 != 0o600 && status.uid == process::effective_user()
+}
+
+/// Gives the permissions back to a file of this user's that has none. Not by its name, which may lead elsewhere by now.
+fn open_up(name: &CStr) -> bool {
+    let Ok(fd) = file::open_at(HERE, name, libc::O_PATH | libc::O_NOFOLLOW, 0) else {
+        return file::status_in(HERE, name).is_err();
+    };
+    let done = match file::status(fd) {
+        Ok(status) if is_closed_own(&status) => file::set_mode_of_path(fd, 0o600).is_ok(),
+        // Its maker was first.
+        Ok(status) => status.is_regular() && status.uid == process::effective_user(),
+        Err(_) => false,
+    };
+    let _ = file::close(fd);
+    done
 }
 
 /// Locks a file for building; gives up, as if it had it, when the file has lost its name: the caller looks at that anyway.
@@ -535,7 +546,7 @@ pub fn require_memory(needed: u64) -> Outcome<()> {
     Err(Failure::new(
         Status::ErrNoSpace,
         "{name} needs {needed} more bytes; the machine has {free} available of {capacity}",
-        "ask for less, reserve nothing (SHMKIT_SPACE_LAZY), or use a file: region",
+        "ask for less, or use a file: region, which needs no memory of its own",
     )
     .with(|figures| (figures.needed, figures.free, figures.capacity) = (needed, room.free, room.capacity)))
 }
@@ -628,6 +639,7 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
 pub fn renew(region: &Region) {
     let fd = region.fd();
     let hot = region.hot;
+    region.set_own_description(false);
     let Ok(access) = file::open_flags(fd) else { return };
     let access = access & libc::O_ACCMODE;
     let Ok(new) = file::reopen(fd, access) else { return };
@@ -655,6 +667,7 @@ pub fn renew(region: &Region) {
     }
     if file::replace(new, fd).is_ok() {
         region.set_lease(own);
+        region.set_own_description(true);
     } else {
         let _ = file::close(new);
     }

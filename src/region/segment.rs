@@ -19,11 +19,11 @@ use super::failure::{Failure, Outcome};
 use super::handle::{Hot, Huge, Options, Region, Space, Wish};
 use super::header::{self, Facts, Header, READY, RECORD_SIZE, Record};
 use super::identity;
-use super::lease::Lease;
+use super::lease::{COLLECTOR_NS, Lease};
 use super::object::{LARGE, no_huge_pages, require_memory};
 use crate::error::{Errno, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
-use crate::sys::semset::{self, add, at_once, is_zero};
+use crate::sys::semset::{self, Step, add, at_once, is_zero};
 use crate::sys::shared::Window;
 use crate::sys::{memory, process, sysv};
 
@@ -182,8 +182,10 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
             Ok(Opened::Again)
         }
         Err(failure) if is_unfinished(failure.status) => {
-            match is_building(region.set) && looks_unfinished(&region.hot.window) {
+            match is_building(region.set, &status) && looks_unfinished(&region.hot.window) {
                 true => Ok(Opened::Unfinished),
+                // The semaphores may be those of the segment that came after it.
+                false if is_removed(id) => Ok(Opened::Again),
                 false => Err(Failure::of(Status::ErrNotARegion)),
             }
         }
@@ -219,8 +221,10 @@ fn looks_unfinished(window: &Window) -> bool {
         }
 }
 
-fn is_building(set: i32) -> bool {
-    semset::value(set, BUILDING) == Ok(1)
+/// Whether the process that made this segment said that it was about to, and has not said that it is ready. Another
+/// software's segment may have the key of one that was begun and never made.
+fn is_building(set: i32, status: &sysv::Status) -> bool {
+    semset::value(set, BUILDING) == Ok(1) && semset::last_process(set, BUILDING) == Ok(status.creator)
 }
 
 fn read_header(window: &Window) -> Outcome<Header> {
@@ -558,7 +562,7 @@ fn remove_unfinished(set: i32, key: i32) -> Outcome<()> {
 
 /// Whether a segment was never finished and nobody is attached to it. LOCK must be held: then its creator is dead.
 fn is_left_unfinished(set: i32, id: i32, status: &sysv::Status) -> bool {
-    if status.attaches != 0 || !is_building(set) {
+    if status.attaches != 0 || !is_building(set, status) {
         return false;
     }
     let window = Window::default();
@@ -740,7 +744,7 @@ pub fn find_set(key: i32) -> Option<i32> {
 }
 
 /// Whether there are semaphores in the place of a key's, whoever made them.
-fn has_set(key: i32) -> bool {
+pub fn has_set(key: i32) -> bool {
     semset::get(other_key(key), 0, 0) != Err(Errno(libc::ENOENT))
 }
 
@@ -766,12 +770,13 @@ pub fn is_region(id: i32, key: i32) -> bool {
     // Somebody may have removed the semaphores.
     let Some(set) = find_set(key) else { return peek(id, &status, is_claimed) == Ok(true) };
     // What cannot be looked into, for want of address space, is what the semaphores say.
-    peek(id, &status, |window| is_claimed(window) || is_building(set) && looks_unfinished(window)).unwrap_or(true)
+    peek(id, &status, |window| is_claimed(window) || is_building(set, &status) && looks_unfinished(window))
+        .unwrap_or(true)
 }
 
 /// Whether a creator began this segment and did not come to the end.
 pub fn was_begun(id: i32, status: &sysv::Status) -> bool {
-    find_set(status.key).is_some_and(is_building) && peek(id, status, looks_unfinished) == Ok(true)
+    find_set(status.key).is_some_and(|set| is_building(set, status)) && peek(id, status, looks_unfinished) == Ok(true)
 }
 
 /// The slots that are held, shown to `each`; returns the number of all leases. `None` when it cannot be told.
@@ -799,11 +804,10 @@ pub enum Collected {
 /// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted.
 pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
     let Some(set) = find_set(key).filter(|set| is_marked(*set)) else { return Collected::Unknown };
-    let mut steps = [at_once(is_zero(LOCK)), at_once(is_zero(OPENING)), at_once(add(LOCK, 1))];
-    match semset::operate(set, &mut steps, 0) {
-        Ok(()) => {}
-        Err(Errno(libc::EAGAIN)) => return Collected::InUse,
-        Err(_) => return Collected::Unknown,
+    let free = [at_once(is_zero(LOCK)), at_once(is_zero(OPENING)), at_once(add(LOCK, 1))];
+    // With somebody attached it is in use, and whoever holds the lock need not be waited for.
+    if let Err(answer) = lock_out(set, free, || sysv::status(id).is_ok_and(|status| status.attaches == 0)) {
+        return answer;
     }
     // Leases do not decide: one that was taken before an exec outlives its attach. The segment's own count does.
     let orphan = sysv::status(id)
@@ -829,25 +833,35 @@ fn is_marked(set: i32) -> bool {
     }
 }
 
-/// Removes a set whose segment was just removed, and waits a moment for somebody who is at work on it.
+/// Takes LOCK. Another collector, or an opener on its way, is soon done: it is waited for as long as it may matter.
+fn lock_out<const N: usize>(set: i32, mut steps: [Step; N], matters: impl Fn() -> bool) -> Result<(), Collected> {
+    let mut deadline = Deadline::after(COLLECTOR_NS);
+    loop {
+        match semset::operate(set, &mut steps, 0) {
+            Ok(()) => return Ok(()),
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::EAGAIN)) if matters() && deadline.pause("another collector looked").is_ok() => {}
+            Err(Errno(libc::EAGAIN)) => return Err(Collected::InUse),
+            Err(_) => return Err(Collected::Unknown),
+        }
+    }
+}
+
+/// Removes a set whose segment was just removed.
 fn tidy(key: i32) {
-    let mut deadline = Deadline::after(100_000_000);
-    let is_gone = || sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
-    while collect_set(key, true) == Collected::InUse && is_gone() && deadline.pause("somebody worked on it").is_ok() {}
+    let _ = collect_set(key, true);
 }
 
 /// Removes a set whose segment is gone. Decides with LOCK held, as `collect` does.
 pub fn collect_set(key: i32, remove: bool) -> Collected {
     let Some(set) = find_set(key).filter(|set| is_marked(*set)) else { return Collected::Unknown };
-    let mut steps = [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))];
-    match semset::operate(set, &mut steps, 0) {
-        Ok(()) => {}
-        Err(Errno(libc::EAGAIN)) => return Collected::InUse,
-        Err(_) => return Collected::Unknown,
+    let is_gone = || sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
+    if let Err(answer) = lock_out(set, [at_once(is_zero(LOCK)), at_once(add(LOCK, 1))], is_gone) {
+        return answer;
     }
     let user = process::effective_user();
     let may = semset::status(set).is_ok_and(|status| user == 0 || status.uid == user);
-    let orphan = may && sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT));
+    let orphan = may && is_gone();
     if !(orphan && remove && semset::remove(set).is_ok()) {
         unlock(set);
     }

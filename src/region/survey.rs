@@ -143,7 +143,7 @@ fn record_of(fd: i32, number: u32) -> Process {
     }
 }
 
-/// Leases survive an exec and attaches do not: a lease counts when its process still has the segment mapped.
+/// Leases survive an exec and attaches do not: of a process no more leases count than it has attaches.
 fn segment_participants(
     id: i32,
     set: i32,
@@ -153,6 +153,9 @@ fn segment_participants(
 ) -> Outcome<()> {
     let attaches = sysv::status(id).map_err(Failure::system)?.attaches;
     let (mut shown, mut go_on) = (1, true);
+    let mut before = [Process::default(); header::RECORDS as usize + 1];
+    before[0] = identity::own();
+    let mut known = 1;
     let mut one = |slot: u32| {
         if Lease::Writer(slot) == own || !go_on {
             return;
@@ -161,10 +164,16 @@ fn segment_participants(
         let read = Record::offset(slot).is_some_and(|offset| window.read(offset, &mut bytes));
         let record = if read { Record::decode(&bytes).process } else { Process::default() };
         let attached = match is_living(&record) {
-            Some(true) => maps_segment(record.pid, id),
+            Some(true) => {
+                let leases = before.iter().take(known).filter(|one| **one == record).count();
+                attaches_of(record.pid, id).map(|attaches| leases < attaches)
+            }
             Some(false) => Some(false),
             None => None,
         };
+        if let Some(place) = before.get_mut(known) {
+            (*place, known) = (record, known + 1);
+        }
         if attached != Some(false) {
             shown += 1;
             let participant = Participant { process: record, live: attached == Some(true), ..Participant::default() };
@@ -182,15 +191,16 @@ fn segment_participants(
     Ok(())
 }
 
-/// Whether a process has a segment attached; `None` when it may not be looked at.
-fn maps_segment(pid: u32, id: i32) -> Option<bool> {
-    let mut found = false;
+/// How many times a process has a segment attached; `None` when it may not be looked at.
+fn attaches_of(pid: u32, id: i32) -> Option<usize> {
+    let mut count = 0;
     maps_of(pid, &mut |line| {
-        found |= line.path.starts_with(b"/SYSV") && line.inode == id as u64;
-        !found
+        // One line for each attach begins at the beginning, however it was divided by protections.
+        count += usize::from(line.path.starts_with(b"/SYSV") && line.inode == id as u64 && line.offset == 0);
+        true
     })
     .ok()?;
-    Some(found)
+    Some(count)
 }
 
 /// Whether nobody has the region at an address open.
@@ -216,14 +226,7 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
                     return Ok(Answer::No);
                 }
             }
-            let decided = loop {
-                match segment::collect(id, key, false) {
-                    // A creator or a collector is at work; a collector is soon done.
-                    Collected::InUse if deadline.pause("somebody looked").is_ok() => {}
-                    decided => break decided,
-                }
-            };
-            Ok(match decided {
+            Ok(match segment::collect(id, key, false) {
                 Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
                 Collected::Orphan => Answer::Yes,
                 Collected::InUse => Answer::No,
@@ -247,17 +250,19 @@ fn not_found(errno: Errno) -> Failure {
     }
 }
 
-/// What an object is.
+/// What an object holds.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// Made by other software, or raw.
-    #[default]
-    Raw = 0,
+pub enum Content {
+    /// No header: made by other software, or raw.
+    Foreign = 0,
     /// A region.
     Region = 1,
     /// What a dead creator left on the way to a region.
     Leftover = 2,
+    /// Its bytes were not looked at.
+    #[default]
+    Unknown = 3,
 }
 
 /// One object of this machine.
@@ -267,8 +272,8 @@ pub struct Object {
     pub address: Chars,
     /// The kind of memory; `None` for semaphores that were left without their segment.
     pub backend: Option<Backend>,
-    /// What it is.
-    pub sort: Sort,
+    /// What it holds.
+    pub content: Content,
     /// What its header says, when it is a region.
     pub header: Option<Header>,
     /// Bytes of the object.
@@ -381,15 +386,17 @@ fn describe(backend: Backend, status: &file::Status) -> Object {
 /// What an open object itself tells.
 fn look_into(fd: i32, name: &[u8], object: &mut Object) {
     if name.starts_with(OWN_PREFIX) {
-        object.sort = Sort::Leftover;
+        object.content = Content::Leftover;
         object.orphan = Answer::of(file::lock_in_the_way(fd, BUILD, 1).ok().map(|lock| lock.is_none()));
         return;
     }
     let mut bytes = [0; header::SIZE];
-    if file::read_at(fd, &mut bytes, 0) != Ok(header::SIZE) || !Header::is_claimed(&bytes) {
+    let Ok(count) = file::read_at(fd, &mut bytes, 0) else { return };
+    if count < bytes.len() || !Header::is_claimed(&bytes) {
+        object.content = Content::Foreign;
         return;
     }
-    object.sort = Sort::Region;
+    object.content = Content::Region;
     let facts = Facts { object_size: object.size, page_size: page_size() as u64 };
     object.header = Header::decode(&bytes, &facts).ok();
     let mut users;
@@ -446,19 +453,23 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
     object.address = key_address(status.key);
     // Only beside our semaphores is it looked into: an attach shows in the counts of other software.
     if status.key == 0 || segment::find_set(status.key).is_none() {
+        // A region has semaphores. Another user's cannot be looked at, and a removed segment has lost its key.
+        let is_foreign = if status.key == 0 { !object.unlinked } else { !segment::has_set(status.key) };
+        object.content = if is_foreign { Content::Foreign } else { Content::Unknown };
         return object;
     }
     let window = Window::default();
     if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_ok() {
         let mut bytes = [0; header::SIZE];
+        object.content = Content::Foreign;
         if window.read(0, &mut bytes) && Header::is_claimed(&bytes) {
-            object.sort = Sort::Region;
+            object.content = Content::Region;
             let facts = Facts { object_size: status.size, page_size: page_size() as u64 };
             object.header = Header::decode(&bytes, &facts).ok();
         }
         let _ = window.detach();
     }
-    if status.attaches == 0 && (object.sort == Sort::Region || segment::was_begun(id, status)) {
+    if status.attaches == 0 && (object.content == Content::Region || segment::was_begun(id, status)) {
         object.orphan = match segment::collect(id, status.key, false) {
             Collected::Orphan => Answer::Yes,
             Collected::InUse => Answer::No,
@@ -472,6 +483,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
 struct Line<'a> {
     shared: bool,
     length: u64,
+    offset: u64,
     dev: u64,
     inode: u64,
     path: &'a [u8],
@@ -528,13 +540,14 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
         rest = after.get(1..).unwrap_or_default();
         field
     };
-    let (range, perms, _offset, device, inode) = (field(), field(), field(), field(), field());
+    let (range, perms, offset, device, inode) = (field(), field(), field(), field(), field());
     let dash = range.iter().position(|byte| *byte == b'-')?;
     let colon = device.iter().position(|byte| *byte == b':')?;
     let (major, minor) = (hex(&device[..colon])?, hex(&device[colon + 1..])?);
     Some(Line {
         shared: perms.get(3) == Some(&b's'),
         length: hex(&range[dash + 1..])?.checked_sub(hex(&range[..dash])?)?,
+        offset: hex(offset)?,
         dev: libc::makedev(major as u32, minor as u32),
         inode: leading_number(inode),
         path: rest.trim_ascii_start(),
@@ -771,15 +784,15 @@ fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object
     if object.orphan != Answer::Yes {
         return None;
     }
-    let proved = match object.sort {
-        Sort::Leftover => file::lock(fd, Lock::Exclusive, BUILD, 1).is_ok(),
+    let proved = match object.content {
+        Content::Leftover => file::lock(fd, Lock::Exclusive, BUILD, 1).is_ok(),
         // Only a whole header is believed: what lies about itself is left for a person to look at.
-        Sort::Region => {
+        Content::Region => {
             object.header.is_some_and(|header| header.flags & header::PERSISTENT == 0)
                 && lease::take_all(fd) == Some(true)
                 && file::lock(fd, Lock::Exclusive, lease::NAME, 1).is_ok()
         }
-        Sort::Raw => false,
+        Content::Foreign | Content::Unknown => false,
     };
     // Proved unused, and nobody can begin to use it now. The name must still be its own.
     let same = file::status_in(HERE, path).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino));
@@ -800,11 +813,9 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
         let object = segment(id, &status);
         let persistent = object.header.is_some_and(|header| header.flags & header::PERSISTENT != 0);
         // Without a header that can be read it is ours only if its creator died over it.
-        let unfinished = object.header.is_none() && object.sort == Sort::Region;
-        if persistent
-            || object.sort == Sort::Raw && !segment::was_begun(id, &status)
-            || unfinished && object.orphan != Answer::Yes
-        {
+        let unfinished = object.header.is_none() && object.content == Content::Region;
+        let other = matches!(object.content, Content::Foreign | Content::Unknown);
+        if persistent || other && !segment::was_begun(id, &status) || unfinished && object.orphan != Answer::Yes {
             continue;
         }
         if segment::collect(id, status.key, remove) == Collected::Orphan && !each(&object) {
@@ -820,7 +831,7 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
             continue;
         }
         if segment::collect_set(key, remove) == Collected::Orphan {
-            let mut object = Object { sort: Sort::Leftover, orphan: Answer::Yes, ..Object::default() };
+            let mut object = Object { content: Content::Leftover, orphan: Answer::Yes, ..Object::default() };
             object.address = key_address(key);
             if !each(&object) {
                 return Ok(());

@@ -353,6 +353,13 @@ pub fn set_mode(fd: i32, mode: u32) -> Sys<()> {
     check(unsafe { libc::fchmod(fd, mode) }).map(drop)
 }
 
+/// chmod of what a descriptor refers to that was opened with O_PATH, which needs no permission on it.
+pub fn set_mode_of_path(fd: i32, mode: u32) -> Sys<()> {
+    let path = path_of(fd);
+    // SAFETY: the path is terminated.
+    check(unsafe { libc::chmod(path.bytes().as_ptr().cast(), mode) }).map(drop)
+}
+
 /// fchown(fd, -1, group)—sets the group.
 pub fn set_group(fd: i32, group: u32) -> Sys<()> {
     // SAFETY: takes no pointers.

@@ -90,6 +90,12 @@ pub fn value(set: i32, number: i32) -> Sys<i32> {
     check(unsafe { libc::semctl(set, number, libc::GETVAL) })
 }
 
+/// The process that operated on a semaphore last, or set its value; 0 when it is of another pid namespace.
+pub fn last_process(set: i32, number: i32) -> Sys<i32> {
+    // SAFETY: GETPID takes no further argument.
+    check(unsafe { libc::semctl(set, number, libc::GETPID) })
+}
+
 /// Removes a set; whoever waits on it gets EIDRM.
 pub fn remove(set: i32) -> Sys<()> {
     // SAFETY: IPC_RMID takes no further argument.

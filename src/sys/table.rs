@@ -13,7 +13,7 @@
 //! A stale token may add itself to the users of a slot for a moment and take itself off again: it never passes the
 //! comparison of generations, so it never sees the value.
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::NonNull;
@@ -32,8 +32,11 @@ const CHUNKS: usize = 18;
 const FIRST_CHUNK: usize = 64;
 
 /// One slot: its hot part lives for ever, its value from `insert` to the last user after `close`.
+#[repr(align(256))]
 struct Slot<H, T> {
     state: AtomicU64,
+    /// The token while it is open, 0 otherwise: what `hot` compares.
+    name: AtomicU64,
     /// Index plus one of the next free slot.
     next: AtomicU32,
     hot: H,
@@ -60,7 +63,18 @@ pub struct Used<'a, H, T> {
     index: u32,
 }
 
-impl<H, T> Used<'_, H, T> {
+std::thread_local! {
+    /// How many values this thread uses, of all tables together.
+    static USES: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<'a, H, T> Used<'a, H, T> {
+    /// One user more, who was counted in the state already.
+    fn counted(table: &'a Table<H, T>, slot: &'a Slot<H, T>, index: u32) -> Self {
+        let _ = USES.try_with(|uses| uses.set(uses.get() + 1));
+        Used { table, slot, index }
+    }
+
     /// The part that lives for ever.
     pub fn hot(&self) -> &H {
         &self.slot.hot
@@ -78,6 +92,7 @@ impl<H, T> Deref for Used<'_, H, T> {
 
 impl<H, T> Drop for Used<'_, H, T> {
     fn drop(&mut self) {
+        let _ = USES.try_with(|uses| uses.set(uses.get().saturating_sub(1)));
         self.table.leave(self.index, self.slot);
     }
 }
@@ -112,7 +127,9 @@ impl<H: Default, T> Table<H, T> {
         unsafe { (*slot.value.get()).write(value) };
         // Release: whoever sees OPEN sees the value and the hot part.
         let before = slot.state.fetch_or(OPEN, Ordering::Release);
-        Some(Ok(token(index, before)))
+        let token = token(index, before);
+        slot.name.store(token, Ordering::Release);
+        Some(Ok(token))
     }
 
     /// The value of a token, counted as in use; `None` when the token is none, or its value was closed.
@@ -120,7 +137,7 @@ impl<H: Default, T> Table<H, T> {
         let (index, slot) = self.slot_of(token)?;
         // Acquire: pairs with the release in `insert`.
         let before = slot.state.fetch_add(1, Ordering::Acquire);
-        let used = Used { table: self, slot, index };
+        let used = Used::counted(self, slot, index);
         if before & OPEN == 0 || self::token(index, before) != token { None } else { Some(used) }
     }
 
@@ -128,9 +145,8 @@ impl<H: Default, T> Table<H, T> {
     /// there may be of a later value if the token is closed meanwhile.
     #[inline(always)]
     pub fn hot(&self, token: u64) -> Option<&H> {
-        let (index, slot) = self.slot_of(token)?;
-        let state = slot.state.load(Ordering::Acquire);
-        if state & OPEN == 0 || self::token(index, state) != token { None } else { Some(&slot.hot) }
+        let (_, slot) = self.slot_of(token)?;
+        if slot.name.load(Ordering::Acquire) == token { Some(&slot.hot) } else { None }
     }
 
     /// Closes a token; the value is dropped when its last user is done. False when it is none, or closed already.
@@ -143,7 +159,10 @@ impl<H: Default, T> Table<H, T> {
             }
             let closed = (state & !OPEN).wrapping_add(1 << 32);
             match used.slot.state.compare_exchange_weak(state, closed, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    used.slot.name.store(0, Ordering::Relaxed);
+                    return true;
+                }
                 Err(now) => state = now,
             }
         }
@@ -157,9 +176,26 @@ impl<H: Default, T> Table<H, T> {
                 continue;
             }
             let open = slot.state.fetch_add(1, Ordering::Acquire) & OPEN != 0;
-            let used = Used { table: self, slot, index };
+            let used = Used::counted(self, slot, index);
             if open {
                 each(used.hot(), &used);
+            }
+        }
+    }
+
+    /// In a forked child, where this thread alone goes on: the users that other threads were are gone, and what was closed
+    /// and waited for them is dropped. A thread that forks in the middle of its own use cannot tell its count from theirs,
+    /// and changes nothing.
+    pub fn forget_other_threads(&self) {
+        if USES.try_with(Cell::get).unwrap_or(1) != 0 {
+            return;
+        }
+        for index in 0..self.length.load(Ordering::Acquire) {
+            let Some(slot) = self.slot(index) else { return };
+            let before = slot.state.fetch_and(!USERS, Ordering::AcqRel);
+            if before & OPEN == 0 && before & USERS != 0 {
+                slot.state.fetch_add(1, Ordering::Relaxed);
+                self.leave(index, slot);
             }
         }
     }
@@ -228,6 +264,7 @@ impl<H: Default, T> Table<H, T> {
             unsafe {
                 start.add(index).write(Slot {
                     state: AtomicU64::new(0),
+                    name: AtomicU64::new(0),
                     next: AtomicU32::new(0),
                     hot: H::default(),
                     value: UnsafeCell::new(MaybeUninit::uninit()),
@@ -290,6 +327,9 @@ fn token(index: u32, state: u64) -> u64 {
 /// The chunk of an index and the place in it.
 #[inline(always)]
 fn place(index: u32) -> (usize, usize) {
+    if (index as usize) < FIRST_CHUNK {
+        return (0, index as usize);
+    }
     let number = index as usize / FIRST_CHUNK + 1;
     let chunk = number.ilog2() as usize;
     (chunk, index as usize - ((1 << chunk) - 1) * FIRST_CHUNK)

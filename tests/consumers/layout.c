@@ -114,7 +114,7 @@ int main(void)
     FIELD(shmkit_object_t, struct_size);
     FIELD(shmkit_object_t, address);
     FIELD(shmkit_object_t, backend);
-    FIELD(shmkit_object_t, sort);
+    FIELD(shmkit_object_t, content);
     FIELD(shmkit_object_t, size);
     FIELD(shmkit_object_t, reserved);
     FIELD(shmkit_object_t, device);

@@ -39,7 +39,7 @@ fn a_region_lives_from_creation_to_unlink() {
 
         if kind.is_named() {
             refused(create(address, &options(size)), Status::ErrExists).names(address);
-            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_NO);
+            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_ANSWER_NO);
             let second = open(address, &options(0)).expect("it is there");
             let (third, created) = open_or_create(address, &options(size)).expect("it is there");
             assert!(!created);
@@ -51,9 +51,9 @@ fn a_region_lives_from_creation_to_unlink() {
             refused(open(address, &options(size + 1)), Status::ErrPastEnd).names(&(size + 1).to_string());
             first.closed();
             second.closed();
-            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_NO);
+            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_ANSWER_NO);
             third.closed();
-            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_YES);
+            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_ANSWER_YES);
             for stale in [first, second, third] {
                 is_bad_handle(stale);
             }
@@ -214,11 +214,19 @@ fn a_layout_that_differs_is_named_part_by_part() {
         }
         open(address, &options(0)).expect("no type is asked for").closed();
         for (other, part, figures) in [
-            (layout(c"struct telegram", 40, 3, 8), "telemetry", ["telemetry", "type"]),
-            (layout(c"telemetr", 40, 3, 8), "telemetry", ["telemetry", "type"]),
-            (layout(c"telemetry", 40, 4, 8), "version", ["3", "4"]),
-            (layout(c"telemetry", 48, 3, 8), "size", ["40", "48"]),
-            (layout(c"telemetry", 40, 3, 16), "alignment", ["8", "16"]),
+            (layout(c"struct telegram", 40, 4, 8), "\"telemetry\"", ["made for", "expects \"telegram\""]),
+            (layout(c"telemetr", 40, 3, 8), "\"telemetry\"", ["made for", "expects \"telemetr\""]),
+            (layout(c"telemetry", 40, 4, 8), "version of \"telemetry\"", ["3 in the region", "4 in this program"]),
+            (
+                layout(c"telemetry", 48, 3, 8),
+                "size in bytes of \"telemetry\"",
+                ["40 in the region", "48 in this program"],
+            ),
+            (
+                layout(c"telemetry", 40, 3, 16),
+                "alignment in bytes of \"telemetry\"",
+                ["8 in the region", "16 in this program"],
+            ),
         ] {
             let mut refusal = refused(open(address, &with(other)), Status::ErrLayout).names(part);
             for figure in figures {
@@ -239,11 +247,13 @@ fn a_layout_that_differs_is_named_part_by_part() {
         refused(
             open(address, &with(layout(c"a234567890b234567890c234567890d234567890e23456", 1, 1, 1))),
             Status::ErrLayout,
-        );
+        )
+        .names("made for \"a234567890b234567890c234567890d234567890e234567\"")
+        .names("expects \"a234567890b234567890c234567890d234567890e23456\"");
         region.unlink().expect("the name is its own");
         region.closed();
         let region = create(address, &options(64)).expect("there is room");
-        refused(open(address, &with(made)), Status::ErrLayout);
+        refused(open(address, &with(made)), Status::ErrLayout).names("without naming a type").names("\"telemetry\"");
         region.unlink().expect("the name is its own");
         region.closed();
 
@@ -379,7 +389,9 @@ fn sync_levels() {
         let size = 3 * PAGE + 1;
         let region = create(&place.address, &options(size)).expect("there is room");
         for level in [SHMKIT_SYNC_START, SHMKIT_SYNC_DATA, SHMKIT_SYNC_FILE, SHMKIT_SYNC_NAME] {
-            for (offset, length) in [(0, 0), (0, 1), (1, size - 1), (PAGE - 1, 2), (size, 0), (size - 1, 1)] {
+            for (offset, length) in
+                [(0, SHMKIT_TO_END), (0, 0), (0, 1), (1, size - 1), (PAGE - 1, 2), (size, SHMKIT_TO_END), (size - 1, 1)]
+            {
                 let done = region.sync(offset, length, level);
                 match place.kind {
                     File => done.expect("a file can be synced"),
@@ -387,13 +399,15 @@ fn sync_levels() {
                 }
             }
             if place.kind == File {
-                for (offset, length) in [(size + 1, 0), (0, size + 1), (1, usize::MAX), (usize::MAX, 1)] {
+                for (offset, length) in
+                    [(size + 1, 0), (size + 1, SHMKIT_TO_END), (0, size + 1), (1, usize::MAX - 1), (usize::MAX, 1)]
+                {
                     refused(region.sync(offset, length, level), Status::ErrPastEnd).names(&size.to_string());
                 }
             }
         }
         for level in [-1, 4, i32::MIN, i32::MAX] {
-            refused(region.sync(0, 0, level), Status::ErrInvalidArgument);
+            refused(region.sync(0, SHMKIT_TO_END, level), Status::ErrInvalidArgument);
         }
         region.closed();
     }));
@@ -407,12 +421,23 @@ fn protection_and_advice() {
         let region = create(&place.address, &options(size)).expect("there is room");
         region.copy_in(PAGE, b"kept").expect("it fits");
         for prot in [libc::PROT_NONE, libc::PROT_READ, RW] {
-            for (offset, length) in [(0, 0), (0, 1), (PAGE, PAGE), (3 * PAGE, 1), (3 * PAGE, 0)] {
+            for (offset, length) in [(0, SHMKIT_TO_END), (0, 1), (PAGE, PAGE), (3 * PAGE, 1), (3 * PAGE, SHMKIT_TO_END)]
+            {
                 region.protect(offset, length, prot).expect("whole pages can be protected");
             }
         }
-        region.protect(0, 0, RW).expect("whole pages can be protected");
+        region.protect(0, SHMKIT_TO_END, RW).expect("whole pages can be protected");
         assert_eq!(region.bytes(PAGE, 4), b"kept");
+        // An empty range is nothing to do: no page is protected, locked or advised, and copies are as fast as before.
+        for offset in [0, PAGE, 3 * PAGE] {
+            region.protect(offset, 0, libc::PROT_NONE).expect("nothing is to be done");
+            region.advise(offset, 0, libc::MADV_PAGEOUT).expect("nothing is to be done");
+            region.lock(offset, 0).expect("nothing is to be done");
+            region.unlock(offset, 0).expect("nothing is to be done");
+        }
+        // SAFETY: the data is mapped for its size, and nothing was protected.
+        let untouched = unsafe { std::slice::from_raw_parts(region.data().add(PAGE), 4) };
+        assert_eq!(untouched, b"kept");
         // A touch of protected memory is a signal; a call that copies is not.
         region.protect(PAGE, PAGE, libc::PROT_NONE).expect("whole pages can be protected");
         let child = crate::support::in_child(|| {
@@ -421,23 +446,27 @@ fn protection_and_advice() {
             0
         });
         assert!(libc::WIFSIGNALED(child) && libc::WTERMSIG(child) == libc::SIGSEGV, "{child:#x}");
-        region.protect(0, 0, RW).expect("whole pages can be protected");
+        region.protect(0, SHMKIT_TO_END, RW).expect("whole pages can be protected");
 
         for (offset, length, prot, status) in [
+            (1, SHMKIT_TO_END, RW, Status::ErrInvalidArgument),
             (1, 0, RW, Status::ErrInvalidArgument),
             (PAGE / 2, PAGE, RW, Status::ErrInvalidArgument),
-            (0, 0, libc::PROT_EXEC, Status::ErrInvalidArgument),
-            (0, 0, RW | libc::PROT_EXEC, Status::ErrInvalidArgument),
-            (0, 0, -1, Status::ErrInvalidArgument),
+            (0, SHMKIT_TO_END, libc::PROT_EXEC, Status::ErrInvalidArgument),
+            (0, SHMKIT_TO_END, RW | libc::PROT_EXEC, Status::ErrInvalidArgument),
+            (0, SHMKIT_TO_END, -1, Status::ErrInvalidArgument),
             (0, size + 1, RW, Status::ErrPastEnd),
             (4 * PAGE, 0, RW, Status::ErrPastEnd),
-            (PAGE, usize::MAX, RW, Status::ErrPastEnd),
+            (4 * PAGE, SHMKIT_TO_END, RW, Status::ErrPastEnd),
+            (PAGE, usize::MAX - 1, RW, Status::ErrPastEnd),
             (usize::MAX - (PAGE - 1), PAGE, RW, Status::ErrPastEnd),
         ] {
             refused(region.protect(offset, length, prot), status);
         }
+        refused(region.protect(4 * PAGE, SHMKIT_TO_END, RW), Status::ErrPastEnd)
+            .names("offset 16384 lies past the 12289 bytes");
         for advice in [0, 1, 2, 3, 4, 10, 11, 14, 15, 16, 17, 20, 21, 22, 23, 25] {
-            let done = region.advise(0, 0, advice);
+            let done = region.advise(0, SHMKIT_TO_END, advice);
             // What a kernel or a kind of memory does not know is an error with words; the data stays in any case.
             let known = matches!(
                 status_of(&done),
@@ -448,13 +477,13 @@ fn protection_and_advice() {
         }
         // MADV_FREE, REMOVE, MERGEABLE, UNMERGEABLE, WIPEONFORK, KEEPONFORK, HWPOISON, and none.
         for advice in [8, 9, 12, 13, 18, 19, 24, 100, 101, -1, i32::MAX, i32::MIN] {
-            refused(region.advise(0, 0, advice), Status::ErrInvalidArgument);
+            refused(region.advise(0, SHMKIT_TO_END, advice), Status::ErrInvalidArgument);
         }
         refused(region.advise(1, 0, 0), Status::ErrInvalidArgument);
         refused(region.advise(0, size + 1, 0), Status::ErrPastEnd);
-        region.lock(0, 0).expect("the limit is not reached");
+        region.lock(0, SHMKIT_TO_END).expect("the limit is not reached");
         region.lock(PAGE, 1).expect("the limit is not reached");
-        region.unlock(0, 0).expect("it was locked");
+        region.unlock(0, SHMKIT_TO_END).expect("it was locked");
         refused(region.lock(3, 0), Status::ErrInvalidArgument);
         refused(region.lock(0, size + 1), Status::ErrPastEnd);
         refused(region.unlock(3, 0), Status::ErrInvalidArgument);
@@ -462,9 +491,9 @@ fn protection_and_advice() {
 
         if place.kind.is_named() {
             let reader = open(&place.address, &RegionOptions { read_only: 1, ..options(0) }).expect("it is there");
-            reader.protect(0, 0, libc::PROT_NONE).expect("whole pages can be protected");
-            reader.protect(0, 0, libc::PROT_READ).expect("whole pages can be protected");
-            refused(reader.protect(0, 0, RW), Status::ErrAccess);
+            reader.protect(0, SHMKIT_TO_END, libc::PROT_NONE).expect("whole pages can be protected");
+            reader.protect(0, SHMKIT_TO_END, libc::PROT_READ).expect("whole pages can be protected");
+            refused(reader.protect(0, SHMKIT_TO_END, RW), Status::ErrAccess);
             assert_eq!(reader.stat().expect("it is open").read_only, 1);
             reader.closed();
         }
@@ -503,7 +532,7 @@ fn locked_memory_has_a_limit_with_figures() {
             in_good_child(|| {
                 as_user(12_345);
                 region.lock(0, 32 << 10).expect("the limit allows it");
-                let refusal = refused(region.lock(0, 0), Status::ErrLimit);
+                let refusal = refused(region.lock(0, SHMKIT_TO_END), Status::ErrLimit);
                 refusal.names("65536").names(&MIB.to_string());
                 region.unlock(0, 32 << 10).expect("it was locked");
             });
@@ -610,7 +639,7 @@ fn who_is_there() {
         let alone = region.participants().expect("it has leases");
         assert_eq!(alone.len(), 1);
         let first = alone[0];
-        assert_eq!((first.own, first.live, first.read_only), (1, SHMKIT_YES, 0));
+        assert_eq!((first.own, first.live, first.read_only), (1, SHMKIT_ANSWER_YES, 0));
         assert_eq!(first.process.pid, std::process::id());
         let mut children = Children::default();
         for _ in 0..2 {
@@ -625,7 +654,7 @@ fn who_is_there() {
         let mut expected: Vec<u32> = children.pids().collect();
         expected.sort_unstable();
         assert_eq!(seen.iter().map(|one| one.process.pid).collect::<Vec<_>>(), expected);
-        assert!(seen.iter().all(|one| (one.own, one.live, one.read_only) == (0, SHMKIT_YES, 0)));
+        assert!(seen.iter().all(|one| (one.own, one.live, one.read_only) == (0, SHMKIT_ANSWER_YES, 0)));
         children.kill();
         assert_eq!(region.participants().expect("it has leases").len(), 1);
 
@@ -645,16 +674,16 @@ fn who_is_there() {
             let writer = open(&place.address, &options(0)).expect("it is there");
             let all = region.participants().expect("it has leases");
             assert_eq!(all.len(), 3);
-            assert!(all[1..].iter().all(|one| one.live == SHMKIT_YES && one.own == 0));
+            assert!(all[1..].iter().all(|one| one.live == SHMKIT_ANSWER_YES && one.own == 0));
             let readers = all[1..].iter().filter(|one| one.read_only == 1).count();
             assert_eq!(readers, if place.kind == Sysv { 0 } else { 1 }, "a lease by semaphore does not tell readers");
             assert_eq!(reader.participants().expect("it has leases")[0].read_only, 1);
             writer.closed();
             reader.closed();
             assert_eq!(region.participants().expect("it has leases").len(), 1);
-            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_NO);
+            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_NO);
             region.closed();
-            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
         } else {
             region.closed();
         }
@@ -686,12 +715,12 @@ fn the_list_shows_every_kind() {
             let shown = find(what).expect("it is listed");
             let object = shown.object;
             assert_eq!((object.backend, object.inode), (kind.number(), stat.inode));
-            assert_eq!(object.orphan, SHMKIT_NO);
+            assert_eq!(object.orphan, SHMKIT_ANSWER_NO);
             match kind {
                 Posix | Sysv => {
                     assert_eq!(
-                        (object.sort, shown.layout.as_str(), object.layout_version),
-                        (SHMKIT_SORT_REGION, "t", 5)
+                        (object.content, shown.layout.as_str(), object.layout_version),
+                        (SHMKIT_CONTENT_REGION, "t", 5)
                     );
                     assert_eq!(
                         (object.users, object.size, object.device),
@@ -701,8 +730,14 @@ fn the_list_shows_every_kind() {
                     assert_eq!((object.creator.pid, object.created_ns), (std::process::id(), stat.created_ns));
                     assert_eq!((object.unlinked, object.persistent), (0, 0));
                 }
-                File => assert_eq!((object.mode, object.uid, object.users), (0o640, stat.uid, 1)),
-                Memfd | Anon => assert_eq!((object.users, object.unlinked), (1, 1)),
+                // What is only seen as mapped was not looked into.
+                File => assert_eq!(
+                    (object.mode, object.uid, object.users, object.content),
+                    (0o640, stat.uid, 1, SHMKIT_CONTENT_UNKNOWN)
+                ),
+                Memfd | Anon => {
+                    assert_eq!((object.users, object.unlinked, object.content), (1, 1, SHMKIT_CONTENT_UNKNOWN))
+                }
             }
             second.into_iter().for_each(Region::closed);
         }
@@ -721,7 +756,15 @@ fn the_list_shows_every_kind() {
                 let all = list(SHMKIT_LIST_MAPPED).expect("a list can be had");
                 let gone: Vec<_> = all.iter().filter(is_same).collect();
                 assert_eq!(gone.len(), 1, "its memory is still mapped");
+                assert_eq!(gone[0].object.content, SHMKIT_CONTENT_UNKNOWN);
                 assert_eq!((gone[0].object.unlinked, gone[0].object.backend), (1, SHMKIT_BACKEND_POSIX));
+            }
+            if kind == Sysv {
+                // It has lost its key, and with it the semaphores that say what it is.
+                let all = list(SHMKIT_LIST_SYSV).expect("a list can be had");
+                let gone: Vec<_> = all.iter().filter(is_same).collect();
+                assert_eq!(gone.len(), 1, "its memory is still attached");
+                assert_eq!((gone[0].object.unlinked, gone[0].object.content), (1, SHMKIT_CONTENT_UNKNOWN));
             }
         }
         region.closed();
@@ -742,7 +785,7 @@ fn gc_finds_what_nobody_has_open() {
         region.closed();
         assert!(left_over().is_empty(), "a child has it open");
         if kind.is_named() {
-            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_NO);
+            assert_eq!(is_orphan(address).expect("it is there"), SHMKIT_ANSWER_NO);
         }
         children.kill();
         if !collected {
@@ -754,8 +797,8 @@ fn gc_finds_what_nobody_has_open() {
         for _ in 0..2 {
             let found = gc(SHMKIT_GC_DRY_RUN).expect("gc can look");
             assert_eq!(found.len(), 1, "{found:?}");
-            assert_eq!((found[0].address.as_str(), found[0].object.sort), (address, SHMKIT_SORT_REGION));
-            assert_eq!((found[0].object.orphan, found[0].object.backend), (SHMKIT_YES, kind.number()));
+            assert_eq!((found[0].address.as_str(), found[0].object.content), (address, SHMKIT_CONTENT_REGION));
+            assert_eq!((found[0].object.orphan, found[0].object.backend), (SHMKIT_ANSWER_YES, kind.number()));
         }
         // A dry run changed nothing; an opener takes it out of the list again.
         let region = open(address, &options(5000)).expect("a dry run removes nothing");
@@ -771,7 +814,7 @@ fn gc_finds_what_nobody_has_open() {
         kept.closed();
         assert!(left_over().is_empty() && gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
         let shown = listed(SHMKIT_LIST_ALL, address).expect("it is there").object;
-        assert_eq!((shown.persistent, shown.orphan), (1, SHMKIT_YES));
+        assert_eq!((shown.persistent, shown.orphan), (1, SHMKIT_ANSWER_YES));
         open(address, &options(10)).expect("gc leaves it alone").closed();
         unlink(address).expect("the name is there");
     }));
@@ -875,12 +918,12 @@ fn what_each_kind_of_memory_can_do() {
             row("is_orphan", [Can, Can, Can, Cannot, Cannot], |_, at| status_of(&is_orphan(&at.address))),
             row("grow", [Can, Cannot, Can, Can, Can], |region, _| status_of(&region.grow(10))),
             row("sync", [Cannot, Cannot, Can, Cannot, Cannot], |region, _| {
-                status_of(&region.sync(0, 0, SHMKIT_SYNC_NAME))
+                status_of(&region.sync(0, SHMKIT_TO_END, SHMKIT_SYNC_NAME))
             }),
-            row("protect", [Can; 5], |region, _| status_of(&region.protect(0, 0, 3))),
-            row("advise", [Can; 5], |region, _| status_of(&region.advise(0, 0, libc::MADV_WILLNEED))),
-            row("lock_memory", [Can; 5], |region, _| status_of(&region.lock(0, 0))),
-            row("unlock_memory", [Can; 5], |region, _| status_of(&region.unlock(0, 0))),
+            row("protect", [Can; 5], |region, _| status_of(&region.protect(0, SHMKIT_TO_END, 3))),
+            row("advise", [Can; 5], |region, _| status_of(&region.advise(0, SHMKIT_TO_END, libc::MADV_WILLNEED))),
+            row("lock_memory", [Can; 5], |region, _| status_of(&region.lock(0, SHMKIT_TO_END))),
+            row("unlock_memory", [Can; 5], |region, _| status_of(&region.unlock(0, SHMKIT_TO_END))),
             row("stat", [Can; 5], |region, _| status_of(&region.stat())),
             row("copy_in", [Can; 5], |region, _| status_of(&region.copy_in(0, b"x"))),
             row("copy_out", [Can; 5], |region, _| status_of(&region.copy_out(0, &mut [0]))),
@@ -1066,7 +1109,7 @@ fn sizes_beyond_four_gigabytes() {
         let stat = region.stat().expect("it is open");
         assert!(stat.object_size > most as u64 && stat.reserved < GIB as u64, "{} {}", stat.object_size, stat.reserved);
         region.protect(4 * GIB, PAGE, libc::PROT_READ).expect("whole pages can be protected");
-        region.advise(large & !(PAGE - 1), 0, libc::MADV_DONTNEED).expect("it loses nothing");
+        region.advise(large & !(PAGE - 1), SHMKIT_TO_END, libc::MADV_DONTNEED).expect("it loses nothing");
         assert_eq!(region.bytes(most - 1, 1), b"x");
         region.closed();
     }));

@@ -231,6 +231,7 @@ fn numbers_out_of_their_range() {
             check(options(0), wrong, true);
             check(RegionOptions { max_size: 9, ..options(10) }, wrong, true);
             check(RegionOptions { read_only: 1, ..options(10) }, wrong, true);
+            check(RegionOptions { raw: 1, max_size: 11, ..options(10) }, wrong, true);
             for size in [u64::MAX, i64::MAX as u64, 1 << 63, (i64::MAX / 2) as u64 + 1] {
                 check(RegionOptions { size, ..options(10) }, Status::ErrTooBig, true);
                 check(RegionOptions { max_size: size, ..options(10) }, Status::ErrTooBig, true);

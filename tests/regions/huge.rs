@@ -47,8 +47,7 @@ fn where_there_are_none() {
     in_a_room!("where_there_are_none", || {
         let _turn = huge_pages_alone();
         if number("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") > 0 {
-            println!("NOT RUN: this machine has free huge pages");
-            return;
+            return support::not_run("regions without huge pages: this machine has free huge pages");
         }
         over(&Kind::ALL, |place| {
             let before = Traces::look();
@@ -71,8 +70,10 @@ fn where_there_are_none() {
 fn where_there_are_some() {
     in_a_room!("where_there_are_some", || {
         let _turn = huge_pages_alone();
-        let Some(huge) = huge_page() else { return println!("NOT RUN: this kernel has no huge pages") };
-        let Some(_reserved) = Reserved::new(8) else { return println!("NOT RUN: no huge pages can be reserved here") };
+        let Some(huge) = huge_page() else { return support::not_run("huge pages: this kernel has none") };
+        let Some(_reserved) = Reserved::new(8) else {
+            return support::not_run("huge pages: none can be reserved here");
+        };
         let size = (huge + 5000) as usize;
         for kind in [Sysv, Memfd, Anon] {
             for huge_pages in [SHMKIT_HUGE_REQUIRE, SHMKIT_HUGE_TRY] {

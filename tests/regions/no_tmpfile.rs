@@ -280,7 +280,7 @@ fn a_killed_builder_is_in_nobodys_way() {
                     left += 1;
                     if kind == Posix {
                         let found = gc(SHMKIT_GC_DRY_RUN).expect("gc can look");
-                        assert_eq!((found.len(), found[0].object.sort), (1, SHMKIT_SORT_LEFTOVER), "{found:?}");
+                        assert_eq!((found.len(), found[0].object.content), (1, SHMKIT_CONTENT_LEFTOVER), "{found:?}");
                         assert_eq!(found[0].address, format!("posix:/{}", names[0]));
                     }
                     // On such a machine the next creator takes the file over.

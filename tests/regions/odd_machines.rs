@@ -137,7 +137,7 @@ fn without_locks_of_descriptions() {
         }
         region.closed();
         if matches!(place.kind, Posix | File) {
-            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_UNKNOWN);
+            assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_UNKNOWN);
             assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty(), "gc removed what it could not prove");
         }
         if place.kind.is_named() {

@@ -104,7 +104,7 @@ fn arrives(place: &Place, socket: i32, access: i32) {
         } else {
             refused(other.copy_in(0, b"x"), Status::ErrAccess);
             refused(other.grow(9000), Status::ErrAccess);
-            refused(other.protect(0, 0, 3), Status::ErrAccess);
+            refused(other.protect(0, SHMKIT_TO_END, 3), Status::ErrAccess);
             refused(other.send(ours, SHMKIT_SEND_READ_WRITE), Status::ErrAccess);
             other.send(ours, SHMKIT_SEND_READ_ONLY).expect("reading can be passed on");
             recv(theirs, &options(0)).expect("it was sent").closed();
@@ -158,7 +158,11 @@ fn a_received_region_is_checked_as_an_opened_one() {
         let send = || region.send(ours, SHMKIT_SEND_READ_WRITE).expect("it can be sent");
         for (expected, status, words) in [
             (RegionOptions { layout: layout(c"t", 8, 3, 8), ..options(0) }, Status::ErrLayout, "version"),
-            (RegionOptions { layout: layout(c"u", 8, 2, 8), ..options(0) }, Status::ErrLayout, "\"t\""),
+            (
+                RegionOptions { layout: layout(c"u", 8, 2, 8), ..options(0) },
+                Status::ErrLayout,
+                "\"t\", and this program expects \"u\"",
+            ),
             (options(101), Status::ErrPastEnd, "101"),
         ] {
             send();

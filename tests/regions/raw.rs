@@ -142,7 +142,8 @@ fn plain_calls_open_what_a_raw_region_made() {
     in_a_room!("plain_calls_open_what_a_raw_region_made", || over(&Kind::NAMED, |place| {
         for size in [1, 100, PAGE, 2 * PAGE + 7] {
             for space in [SHMKIT_SPACE_RESERVE, SHMKIT_SPACE_LAZY, SHMKIT_SPACE_POPULATE] {
-                let region = create(&place.address, &RegionOptions { space, ..raw(size) }).expect("there is room");
+                let region = create(&place.address, &RegionOptions { space, max_size: size as u64, ..raw(size) })
+                    .expect("there is room");
                 let plain = Plain::find(place);
                 assert_eq!(plain.size, size, "plain code sees another size than was asked for");
                 region.copy_in(0, b"r").expect("it fits");
@@ -156,13 +157,13 @@ fn plain_calls_open_what_a_raw_region_made() {
                 refused(unlink(&place.address), Status::ErrNotARegion);
                 assert_eq!(
                     is_orphan(&place.address).expect("it is there"),
-                    if place.kind == Sysv { SHMKIT_NO } else { SHMKIT_UNKNOWN }
+                    if place.kind == Sysv { SHMKIT_ANSWER_NO } else { SHMKIT_ANSWER_UNKNOWN }
                 );
                 region.closed();
-                assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_UNKNOWN);
+                assert_eq!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_UNKNOWN);
                 assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
                 let shown = if place.kind == File { None } else { listed(SHMKIT_LIST_ALL, &place.address) };
-                assert!(shown.is_none_or(|shown| shown.object.sort == SHMKIT_SORT_RAW));
+                assert!(shown.is_none_or(|shown| shown.object.content == SHMKIT_CONTENT_FOREIGN));
                 let last = open(&place.address, &raw(0)).expect("gc leaves it alone");
                 last.unlink().expect("the name is its own");
                 last.closed();
@@ -203,7 +204,7 @@ fn a_region_is_not_made_of_other_objects() {
                 refused(open_or_create(&place.address, &options(10)), Status::ErrNotARegion);
                 refused(create(&place.address, &options(10)), Status::ErrExists);
                 refused(unlink(&place.address), Status::ErrNotARegion);
-                assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+                assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
                 assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
                 // Once more: what the first tries leave must not change the answer.
                 refused(unlink(&place.address), Status::ErrNotARegion);
@@ -213,7 +214,7 @@ fn a_region_is_not_made_of_other_objects() {
             refused(open(&place.address, &options(0)), Status::ErrNotARegion);
             refused(open_or_create(&place.address, &options(10)), Status::ErrNotARegion);
             refused(create(&place.address, &options(10)), Status::ErrExists);
-            assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+            assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
             refused(unlink(&place.address), Status::ErrNotARegion);
             assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
             let plain = Plain::find(place);
@@ -240,16 +241,21 @@ fn an_object_without_bytes() {
     }));
 }
 
+/// Where other software has its data: where a header would be, or behind zeros.
+const DATA: [usize; 2] = [0, 300];
+
 /// A segment that other software made where the library still has semaphores.
 #[test]
 fn semaphores_that_outlived_their_segment() {
     in_a_room!("semaphores_that_outlived_their_segment", || {
-        let place = Sysv.fresh();
-        create(&place.address, &options(10)).expect("there is room").closed();
-        // SAFETY: the command takes no buffer.
-        assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
-        assert!(place.set().is_some(), "the library's semaphores went with the segment");
-        foreign_survives(&place);
+        for at in DATA {
+            let place = Sysv.fresh();
+            create(&place.address, &options(10)).expect("there is room").closed();
+            // SAFETY: the command takes no buffer.
+            assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
+            assert!(place.set().is_some(), "the library's semaphores went with the segment");
+            foreign_survives(&place, at);
+        }
     });
 }
 
@@ -261,23 +267,25 @@ fn semaphores_of_a_creator_that_died() {
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) }
     }
     in_a_room!("semaphores_of_a_creator_that_died", || {
-        let place = Sysv.fresh();
-        let killed = support::in_child(|| {
-            let _never_ends = create(&place.address, &RegionOptions { init: Some(die), ..options(10) });
-            0
-        });
-        assert!(libc::WIFSIGNALED(killed));
-        assert_eq!(left_over().len(), 1, "a dead creator's segment is not found");
-        // SAFETY: the command takes no buffer.
-        assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
-        foreign_survives(&place);
+        for at in DATA {
+            let place = Sysv.fresh();
+            let killed = support::in_child(|| {
+                let _never_ends = create(&place.address, &RegionOptions { init: Some(die), ..options(10) });
+                0
+            });
+            assert!(libc::WIFSIGNALED(killed));
+            assert_eq!(left_over().len(), 1, "a dead creator's segment is not found");
+            // SAFETY: the command takes no buffer.
+            assert_eq!(unsafe { libc::shmctl(place.segment().expect("it is there"), libc::IPC_RMID, null_mut()) }, 0);
+            foreign_survives(&place, at);
+        }
     });
 }
 
-fn foreign_survives(place: &Place) {
+fn foreign_survives(place: &Place, at: usize) {
     drop({
         let plain = Plain::make(place, 2 * PAGE);
-        plain.write(0, b"data of other software");
+        plain.write(at, b"data of other software");
         plain
     });
     let id = place.segment();
@@ -286,7 +294,7 @@ fn foreign_survives(place: &Place) {
         tried += 1;
         assert_eq!(place.segment(), id, "{what} removed a segment of other software");
         let plain = Plain::find(place);
-        assert_eq!(plain.read(0, 22), b"data of other software", "{what}");
+        assert_eq!(plain.read(at, 22), b"data of other software", "{what}");
         assert!(expected.contains(&status), "{what}: {status:?}");
     };
     for _ in 0..2 {
@@ -297,7 +305,7 @@ fn foreign_survives(place: &Place) {
         survives("unlink", status_of(&unlink(&place.address)), &not);
         survives("is_orphan", status_of(&is_orphan(&place.address)), &[Status::Ok]);
         survives("list", status_of(&list(SHMKIT_LIST_ALL)), &[Status::Ok]);
-        assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_YES);
+        assert_ne!(is_orphan(&place.address).expect("it is there"), SHMKIT_ANSWER_YES);
         for mode in [SHMKIT_GC_DRY_RUN, SHMKIT_GC_REMOVE] {
             let found = gc(mode).expect("gc can look");
             assert!(found.iter().all(|shown| shown.object.backend == 0), "{found:?}");

@@ -433,8 +433,12 @@ pub fn is_orphan(address: &str) -> Outcome<i32> {
 
 impl fmt::Debug for Shown {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListedObject { backend, sort, users, orphan, pid, .. } = self.object;
-        write!(out, "{} (backend {backend}, sort {sort}, {users} users, orphan {orphan}, pid {pid})", self.address)
+        let ListedObject { backend, content, users, orphan, pid, .. } = self.object;
+        write!(
+            out,
+            "{} (backend {backend}, content {content}, {users} users, orphan {orphan}, pid {pid})",
+            self.address
+        )
     }
 }
 
@@ -735,11 +739,11 @@ pub fn is_bad_handle(region: Region) {
     let mut byte = [9];
     for refusal in [
         region.grow(1).err(),
-        region.sync(0, 0, SHMKIT_SYNC_DATA).err(),
-        region.protect(0, 0, libc::PROT_READ).err(),
-        region.advise(0, 0, libc::MADV_NORMAL).err(),
-        region.lock(0, 0).err(),
-        region.unlock(0, 0).err(),
+        region.sync(0, SHMKIT_TO_END, SHMKIT_SYNC_DATA).err(),
+        region.protect(0, SHMKIT_TO_END, libc::PROT_READ).err(),
+        region.advise(0, SHMKIT_TO_END, libc::MADV_NORMAL).err(),
+        region.lock(0, SHMKIT_TO_END).err(),
+        region.unlock(0, SHMKIT_TO_END).err(),
         region.stat().err(),
         region.copy_in(0, &byte).err(),
         region.copy_out(0, &mut byte).err(),

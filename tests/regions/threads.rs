@@ -55,9 +55,9 @@ extern "C" fn one_call(work: *mut c_void) -> *mut c_void {
             7 => -i32::from(shmkit_region_address(handle).is_null()),
             8 => shmkit_region_fd(handle).min(0),
             9 => shmkit_region_grow(handle, 6000),
-            10 => shmkit_region_sync(handle, 0, 0, SHMKIT_SYNC_NAME),
-            11 => shmkit_region_protect(handle, 0, 0, 3),
-            12 => shmkit_region_advise(handle, 0, 0, libc::MADV_WILLNEED),
+            10 => shmkit_region_sync(handle, 0, SHMKIT_TO_END, SHMKIT_SYNC_NAME),
+            11 => shmkit_region_protect(handle, 0, SHMKIT_TO_END, 3),
+            12 => shmkit_region_advise(handle, 0, SHMKIT_TO_END, libc::MADV_WILLNEED),
             13 => shmkit_region_stat(handle, null_mut()),
             14 => shmkit_region_access_begin(handle, null_mut(), null_mut()),
             15 => shmkit_region_access_end(handle),
@@ -181,11 +181,11 @@ fn everything(region: Region, other: &str, rounds: &AtomicU64) {
         stat.struct_size = size_of::<RegionStat>();
         gone(shmkit_region_stat(handle, &mut stat), &[]);
         gone(shmkit_region_grow(handle, 3000), &[Status::ErrBackend, Status::ErrNotPermitted]);
-        gone(shmkit_region_advise(handle, 0, 0, libc::MADV_NORMAL), &[]);
-        gone(shmkit_region_sync(handle, 0, 0, SHMKIT_SYNC_START), &[Status::ErrBackend]);
-        gone(shmkit_region_lock_memory(handle, 0, 0), &[]);
-        gone(shmkit_region_unlock_memory(handle, 0, 0), &[]);
-        gone(shmkit_region_protect(handle, 0, 0, 3), &[]);
+        gone(shmkit_region_advise(handle, 0, SHMKIT_TO_END, libc::MADV_NORMAL), &[]);
+        gone(shmkit_region_sync(handle, 0, SHMKIT_TO_END, SHMKIT_SYNC_START), &[Status::ErrBackend]);
+        gone(shmkit_region_lock_memory(handle, 0, SHMKIT_TO_END), &[]);
+        gone(shmkit_region_unlock_memory(handle, 0, SHMKIT_TO_END), &[]);
+        gone(shmkit_region_protect(handle, 0, SHMKIT_TO_END, 3), &[]);
         let (mut data, mut size) = (null_mut(), 0);
         gone(shmkit_region_access_begin(handle, &mut data, &mut size), &[Status::ErrUnsupported]);
         gone(shmkit_region_access_end(handle), &[]);
@@ -373,6 +373,67 @@ fn signals_that_come_again_and_again() {
 }
 
 /// Who waits for a lock that another process holds, while signals come, waits as long as it was told to.
+/// A thread is in the midst of a call on a handle while another one forks: in the child, where that thread is not, the
+/// handle can be closed, and nothing of the region stays there.
+#[test]
+fn a_child_closes_what_a_thread_was_using() {
+    /// Says that it was called, and waits until it is told to go on.
+    unsafe extern "C" fn stay(_: *const RegionParticipant, user: *mut c_void) -> i32 {
+        // SAFETY: the test passes two descriptors; the byte is readable and writable.
+        unsafe {
+            let [says, hears] = *user.cast::<[c_int; 2]>();
+            let mut byte = 0u8;
+            libc::write(says, b"+".as_ptr().cast(), 1);
+            libc::read(hears, (&raw mut byte).cast(), 1);
+        }
+        1
+    }
+    in_a_room!("a_child_closes_what_a_thread_was_using", || over(&Kind::ALL, |place| {
+        let nothing = Traces::look();
+        for closes_first in [false, true] {
+            let region = create(&place.address, &options(5000)).expect("there is room");
+            let (mut ends, mut others) = ([0; 2], [0; 2]);
+            // SAFETY: the ends are writable.
+            unsafe {
+                assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+                assert_eq!(libc::pipe2(others.as_mut_ptr(), libc::O_CLOEXEC), 0);
+            }
+            let mut both = [ends[1], others[0]];
+            let user = &raw mut both as usize;
+            let thread = std::thread::spawn(move || {
+                let Region(handle) = { region };
+                // SAFETY: the descriptors stay until the thread was joined.
+                unsafe { shmkit_region_participants(handle, Some(stay), user as *mut c_void) }
+            });
+            let mut byte = 0u8;
+            // SAFETY: the byte is writable.
+            assert_eq!(unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) }, 1);
+            if place.kind.is_named() {
+                region.unlink().expect("the name is its own");
+            }
+            if closes_first {
+                region.close().expect("it is open");
+            }
+            support::in_good_child(|| {
+                if !closes_first {
+                    region.close().expect("it is open in the child");
+                }
+                let now = Traces::look();
+                assert_eq!(now.mappings, nothing.mappings, "mapped in the child");
+                let of_region = |one: &&String| one.contains("#") || one.contains("memfd") || one.contains("shm");
+                assert_eq!(now.descriptors.iter().find(of_region), None, "open in the child");
+            });
+            // SAFETY: the byte is readable.
+            assert_eq!(unsafe { libc::write(others[1], b"+".as_ptr().cast(), 1) }, 1);
+            assert_eq!(thread.join().ok(), Some(0));
+            close_all(&[ends, others].concat());
+            if !closes_first {
+                region.closed();
+            }
+        }
+    }));
+}
+
 #[test]
 fn a_wait_is_as_long_as_it_was_told() {
     extern "C" fn came(_: c_int) {}

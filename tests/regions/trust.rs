@@ -173,7 +173,11 @@ fn the_group_of_a_region() {
             let all = region.participants().expect("it has leases");
             assert_eq!(all.len(), 2);
             let child = children.pids().next().expect("there is one");
-            assert_eq!((all[1].process.pid, all[1].live), (child, SHMKIT_YES), "a member of the group has no lease");
+            assert_eq!(
+                (all[1].process.pid, all[1].live),
+                (child, SHMKIT_ANSWER_YES),
+                "a member of the group has no lease"
+            );
             children.kill();
             region.unlink().expect("the name is its own");
         }
@@ -214,7 +218,7 @@ fn who_may_only_read() {
                 refused(reader.copy_in(0, b"x"), Status::ErrAccess);
                 assert_eq!(
                     is_orphan(&place.address).expect("it is there"),
-                    if is_raw == 1 && place.kind != Sysv { SHMKIT_UNKNOWN } else { SHMKIT_NO }
+                    if is_raw == 1 && place.kind != Sysv { SHMKIT_ANSWER_UNKNOWN } else { SHMKIT_ANSWER_NO }
                 );
                 let removed = refused(reader.unlink(), Status::ErrNotPermitted);
                 assert!(place.kind == File || !removed.cause.is_empty());
@@ -231,6 +235,10 @@ fn who_may_only_read() {
             refused(open(&place.address, &RegionOptions { read_only: 1, ..options(0) }), Status::ErrAccess);
             assert_ne!(status_of(&unlink(&place.address)), Status::Ok);
             assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
+            if place.kind != File {
+                let shown = listed(SHMKIT_LIST_POSIX | SHMKIT_LIST_SYSV, &place.address).expect("it is there");
+                assert_eq!(shown.object.content, SHMKIT_CONTENT_UNKNOWN, "nobody may look into it");
+            }
         });
         assert!(place.is_taken());
         region.unlink().expect("the name is its own");
@@ -407,7 +415,7 @@ fn what_is_no_object() {
             assert!(matches!(removed.status, Status::ErrNotAnObject | Status::ErrNotARegion), "{what}: {removed:?}");
             let orphan = is_orphan(address);
             assert!(
-                matches!(orphan, Ok(SHMKIT_UNKNOWN) | Err(Refusal { status: Status::ErrNotAnObject, .. })),
+                matches!(orphan, Ok(SHMKIT_ANSWER_UNKNOWN) | Err(Refusal { status: Status::ErrNotAnObject, .. })),
                 "{orphan:?}"
             );
             assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());

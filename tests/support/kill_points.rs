@@ -174,7 +174,7 @@ impl<'a, S> Plan<'a, S> {
         #[cfg(not(target_arch = "x86_64"))]
         {
             drop((prepare, work, check));
-            println!("kill points: {}: NOT RUN, this processor is not x86-64", self.operation);
+            super::not_run(&format!("kill points of {}: this processor is not x86-64", self.operation));
             None
         }
     }

@@ -73,6 +73,15 @@ pub fn alone(test: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     assert!(out.contains("1 passed"), "{test}: the process of its own ran no test");
 }
 
+/// Says that a test, or a part of it, cannot run here: to the list that `scripts/test` shows at its end.
+pub fn not_run(why: &str) {
+    println!("NOT RUN: {why}");
+    if let Some(list) = std::env::var_os("SHMKIT_NOT_RUN") {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).expect("the list can be made");
+        std::io::Write::write_all(&mut list, format!("{why}\n").as_bytes()).expect("there is room");
+    }
+}
+
 /// The words of this thread's last failure.
 pub fn message() -> String {
     // SAFETY: the function gives a terminated string that stays until the next call.
