@@ -38,6 +38,7 @@ use crate::sys::limits::page_size;
 extern "C" fn at_load() {
     crate::calls::ledger::process();
     crate::region::handle::watch_forks();
+    sys::robust::watch_forks();
     let own_sources = file!().trim_end_matches("capi/mod.rs");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

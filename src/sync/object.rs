@@ -689,6 +689,10 @@ pub fn consistent<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcom
 /// Says that what it guards is lost.
 pub fn abandon<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<()> {
     let (mutex, seat, lane) = mutex_parts(object, kind)?;
+    if kind == Kind::RwLock && mutex.is_own(seat, lane) {
+        // It may be a reader's, who found no slot: from now on readers must come by the mutex, and are told.
+        object.half(KIND_AT).store(1);
+    }
     plain(mutex.abandon(seat, lane))
 }
 

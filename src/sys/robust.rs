@@ -178,10 +178,7 @@ impl Seat {
         if self.id.get() != 0 {
             return Ok(());
         }
-        static WATCHED: AtomicBool = AtomicBool::new(false);
-        if !WATCHED.swap(true, Ordering::Relaxed) {
-            process::at_fork(nothing, nothing, stand_up);
-        }
+        watch_forks();
         let (mut head, mut length) = (core::ptr::null::<Head>(), 0usize);
         // SAFETY: both places are writable.
         check(unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) } as i32)?;
@@ -332,6 +329,14 @@ impl Seat {
 fn set_next(node: usize, next: usize) {
     // SAFETY: the node belongs to a word that this thread holds, in an object that is mapped.
     unsafe { AtomicU64::from_ptr(node as *mut u64) }.store(next as u64, Ordering::Relaxed);
+}
+
+/// Registers what is done in a forked child. When the library is loaded, or else with the first thread that sits down.
+pub fn watch_forks() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        process::at_fork(nothing, nothing, stand_up);
+    }
 }
 
 extern "C" fn nothing() {}
