@@ -38,14 +38,24 @@
 #define SHMKIT_H
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
+
+/* The alignment of a type, where both languages allow it to stand. */
+#ifdef __cplusplus
+#define SHMKIT_ALIGNED(bytes) alignas(bytes)
+#else
+#define SHMKIT_ALIGNED(bytes) __attribute__((aligned(bytes)))
+#endif
 
 #ifdef __cplusplus
 namespace shmkit {
@@ -105,6 +115,11 @@ extern "C" {
 #define SHMKIT_ERR_BACKEND           (-32) /* this kind of memory cannot do it */
 #define SHMKIT_ERR_CALLBACK          (-33) /* the program's own callback refused */
 #define SHMKIT_ERR_UNFINISHED        (-34) /* its creator died before it was ready */
+#define SHMKIT_ERR_OWNER_DIED        (-35) /* the last holder died while it held this; it is held by the caller now */
+#define SHMKIT_ERR_NOT_RECOVERABLE   (-36) /* a holder found that what this guards cannot be repaired, and abandoned it */
+#define SHMKIT_ERR_DEADLOCK          (-37) /* this thread holds it already, and would wait for itself */
+#define SHMKIT_ERR_NOT_OWNER         (-38) /* this thread does not hold it */
+#define SHMKIT_ERR_UNINITIALISED     (-39) /* nothing was initialised here */
 
 /** SHMKIT_OK (0), or one of the negative SHMKIT_ERR_ numbers. */
 typedef int32_t shmkit_status_t;
@@ -931,6 +946,388 @@ shmkit_status_t shmkit_gc(int32_t mode, shmkit_list_callback_t callback, void *u
 #endif
 
 /* ================================================================================================================== *
+ * Synchronisation that survives the death of its holder
+ *
+ * Objects of fixed size, to be placed in the program's own struct in any shared memory: a region, mmap, shmat. What holds
+ * for all of them, where it does not say otherwise:
+ * - One process initialises an object before others use it, best in the init callback of a region. A use before that is
+ *   SHMKIT_ERR_UNINITIALISED; of what another version, C library or kind of object wrote, SHMKIT_ERR_LAYOUT; in memory
+ *   that is mapped read-only, SHMKIT_ERR_ACCESS; at an address that is none, SHMKIT_ERR_BAD_POINTER, and at one that is
+ *   not aligned, SHMKIT_ERR_INVALID_ARGUMENT.
+ * - The holder is a thread. When it dies, however it does (exit, exec, SIGKILL, the end of the thread), the kernel says so
+ *   to the next one. The memory must stay mapped, where it is, while something in it is held.
+ * - A forked child holds nothing of what its parent holds.
+ * - Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end.
+ * - A wait goes on after a signal handler, and is no cancellation point.
+ */
+
+/** shmkit_robust_sem_init(): the most permits. */
+#define SHMKIT_ROBUST_SEM_MAX 64
+
+/** shmkit_barrier_init(): the most threads. */
+#define SHMKIT_BARRIER_MAX 64
+
+/** shmkit_semaphore_init(), shmkit_semaphore_post(): the largest value. */
+#define SHMKIT_SEM_VALUE_MAX 1073741823
+
+/** A mutex: one thread at a time holds it, and its death is told to the next. Its bytes are the library's. */
+typedef struct SHMKIT_ALIGNED(64) shmkit_mutex_t {
+    uint8_t bytes[64];
+} shmkit_mutex_t;
+
+/**
+ * A readers-writer lock: many readers, each on a cache line of its own, or one writer. Its bytes are the library's.
+ */
+typedef struct SHMKIT_ALIGNED(64) shmkit_rwlock_t {
+    uint8_t bytes[2048];
+} shmkit_rwlock_t;
+
+/** A condition variable, for use with a shmkit_mutex_t. Its bytes are the library's. */
+typedef struct SHMKIT_ALIGNED(32) shmkit_cond_t {
+    uint8_t bytes[32];
+} shmkit_cond_t;
+
+/**
+ * A counting semaphore, whose functions are shmkit_semaphore_, because shmkit_sem_ are the checked calls of sem_t. It
+ * does not know who took a permit: see shmkit_robust_sem_t. Its bytes are the library's.
+ */
+typedef struct SHMKIT_ALIGNED(32) shmkit_sem_t {
+    uint8_t bytes[32];
+} shmkit_sem_t;
+
+/** A semaphore whose permits come back when the thread that took them dies. Its bytes are the library's. */
+typedef struct SHMKIT_ALIGNED(64) shmkit_robust_sem_t {
+    uint8_t bytes[1088];
+} shmkit_robust_sem_t;
+
+/** A barrier, at which a number of threads wait for each other. Its bytes are the library's. */
+typedef struct SHMKIT_ALIGNED(64) shmkit_barrier_t {
+    uint8_t bytes[2688];
+} shmkit_barrier_t;
+
+/**
+ * Work that is done once, by whoever comes first. All zeros is one that nobody has begun. Its bytes are the library's.
+ */
+typedef struct SHMKIT_ALIGNED(64) shmkit_once_t {
+    uint8_t bytes[64];
+} shmkit_once_t;
+
+/**
+ * The work of a shmkit_once_t: 0 when it is done, anything else when it could not be. Must return: no exception, no
+ * longjmp.
+ */
+typedef int (*shmkit_once_fn)(void *user);
+
+/** An event count: the piece on which everything here waits, for building more. Its bytes are the library's. */
+typedef struct SHMKIT_ALIGNED(32) shmkit_event_t {
+    uint8_t bytes[32];
+} shmkit_event_t;
+
+/**
+ * Lowers a semaphore if it can be at once.
+ *
+ * As sem_trywait(3) and POSIX, checked first. Returns 0, or -1 with errno: EAGAIN when the value is 0. Thread-safe.
+ */
+int shmkit_sem_trywait(sem_t *sem);
+
+/**
+ * As shmkit_sem_wait, until a point in time of CLOCK_REALTIME.
+ *
+ * As sem_timedwait(3) and POSIX, checked first. Returns 0, or -1 with errno: ETIMEDOUT, or EINTR after a signal.
+ * Thread-safe; a cancellation point.
+ */
+int shmkit_sem_timedwait(sem_t *sem, const struct timespec *abstime);
+
+/**
+ * Prepares a mutex in memory that nobody else uses yet, best in the init callback of a region.
+ *
+ * It belongs to the pid namespace of its maker: threads of that one have the short way, threads of two others a longer
+ * one. Errors: SHMKIT_ERR_ACCESS (the memory is mapped read-only), SHMKIT_ERR_BAD_POINTER, SHMKIT_ERR_UNSUPPORTED (no
+ * robust futexes here). Not for a mutex that is in use. As pthread_mutex_init(3) with PTHREAD_MUTEX_ROBUST and
+ * PROCESS_SHARED.
+ */
+shmkit_status_t shmkit_mutex_init(struct shmkit_mutex_t *mutex);
+
+/** Makes every later use an error. Errors: SHMKIT_ERR_BUSY (somebody holds it). */
+shmkit_status_t shmkit_mutex_destroy(struct shmkit_mutex_t *mutex);
+
+/**
+ * Locks a mutex, waiting for its holder.
+ *
+ * SHMKIT_ERR_OWNER_DIED: the holder died, and **the mutex is locked** by the caller: repair what it guards, then call
+ * shmkit_mutex_consistent(), or shmkit_mutex_abandon(). Unlocking without either leaves the damage to the next one,
+ * who is told as well. Other errors: SHMKIT_ERR_DEADLOCK (this thread has it), SHMKIT_ERR_NOT_RECOVERABLE (abandoned),
+ * SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_LAYOUT (another version, C library or object), SHMKIT_ERR_ACCESS (read-only
+ * memory), SHMKIT_ERR_BAD_POINTER, SHMKIT_ERR_LIMIT (a fourth pid namespace), SHMKIT_ERR_UNSUPPORTED. A hot path. The
+ * memory must stay mapped while it is held. Not a cancellation point, and goes on after a signal handler; not
+ * async-signal-safe. As pthread_mutex_lock(3).
+ */
+shmkit_status_t shmkit_mutex_lock(struct shmkit_mutex_t *mutex);
+
+/** Locks a mutex if it is free. SHMKIT_ERR_BUSY: it is not. Otherwise as shmkit_mutex_lock(). */
+shmkit_status_t shmkit_mutex_trylock(struct shmkit_mutex_t *mutex);
+
+/**
+ * Locks a mutex, waiting `timeout_ns` nanoseconds of the monotonic clock at most: 0 not at all, SHMKIT_TIMEOUT_FOREVER
+ * without end. SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_mutex_lock().
+ */
+shmkit_status_t shmkit_mutex_timedlock(struct shmkit_mutex_t *mutex, uint64_t timeout_ns);
+
+/**
+ * Unlocks a mutex that this thread has locked.
+ *
+ * SHMKIT_ERR_NOT_OWNER: it has not; a forked child does not hold what its parent holds. A hot path.
+ */
+shmkit_status_t shmkit_mutex_unlock(struct shmkit_mutex_t *mutex);
+
+/**
+ * After SHMKIT_ERR_OWNER_DIED: what the mutex guards is whole again. As pthread_mutex_consistent(3).
+ *
+ * Errors: SHMKIT_ERR_NOT_OWNER, SHMKIT_ERR_INVALID_ARGUMENT (nobody died).
+ */
+shmkit_status_t shmkit_mutex_consistent(struct shmkit_mutex_t *mutex);
+
+/**
+ * Gives a locked mutex up for ever: what it guards cannot be repaired. Everybody who waits for it, and whoever comes
+ * later, gets SHMKIT_ERR_NOT_RECOVERABLE, until it is initialised anew.
+ *
+ * Errors: SHMKIT_ERR_NOT_OWNER.
+ */
+shmkit_status_t shmkit_mutex_abandon(struct shmkit_mutex_t *mutex);
+
+/** Prepares a readers-writer lock in memory that nobody else uses yet; otherwise as shmkit_mutex_init(). */
+shmkit_status_t shmkit_rwlock_init(struct shmkit_rwlock_t *rwlock);
+
+/** Makes every later use an error. Errors: SHMKIT_ERR_BUSY (somebody writes; readers are not looked for). */
+shmkit_status_t shmkit_rwlock_destroy(struct shmkit_rwlock_t *rwlock);
+
+/**
+ * Locks for reading, together with other readers.
+ *
+ * SHMKIT_ERR_OWNER_DIED: a writer died, and the caller has the lock **for writing**: repair,
+ * shmkit_rwlock_consistent(), unlock. A dead reader is nobody's concern: its lock is gone. SHMKIT_ERR_DEADLOCK: this
+ * thread writes, or reads already while a writer waits. Other errors as from shmkit_mutex_lock(). A hot path: readers
+ * on different processors share no cache line, 31 of them at once; more share the writers' lock. Writers and readers
+ * go in turn. Not async-signal-safe. As pthread_rwlock_rdlock(3).
+ */
+shmkit_status_t shmkit_rwlock_read_lock(struct shmkit_rwlock_t *rwlock);
+
+/**
+ * Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does. Otherwise as
+ * shmkit_rwlock_read_lock().
+ */
+shmkit_status_t shmkit_rwlock_try_read_lock(struct shmkit_rwlock_t *rwlock);
+
+/**
+ * Locks for reading, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
+ * SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_rwlock_read_lock().
+ */
+shmkit_status_t shmkit_rwlock_timed_read_lock(struct shmkit_rwlock_t *rwlock, uint64_t timeout_ns);
+
+/**
+ * Locks for writing, alone.
+ *
+ * SHMKIT_ERR_OWNER_DIED: a writer died, and the lock is the caller's: repair, shmkit_rwlock_consistent(), unlock.
+ * SHMKIT_ERR_DEADLOCK: this thread has it already, for writing or reading. Other errors as from shmkit_mutex_lock().
+ * As pthread_rwlock_wrlock(3).
+ */
+shmkit_status_t shmkit_rwlock_write_lock(struct shmkit_rwlock_t *rwlock);
+
+/**
+ * Locks for writing if nobody has the lock. SHMKIT_ERR_BUSY: somebody has. Otherwise as shmkit_rwlock_write_lock().
+ */
+shmkit_status_t shmkit_rwlock_try_write_lock(struct shmkit_rwlock_t *rwlock);
+
+/**
+ * Locks for writing, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
+ * SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_rwlock_write_lock().
+ */
+shmkit_status_t shmkit_rwlock_timed_write_lock(struct shmkit_rwlock_t *rwlock, uint64_t timeout_ns);
+
+/** Unlocks, whichever way this thread has the lock. SHMKIT_ERR_NOT_OWNER: it has not. A hot path for readers. */
+shmkit_status_t shmkit_rwlock_unlock(struct shmkit_rwlock_t *rwlock);
+
+/** After SHMKIT_ERR_OWNER_DIED: what the lock guards is whole again. As shmkit_mutex_consistent(). */
+shmkit_status_t shmkit_rwlock_consistent(struct shmkit_rwlock_t *rwlock);
+
+/** Gives a lock that is held for writing up for ever. As shmkit_mutex_abandon(). */
+shmkit_status_t shmkit_rwlock_abandon(struct shmkit_rwlock_t *rwlock);
+
+/** Prepares a condition variable; otherwise as shmkit_mutex_init(). */
+shmkit_status_t shmkit_cond_init(struct shmkit_cond_t *cond);
+
+/** Makes every later use an error; who waits now is not looked for. */
+shmkit_status_t shmkit_cond_destroy(struct shmkit_cond_t *cond);
+
+/**
+ * Unlocks the mutex, waits for a signal, and locks the mutex again; all three belong together.
+ *
+ * Returns without a signal now and then: call it in a loop that looks at the condition. Whoever changes the condition
+ * holds the mutex when it does. SHMKIT_ERR_OWNER_DIED: the mutex is locked, and its last holder died.
+ * SHMKIT_ERR_NOT_OWNER: the caller has not locked it. Other errors as from shmkit_mutex_lock(), and then the mutex is
+ * not locked. A waiter that dies disturbs nobody; if it had just been signalled, another one looks again within a
+ * quarter of a second. Not a cancellation point. As pthread_cond_wait(3).
+ */
+shmkit_status_t shmkit_cond_wait(struct shmkit_cond_t *cond, struct shmkit_mutex_t *mutex);
+
+/**
+ * As shmkit_cond_wait(), for `timeout_ns` nanoseconds at most. SHMKIT_ERR_TIMEOUT: they are over, and the mutex is
+ * locked.
+ */
+shmkit_status_t shmkit_cond_timedwait(struct shmkit_cond_t *cond, struct shmkit_mutex_t *mutex, uint64_t timeout_ns);
+
+/** Wakes one who waits, if anybody does. A hot path when nobody does. As pthread_cond_signal(3). */
+shmkit_status_t shmkit_cond_signal(struct shmkit_cond_t *cond);
+
+/** Wakes all who wait. A hot path when nobody does. As pthread_cond_broadcast(3). */
+shmkit_status_t shmkit_cond_broadcast(struct shmkit_cond_t *cond);
+
+/** Prepares a semaphore with a value; otherwise as shmkit_mutex_init(). At most SHMKIT_SEM_VALUE_MAX. */
+shmkit_status_t shmkit_semaphore_init(struct shmkit_sem_t *sem, uint32_t value);
+
+/** Makes every later use an error; who waits now is not looked for. */
+shmkit_status_t shmkit_semaphore_destroy(struct shmkit_sem_t *sem);
+
+/**
+ * Takes a permit, waiting until there is one.
+ *
+ * Who dies with a permit keeps it for ever: shmkit_robust_sem_t gives it back. Errors: SHMKIT_ERR_UNINITIALISED,
+ * SHMKIT_ERR_LAYOUT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_BAD_POINTER. A hot path. Goes on after a signal handler, and is no
+ * cancellation point. As sem_wait(3).
+ */
+shmkit_status_t shmkit_semaphore_wait(struct shmkit_sem_t *sem);
+
+/** Takes a permit if there is one. SHMKIT_ERR_BUSY: there is none. Otherwise as shmkit_semaphore_wait(). */
+shmkit_status_t shmkit_semaphore_trywait(struct shmkit_sem_t *sem);
+
+/**
+ * Takes a permit, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
+ * SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_semaphore_wait().
+ */
+shmkit_status_t shmkit_semaphore_timedwait(struct shmkit_sem_t *sem, uint64_t timeout_ns);
+
+/**
+ * Gives a permit, and wakes one who waits. SHMKIT_ERR_OVERFLOW: there are SHMKIT_SEM_VALUE_MAX.
+ *
+ * Async-signal-safe for a semaphore that this thread has used before. A hot path. As sem_post(3).
+ */
+shmkit_status_t shmkit_semaphore_post(struct shmkit_sem_t *sem);
+
+/** Gives the value, which may have changed by then. As sem_getvalue(3). */
+shmkit_status_t shmkit_semaphore_value(struct shmkit_sem_t *sem, uint32_t *value);
+
+/** Prepares a robust semaphore of 1 to SHMKIT_ROBUST_SEM_MAX permits; otherwise as shmkit_mutex_init(). */
+shmkit_status_t shmkit_robust_sem_init(struct shmkit_robust_sem_t *robust_sem, uint32_t permits);
+
+/** Makes every later use an error; who holds permits is not looked for. */
+shmkit_status_t shmkit_robust_sem_destroy(struct shmkit_robust_sem_t *robust_sem);
+
+/**
+ * Takes a permit, waiting until there is one. It is this thread's, and is free again when the thread dies.
+ *
+ * Who waits for a permit of a dead one has it within a twentieth of a second. Errors as from shmkit_mutex_lock(),
+ * without SHMKIT_ERR_OWNER_DIED.
+ */
+shmkit_status_t shmkit_robust_sem_wait(struct shmkit_robust_sem_t *robust_sem);
+
+/** Takes a permit if there is one. SHMKIT_ERR_BUSY: there is none. Otherwise as shmkit_robust_sem_wait(). */
+shmkit_status_t shmkit_robust_sem_trywait(struct shmkit_robust_sem_t *robust_sem);
+
+/**
+ * Takes a permit, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
+ * SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_robust_sem_wait().
+ */
+shmkit_status_t shmkit_robust_sem_timedwait(struct shmkit_robust_sem_t *robust_sem, uint64_t timeout_ns);
+
+/** Gives back a permit that this thread took. SHMKIT_ERR_NOT_OWNER: it has none. */
+shmkit_status_t shmkit_robust_sem_post(struct shmkit_robust_sem_t *robust_sem);
+
+/** Gives the number of free permits, which may have changed by then. */
+shmkit_status_t shmkit_robust_sem_value(struct shmkit_robust_sem_t *robust_sem, uint32_t *value);
+
+/** Prepares a barrier for 1 to SHMKIT_BARRIER_MAX threads; otherwise as shmkit_mutex_init(). */
+shmkit_status_t shmkit_barrier_init(struct shmkit_barrier_t *barrier, uint32_t count);
+
+/** Makes every later use an error; who waits now is not looked for. */
+shmkit_status_t shmkit_barrier_destroy(struct shmkit_barrier_t *barrier);
+
+/**
+ * Waits until as many threads as the barrier is for are here. Sets `*serial`, unless it is NULL, in one of them.
+ *
+ * SHMKIT_ERR_OWNER_DIED: one who waited, or had joined, died; everybody who waits and whoever comes later is told,
+ * until shmkit_barrier_reset(). It is noticed within a twentieth of a second. SHMKIT_ERR_LIMIT: more threads than
+ * there are places. Other errors as from shmkit_mutex_lock(). As pthread_barrier_wait(3).
+ */
+shmkit_status_t shmkit_barrier_wait(struct shmkit_barrier_t *barrier, bool *serial);
+
+/**
+ * As shmkit_barrier_wait(), for `timeout_ns` nanoseconds at most. SHMKIT_ERR_TIMEOUT: they are over, and this thread
+ * has not arrived.
+ */
+shmkit_status_t shmkit_barrier_timedwait(struct shmkit_barrier_t *barrier, uint64_t timeout_ns, bool *serial);
+
+/**
+ * Takes part from now on: if this thread dies before it arrives, that breaks the barrier too. Without it only the
+ * deaths of those who wait are noticed. SHMKIT_ERR_EXISTS: it takes part.
+ */
+shmkit_status_t shmkit_barrier_join(struct shmkit_barrier_t *barrier);
+
+/** Takes part no longer. SHMKIT_ERR_NOT_OWNER: this thread did not join. */
+shmkit_status_t shmkit_barrier_leave(struct shmkit_barrier_t *barrier);
+
+/** Makes a broken barrier whole; does nothing to another one. */
+shmkit_status_t shmkit_barrier_reset(struct shmkit_barrier_t *barrier);
+
+/** Makes it as if nothing had been done. Memory that is all zeros, as a new region's, needs no call. */
+shmkit_status_t shmkit_once_init(struct shmkit_once_t *once);
+
+/**
+ * Does the work if nobody has done it, waits while somebody does it, and returns when it is done.
+ *
+ * Who dies in the midst of it is followed by the next one, who does it from the beginning: the work must stand that.
+ * SHMKIT_ERR_CALLBACK: the work said that it could not be done; the next one tries. SHMKIT_ERR_DEADLOCK: the work
+ * calls for itself. Other errors as from shmkit_mutex_lock(). A hot path when it is done. As pthread_once(3).
+ */
+shmkit_status_t shmkit_once_run(struct shmkit_once_t *once, shmkit_once_fn work, void *user);
+
+/**
+ * Waits until the work is done, or is the caller's to do: then `*yours` is true, and shmkit_once_end() must follow, by
+ * this thread. For work that is no function. Otherwise as shmkit_once_run().
+ */
+shmkit_status_t shmkit_once_begin(struct shmkit_once_t *once, bool *yours);
+
+/**
+ * After shmkit_once_begin(): the work is done, or, with `done` false, it could not be, and the next one tries.
+ *
+ * SHMKIT_ERR_NOT_OWNER: it was not this thread's to do.
+ */
+shmkit_status_t shmkit_once_end(struct shmkit_once_t *once, bool done);
+
+/** Prepares an event count; otherwise as shmkit_mutex_init(). */
+shmkit_status_t shmkit_event_init(struct shmkit_event_t *event);
+
+/** Makes every later use an error; who waits now is not looked for. */
+shmkit_status_t shmkit_event_destroy(struct shmkit_event_t *event);
+
+/**
+ * Gives the key to wait with. Take it first, then look at what is waited for, then call shmkit_event_wait() with the
+ * key.
+ */
+shmkit_status_t shmkit_event_prepare(struct shmkit_event_t *event, uint32_t *key);
+
+/** Waits until somebody has notified since the key was taken. May return without: look again, with a new key. */
+shmkit_status_t shmkit_event_wait(struct shmkit_event_t *event, uint32_t key);
+
+/** As shmkit_event_wait(), for `timeout_ns` nanoseconds at most. SHMKIT_ERR_TIMEOUT: they are over. */
+shmkit_status_t shmkit_event_timedwait(struct shmkit_event_t *event, uint32_t key, uint64_t timeout_ns);
+
+/**
+ * Wakes up to `count` of those who wait; UINT32_MAX for all. What this thread wrote before is seen by whoever is
+ * woken, or takes a key later. No lock is needed.
+ */
+shmkit_status_t shmkit_event_notify(struct shmkit_event_t *event, uint32_t count);
+
+/* ================================================================================================================== *
  * The checked calls
  *
  * Each has the arguments, the result and the errno of the standard call in its name. Include shmkit/dropin.h to have a
@@ -1091,11 +1488,122 @@ int shmkit_shmctl(int shmid, int cmd, struct shmid_ds *buffer);
 key_t shmkit_ftok(const char *pathname, int proj_id);
 
 /**
+ * Finds or makes a set of `nsems` System V semaphores.
+ *
+ * As semget(2) and POSIX, checked first. Returns its id, or -1 with errno. Thread-safe. On Linux the semaphores of a
+ * new set are 0. It outlives the process until somebody removes it with IPC_RMID.
+ */
+int shmkit_semget(key_t key, int nsems, int semflg);
+
+/**
+ * Does all steps of an operation on a set at once, or waits until it can.
+ *
+ * As semop(2) and POSIX, checked first. Returns 0, or -1 with errno: EINTR after a signal, EIDRM when the set was
+ * removed meanwhile. Thread-safe. With SEM_UNDO the kernel takes a step back when this process ends, however it does.
+ */
+int shmkit_semop(int semid, struct sembuf *sops, size_t nsops);
+
+/**
+ * As shmkit_semop, for no longer than `timeout`, a span of time; NULL for without an end.
+ *
+ * As semtimedop(2), checked first. Returns 0, or -1 with errno: EAGAIN when the time ran out. Thread-safe.
+ */
+int shmkit_semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout);
+
+/**
+ * Removes the name of a semaphore; it lives until its last user closes it.
+ *
+ * As sem_unlink(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_unlink(const char *name);
+
+/**
+ * Lets go of a semaphore that shmkit_sem_open gave.
+ *
+ * As sem_close(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_close(sem_t *sem);
+
+/**
+ * Makes a semaphore in memory of the program; `pshared` is not 0 when other processes that map it are to use it.
+ *
+ * As sem_init(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_init(sem_t *sem, int pshared, unsigned int value);
+
+/**
+ * Ends a semaphore that shmkit_sem_init made.
+ *
+ * As sem_destroy(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_destroy(sem_t *sem);
+
+/**
+ * Raises a semaphore.
+ *
+ * As sem_post(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe and async-signal-safe.
+ */
+int shmkit_sem_post(sem_t *sem);
+
+/**
+ * Gives the value of a semaphore.
+ *
+ * As sem_getvalue(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
+ */
+int shmkit_sem_getvalue(sem_t *sem, int *sval);
+
+/**
+ * Lowers a semaphore, or waits until it can.
+ *
+ * As sem_wait(3) and POSIX, checked first. Returns 0, or -1 with errno: EINTR after a signal. Thread-safe; a
+ * cancellation point.
+ */
+int shmkit_sem_wait(sem_t *sem);
+
+/**
+ * As shmkit_sem_wait, until a point in time of `clockid`: CLOCK_REALTIME or CLOCK_MONOTONIC.
+ *
+ * As POSIX has sem_clockwait, checked first. Returns 0, or -1 with errno: ETIMEDOUT, or EINTR after a signal.
+ * Thread-safe; a cancellation point.
+ */
+int shmkit_sem_clockwait(sem_t *sem, clockid_t clockid, const struct timespec *abstime);
+
+/**
  * Moves or resizes a mapping; the fifth argument is `void *new_address`, for MREMAP_FIXED and MREMAP_DONTUNMAP.
  *
  * As mremap(2), checked first. Returns the address, or MAP_FAILED with errno. Thread-safe.
  */
 void *shmkit_mremap(void *old_address, size_t old_size, size_t new_size, int flags, ...);
+
+/**
+ * Controls a set of System V semaphores: IPC_STAT, IPC_SET, IPC_RMID, GETVAL, SETVAL, GETALL, SETALL, GETPID, GETNCNT,
+ * GETZCNT, IPC_INFO, SEM_INFO, SEM_STAT, SEM_STAT_ANY. The fourth argument is a `union semun`, for the commands that
+ * take one.
+ *
+ * As semctl(2) and POSIX, checked first. Returns what the command gives, or -1 with errno. Thread-safe.
+ */
+int shmkit_semctl(int semid, int semnum, int cmd, ...);
+
+/**
+ * Opens the named semaphore `name`, or creates it: with O_CREAT in `oflag`, a `mode_t` and an `unsigned int` follow, the
+ * mode and the value of a new one.
+ *
+ * As sem_open(3) and POSIX, checked first. Returns its address, or SEM_FAILED with errno. Thread-safe. A forked child has
+ * it open too; exec closes it. It outlives the process until somebody unlinks it.
+ */
+sem_t *shmkit_sem_open(const char *name, int oflag, ...);
+
+/**
+ * fcntl. Record locks are checked: F_GETLK, F_SETLK and F_SETLKW, of a process, and F_OFD_GETLK, F_OFD_SETLK and
+ * F_OFD_SETLKW, of an open file description. Every other command is the C library's, without words.
+ *
+ * As fcntl(2) and POSIX. Returns what the command gives, or -1 with errno. Thread-safe and async-signal-safe;
+ * F_SETLKW and F_OFD_SETLKW are cancellation points.
+ */
+int shmkit_fcntl(int fd, int cmd, ...);
+
+/** The same as shmkit_fcntl: file offsets have 64 bits on every supported platform. */
+int shmkit_fcntl64(int fd, int cmd, ...);
 
 /* ================================================================================================================== *
  * What the checked calls refuse, and who hears of it

@@ -44,6 +44,11 @@ pub enum Status {
     ErrBackend = -32,
     ErrCallback = -33,
     ErrUnfinished = -34,
+    ErrOwnerDied = -35,
+    ErrNotRecoverable = -36,
+    ErrDeadlock = -37,
+    ErrNotOwner = -38,
+    ErrUninitialised = -39,
 }
 
 /// One row of the table: the errno that stands for a status, what it means and what to do.
@@ -60,7 +65,7 @@ pub struct Words {
 
 impl Status {
     /// Every status, in order of its number.
-    pub const ALL: [Status; 35] = [
+    pub const ALL: [Status; 40] = [
         Status::Ok,
         Status::ErrInternal,
         Status::ErrInvalidArgument,
@@ -96,6 +101,11 @@ impl Status {
         Status::ErrBackend,
         Status::ErrCallback,
         Status::ErrUnfinished,
+        Status::ErrOwnerDied,
+        Status::ErrNotRecoverable,
+        Status::ErrDeadlock,
+        Status::ErrNotOwner,
+        Status::ErrUninitialised,
     ];
 
     /// The row of this status.
@@ -289,6 +299,36 @@ impl Status {
                 "its creator died before it was ready",
                 "create it, which takes over, or let shmkit_gc remove it",
             ),
+            Status::ErrOwnerDied => (
+                "SHMKIT_ERR_OWNER_DIED",
+                libc::EOWNERDEAD,
+                "the last holder died while it held this; it is held by the caller now",
+                "repair what it guards, call the _consistent function, go on and unlock; or call the _abandon function",
+            ),
+            Status::ErrNotRecoverable => (
+                "SHMKIT_ERR_NOT_RECOVERABLE",
+                libc::ENOTRECOVERABLE,
+                "a holder found that what this guards cannot be repaired, and abandoned it",
+                "initialise what it guards anew, and it as well, while nobody uses them",
+            ),
+            Status::ErrDeadlock => (
+                "SHMKIT_ERR_DEADLOCK",
+                libc::EDEADLK,
+                "this thread holds it already, and would wait for itself",
+                "lock it once, and pass on the fact that it is locked",
+            ),
+            Status::ErrNotOwner => (
+                "SHMKIT_ERR_NOT_OWNER",
+                libc::EPERM,
+                "this thread does not hold it",
+                "let the thread that locked it unlock it; a forked child does not hold what its parent holds",
+            ),
+            Status::ErrUninitialised => (
+                "SHMKIT_ERR_UNINITIALISED",
+                libc::EINVAL,
+                "nothing was initialised here",
+                "initialise it before it is used, best in the init callback of the region",
+            ),
         };
         Words { name, errno, cause, remedy }
     }
@@ -333,7 +373,7 @@ errno_names! {
     EPERM ENOENT EINTR EIO ENXIO E2BIG EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR
     EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE EROFS ENAMETOOLONG ENOSYS ELOOP EIDRM EOVERFLOW
     EOPNOTSUPP EDEADLK ERANGE ETIMEDOUT EUCLEAN ECANCELED ENOLCK EMSGSIZE EPIPE ECONNRESET ENOTSOCK ESRCH ENOTEMPTY
-    ECONNREFUSED ENOTCONN EDQUOT
+    ECONNREFUSED ENOTCONN EDQUOT EOWNERDEAD ENOTRECOVERABLE
 }
 
 impl fmt::Debug for Errno {

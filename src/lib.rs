@@ -7,6 +7,7 @@
 //! * [`checks`]: pure checks of arguments, and the one table of rules
 //! * [`calls`]: the checked calls: checks, system call, ledger, words
 //! * [`region`]: one handle over every kind of shared memory
+//! * [`sync`]: locks, semaphores, barriers in shared memory that survive the death of their holders
 //! * [`capi`]: the C ABI (unsafe room 2)
 //!
 //! C programs include `shmkit.h` and read `README.md`; ARCHITECTURE.md is the map for those who change the library.
@@ -27,5 +28,7 @@ pub mod checks;
 pub mod calls;
 
 pub mod region;
+
+pub mod sync;
 
 pub mod capi;

@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use shmkit::calls::limits::Limits;
-use shmkit::capi::{error, file, limits, memory, policy, posix, sysv};
+use shmkit::capi::{error, file, limits, memory, policy, posix, record, sem, semset, sysv};
 use shmkit::error::Status;
 use support::{alone, errno, message, object_name, own_namespaces, set_limit};
 
@@ -46,7 +46,44 @@ fn pointers_that_lead_nowhere() {
                     );
                 }
                 assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
+                assert!(sem::shmkit_sem_open(name, libc::O_CREAT, 0o600, 1).is_null());
+                refused(-1, libc::EFAULT, "sem_open");
+                refused(sem::shmkit_sem_unlink(name).into(), libc::EFAULT, "sem_unlink");
+                let (at, now) = (addr as *mut libc::sem_t, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+                let mut good: libc::sem_t = std::mem::zeroed();
+                assert_eq!(sem::shmkit_sem_init(&mut good, 0, 1), 0);
+                for result in [
+                    sem::shmkit_sem_init(at, 0, 1),
+                    sem::shmkit_sem_destroy(at),
+                    sem::shmkit_sem_wait(at),
+                    sem::shmkit_sem_trywait(at),
+                    sem::shmkit_sem_timedwait(at, &now),
+                    sem::shmkit_sem_clockwait(at, libc::CLOCK_MONOTONIC, &now),
+                    sem::shmkit_sem_post(at),
+                    sem::shmkit_sem_getvalue(at, null_mut()),
+                    sem::shmkit_sem_timedwait(&mut good, addr as *const libc::timespec),
+                    sem::shmkit_sem_getvalue(&mut good, addr as *mut i32),
+                ] {
+                    refused(result.into(), libc::EFAULT, "SHM-ARG-POINTER");
+                }
+                refused(sem::shmkit_sem_close(at).into(), libc::EINVAL, "SHM-SEM-NOT-OPEN");
+                for command in [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK] {
+                    refused(record::shmkit_fcntl(0, command, addr).into(), libc::EFAULT, "SHM-ARG-POINTER");
+                }
+                let set = semset::shmkit_semget(libc::IPC_PRIVATE, 1, 0o600);
+                let (steps, time) = (addr as *mut libc::sembuf, addr as *const libc::timespec);
+                refused(semset::shmkit_semop(set, steps, 1).into(), libc::EFAULT, "SHM-ARG-POINTER");
+                let mut step = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
+                if addr != 0 {
+                    refused(semset::shmkit_semtimedop(set, &mut step, 1, time).into(), libc::EFAULT, "semtimedop");
+                }
+                for command in [libc::IPC_STAT, libc::IPC_SET, libc::GETALL, libc::SETALL, libc::SEM_INFO] {
+                    refused(semset::shmkit_semctl(set, 0, command, addr).into(), libc::EFAULT, "SHM-CONTROL-NO-BUFFER");
+                }
+                assert_eq!(semset::shmkit_semctl(set, 0, libc::IPC_RMID, addr), 0);
             }
+            let aside = (&raw mut *Box::new([0u64; 32])).cast::<u8>().wrapping_add(4).cast();
+            refused(sem::shmkit_sem_wait(aside).into(), libc::EINVAL, "SHM-SEM-ALIGN");
             let misaligned = (&raw mut *Box::new([0u64; 32])).cast::<u8>().add(1);
             assert_eq!(limits::shmkit_limits(misaligned.cast()), Status::ErrBadPointer as i32);
             let mut too_small = Limits { struct_size: 4, ..Limits::default() };
@@ -62,6 +99,10 @@ fn numbers_that_mean_nothing() {
         for fd in [-1, i32::MIN, i32::MAX, 19_999] {
             refused(file::shmkit_close(fd).into(), libc::EBADF, "SHM-FD-CLOSED");
             refused(file::shmkit_ftruncate(fd, 1).into(), libc::EBADF, "ftruncate");
+            let mut lock = libc::flock { l_type: 0, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+            // SAFETY: the lock is writable.
+            let result = unsafe { record::shmkit_fcntl(fd, libc::F_GETLK, (&raw mut lock) as usize) };
+            refused(result.into(), libc::EBADF, "SHM-FD-CLOSED");
             // SAFETY: the buffer is null, which the call answers.
             refused(unsafe { file::shmkit_fstat(fd, null_mut()) }.into(), libc::EBADF, "SHM-FD-CLOSED");
             let at = memory::shmkit_mmap(null_mut(), 4096, 1, libc::MAP_SHARED, fd, 0);
@@ -83,6 +124,15 @@ fn numbers_that_mean_nothing() {
             // SAFETY: the command takes no buffer.
             refused(unsafe { sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()) }.into(), libc::EINVAL, "shmctl");
         }
+        for id in [-1, i32::MIN] {
+            // SAFETY: the commands take no buffer, and no step is read for an id that cannot be.
+            unsafe {
+                refused(semset::shmkit_semctl(id, 0, libc::GETVAL, 0).into(), libc::EINVAL, "SHM-SEMSET-ID");
+                let mut step = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
+                refused(semset::shmkit_semop(id, &mut step, 1).into(), libc::EINVAL, "SHM-SEMSET-ID");
+            }
+        }
+        refused(semset::shmkit_semget(5, -1, 0o600).into(), libc::EINVAL, "a set of -1 semaphores was asked");
         refused(sysv::shmkit_shmdt(null()).into(), libc::EINVAL, "SHM-DETACH-NOT-ATTACHED");
         assert_eq!(policy::shmkit_set_policy(99), Status::ErrInvalidArgument as i32);
         assert!(message().contains("SHM-CONFIG-UNKNOWN"), "{}", message());
@@ -103,6 +153,22 @@ fn what_is_gone() {
             refused(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()).into(), libc::EINVAL, "SHM-SEG-GONE");
             let mut status: libc::shmid_ds = std::mem::zeroed();
             refused(sysv::shmkit_shmctl(id, libc::IPC_STAT, &mut status).into(), libc::EINVAL, "SHM-SEG-GONE");
+            let set = semset::shmkit_semget(libc::IPC_PRIVATE, 2, 0o600);
+            refused(semset::shmkit_semctl(set, 2, libc::GETVAL, 0).into(), libc::EINVAL, "has 2 semaphores, and none");
+            let mut step = libc::sembuf { sem_num: 7, sem_op: 1, sem_flg: 0 };
+            refused(semset::shmkit_semop(set, &mut step, 1).into(), libc::EFBIG, "none with number 7");
+            assert_eq!(semset::shmkit_semctl(set, 1, libc::SETVAL, 32_767), 0);
+            step.sem_num = 1;
+            refused(semset::shmkit_semop(set, &mut step, 1).into(), libc::ERANGE, "would get the value 32768");
+            let values = [1u16, 40_000];
+            refused(
+                semset::shmkit_semctl(set, 0, libc::SETALL, values.as_ptr() as usize).into(),
+                libc::ERANGE,
+                "40000",
+            );
+            assert_eq!(semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0), 0);
+            refused(semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0).into(), libc::EINVAL, "SHM-SEMSET-GONE");
+            refused(semset::shmkit_semop(set, &mut step, 1).into(), libc::EINVAL, "SHM-SEMSET-GONE");
             let name = object_name();
             let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
             assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), 0);
@@ -138,6 +204,8 @@ fn descriptors_used_up() {
                 open.push(fd);
             }
             refused(-1, libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
+            assert!(sem::shmkit_sem_open(name.as_ptr(), libc::O_CREAT, 0o600, 1).is_null());
+            refused(-1, libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
             let fd = posix::shmkit_shm_open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
             refused(fd.into(), libc::EMFILE, "all 40 descriptors that RLIMIT_NOFILE allows");
         }
@@ -161,6 +229,33 @@ fn segments_used_up() {
         refused(get(11 * 4096).into(), libc::ENOSPC, "11 pages are needed and the system's segments use 0 of the 10");
         std::fs::write("/proc/sys/kernel/shmmax", "4096").expect("the IPC namespace is ours");
         refused(get(4097).into(), libc::EINVAL, "4097 bytes are more than SHMMAX, 4096 bytes");
+    });
+}
+
+#[test]
+fn sets_of_semaphores_used_up() {
+    alone("sets_of_semaphores_used_up", &[], || {
+        own_namespaces(1 << 20);
+        std::fs::write("/proc/sys/kernel/sem", "8 20 10 3").expect("the IPC namespace is ours");
+        let get = |count: i32| semset::shmkit_semget(libc::IPC_PRIVATE, count, 0o600);
+        refused(get(9).into(), libc::EINVAL, "a new one has from 1 to SEMMSL, 8");
+        let ids = [get(8), get(8)];
+        refused(
+            get(8).into(),
+            libc::ENOSPC,
+            "there are 2 sets with 16 semaphores; SEMMNI allows 3 sets, and SEMMNS 20",
+        );
+        let last = get(1);
+        refused(get(1).into(), libc::ENOSPC, "there are 3 sets with 17 semaphores");
+        let mut steps = [libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 }; 11];
+        // SAFETY: the steps are readable; the command takes no argument.
+        unsafe {
+            let result = semset::shmkit_semop(last, steps.as_mut_ptr(), steps.len());
+            refused(result.into(), libc::E2BIG, "11 steps are more than SEMOPM, 10");
+            for id in ids.into_iter().chain([last]) {
+                assert_eq!(semset::shmkit_semctl(id, 0, libc::IPC_RMID, 0), 0);
+            }
+        }
     });
 }
 

@@ -13,6 +13,9 @@ use support::{compiler, place_library, root, run};
 
 const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
+/// Programs of the standard calls alone, built once as they are and once over the drop-in.
+const PLAIN: [&str; 2] = ["14_dropin", "28_guards"];
+
 /// The language of a source, by its ending: C, C++, or none that is a program's.
 fn is_cpp(source: &Path) -> Option<bool> {
     match source.extension()?.to_str()? {
@@ -43,9 +46,10 @@ fn build(bin: &Path) -> usize {
             continue;
         }
         let name = source.file_stem().and_then(|name| name.to_str()).expect("names are ASCII");
-        if name == "14_dropin" {
-            compile(&source, &bin.join(name), &[], None);
-            compile(&source, &bin.join("14_dropin_shmkit"), &["-include", "shmkit/dropin.h"], Some(bin));
+        if PLAIN.contains(&name) {
+            compile(&source, &bin.join(name), &["-pthread"], None);
+            let checked = bin.join(format!("{name}_shmkit"));
+            compile(&source, &checked, &["-include", "shmkit/dropin.h"], Some(bin));
         } else {
             compile(&source, &bin.join(name), &[], Some(bin));
         }

@@ -12,7 +12,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 16] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -20,11 +20,15 @@ const SOURCES: [&str; 12] = [
     "src/capi/memory.rs",
     "src/capi/file.rs",
     "src/capi/sysv.rs",
+    "src/capi/semset.rs",
+    "src/capi/record.rs",
+    "src/capi/sem.rs",
     "src/calls/limits.rs",
     "src/capi/limits.rs",
     "src/capi/options.rs",
     "src/capi/region.rs",
     "src/capi/survey.rs",
+    "src/capi/sync.rs",
 ];
 
 /// What stands before the sections.
@@ -48,14 +52,24 @@ EXAMPLE *
 #define SHMKIT_H
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
+
+/* The alignment of a type, where both languages allow it to stand. */
+#ifdef __cplusplus
+#define SHMKIT_ALIGNED(bytes) alignas(bytes)
+#else
+#define SHMKIT_ALIGNED(bytes) __attribute__((aligned(bytes)))
+#endif
 
 #ifdef __cplusplus
 namespace shmkit {
@@ -113,7 +127,7 @@ struct Section {
 }
 
 /// The sections, in the order in which the header shows them. Within one: constants, types, functions.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section {
         title: "Status codes, and what failed",
         words: "
@@ -232,17 +246,48 @@ Process ids explain, and never decide. The structs and strings that a callback g
         ],
     },
     Section {
+        title: "Synchronisation that survives the death of its holder",
+        words: "
+Objects of fixed size, to be placed in the program's own struct in any shared memory: a region, mmap, shmat. What holds
+for all of them, where it does not say otherwise:
+- One process initialises an object before others use it, best in the init callback of a region. A use before that is
+  SHMKIT_ERR_UNINITIALISED; of what another version, C library or kind of object wrote, SHMKIT_ERR_LAYOUT; in memory
+  that is mapped read-only, SHMKIT_ERR_ACCESS; at an address that is none, SHMKIT_ERR_BAD_POINTER, and at one that is
+  not aligned, SHMKIT_ERR_INVALID_ARGUMENT.
+- The holder is a thread. When it dies, however it does (exit, exec, SIGKILL, the end of the thread), the kernel says so
+  to the next one. The memory must stay mapped, where it is, while something in it is held.
+- A forked child holds nothing of what its parent holds.
+- Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end.
+- A wait goes on after a signal handler, and is no cancellation point.",
+        names: &[
+            "SHMKIT_BARRIER_MAX",
+            "SHMKIT_ROBUST_SEM_MAX",
+            "SHMKIT_SEM_VALUE_MAX",
+            "shmkit_mutex_",
+            "shmkit_rwlock_",
+            "shmkit_cond_",
+            "shmkit_sem_t",
+            "shmkit_semaphore_",
+            "shmkit_robust_sem_",
+            "shmkit_barrier_",
+            "shmkit_once_",
+            "shmkit_event_",
+        ],
+    },
+    Section {
         title: "The checked calls",
         words: "
 Each has the arguments, the result and the errno of the standard call in its name. Include shmkit/dropin.h to have a
 program's own calls checked without changing them.",
         names: &[
             "shmkit_close",
+            "shmkit_fcntl",
             "shmkit_fstat",
             "shmkit_ftok",
             "shmkit_ftruncate",
             "shmkit_m",
             "shmkit_posix_fallocate",
+            "shmkit_sem",
             "shmkit_shm",
         ],
     },
@@ -317,7 +362,7 @@ fn numbers() -> String {
     out
 }
 
-/// What cbindgen cannot say: initialisers, a macro that names a type, and a variadic function.
+/// What cbindgen cannot say: initialisers, a macro that names a type, and variadic functions.
 const BY_HAND: &str = r#"
 /** A shmkit_limits_t that is ready to be passed. */
 #ifdef __cplusplus
@@ -357,11 +402,43 @@ const BY_HAND: &str = r#"
  * As mremap(2), checked first. Returns the address, or MAP_FAILED with errno. Thread-safe.
  */
 void *shmkit_mremap(void *old_address, size_t old_size, size_t new_size, int flags, ...);
+
+/**
+ * Controls a set of System V semaphores: IPC_STAT, IPC_SET, IPC_RMID, GETVAL, SETVAL, GETALL, SETALL, GETPID, GETNCNT,
+ * GETZCNT, IPC_INFO, SEM_INFO, SEM_STAT, SEM_STAT_ANY. The fourth argument is a `union semun`, for the commands that
+ * take one.
+ *
+ * As semctl(2) and POSIX, checked first. Returns what the command gives, or -1 with errno. Thread-safe.
+ */
+int shmkit_semctl(int semid, int semnum, int cmd, ...);
+
+/**
+ * Opens the named semaphore `name`, or creates it: with O_CREAT in `oflag`, a `mode_t` and an `unsigned int` follow, the
+ * mode and the value of a new one.
+ *
+ * As sem_open(3) and POSIX, checked first. Returns its address, or SEM_FAILED with errno. Thread-safe. A forked child has
+ * it open too; exec closes it. It outlives the process until somebody unlinks it.
+ */
+sem_t *shmkit_sem_open(const char *name, int oflag, ...);
+
+/**
+ * fcntl. Record locks are checked: F_GETLK, F_SETLK and F_SETLKW, of a process, and F_OFD_GETLK, F_OFD_SETLK and
+ * F_OFD_SETLKW, of an open file description. Every other command is the C library's, without words.
+ *
+ * As fcntl(2) and POSIX. Returns what the command gives, or -1 with errno. Thread-safe and async-signal-safe;
+ * F_SETLKW and F_OFD_SETLKW are cancellation points.
+ */
+int shmkit_fcntl(int fd, int cmd, ...);
+
+/** The same as shmkit_fcntl: file offsets have 64 bits on every supported platform. */
+int shmkit_fcntl64(int fd, int cmd, ...);
 "#;
 
 /// The name that an item of the header gives a meaning to: that of its macro, type or function.
 fn name_of(item: &str) -> &str {
-    let code = regex::Regex::new(r"(?m)^#define (\w+)|^typedef struct (\w+) \{|^typedef .*?(\w+)(?:\)\(.*)?;|(\w+)\(");
+    let code = regex::Regex::new(
+        r"(?m)^#define (\w+)|^typedef struct (?:SHMKIT_ALIGNED\(\d+\) )?(\w+) \{|^typedef .*?(\w+)(?:\)\(.*)?;|(\w+)\(",
+    );
     let code = code.expect("the pattern is well-formed");
     let comment = item.find(" */\n").filter(|_| item.starts_with("/*")).map_or(0, |end| end + 4);
     let found = code.captures(&item[comment..]).unwrap_or_else(|| panic!("no name: {item}"));

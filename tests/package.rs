@@ -673,8 +673,9 @@ fn other_rust_libraries_stand_beside_it() {
 }
 
 /// The calls that the drop-in redirects and every language mode declares; then those that some modes leave out.
-const EVERYWHERE: [&str; 15] = [
+const EVERYWHERE: [&str; 28] = [
     "close",
+    "fcntl",
     "fstat",
     "ftok",
     "mlock",
@@ -683,6 +684,18 @@ const EVERYWHERE: [&str; 15] = [
     "msync",
     "munlock",
     "munmap",
+    "sem_close",
+    "sem_destroy",
+    "sem_getvalue",
+    "sem_init",
+    "sem_open",
+    "sem_post",
+    "sem_trywait",
+    "sem_unlink",
+    "sem_wait",
+    "semctl",
+    "semget",
+    "semop",
     "shm_open",
     "shm_unlink",
     "shmat",
@@ -690,8 +703,19 @@ const EVERYWHERE: [&str; 15] = [
     "shmdt",
     "shmget",
 ];
-const SOMEWHERE: [&str; 7] =
-    ["ftruncate", "ftruncate64", "madvise", "memfd_create", "mmap64", "mremap", "posix_fallocate"];
+const SOMEWHERE: [&str; 11] = [
+    "fcntl64",
+    "ftruncate",
+    "ftruncate64",
+    "madvise",
+    "memfd_create",
+    "mmap64",
+    "mremap",
+    "posix_fallocate",
+    "sem_clockwait",
+    "sem_timedwait",
+    "semtimedop",
+];
 /// Those that have no function of their own in the library.
 const ALIASES: [&str; 3] = ["fstat64", "posix_fallocate64", "__fxstat"];
 

@@ -3,14 +3,14 @@
 
 mod support;
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shmkit::calls::ledger;
 use shmkit::calls::limits::Limits;
-use shmkit::capi::{file, limits, memory, policy, posix, sysv};
+use shmkit::capi::{file, limits, memory, policy, posix, record, sem, semset, sysv};
 use support::{alone, errno, in_good_child, message, object_name, set_errno};
 
 const PAGE: usize = 4096;
@@ -63,12 +63,72 @@ fn everything() {
         assert_eq!(status.shm_nattch, 1);
         assert_eq!(sysv::shmkit_shmctl(id, libc::IPC_RMID, null_mut()), 0);
         assert_eq!(sysv::shmkit_shmdt(attached), 0);
+        semaphores_and_locks(&name);
         let mut all = Limits { struct_size: size_of::<Limits>(), ..Limits::default() };
         assert_eq!(limits::shmkit_limits(&mut all), 0);
         // Failures too: each leaves its words in this thread alone.
         assert_eq!(posix::shmkit_shm_unlink(name.as_ptr()), -1);
         assert!(message().contains(name.to_str().unwrap()), "{}", message());
     }
+}
+
+/// The part of `everything` that is about semaphores and record locks.
+fn semaphores_and_locks(name: &CStr) {
+    // SAFETY: the strings and buffers are this function's own.
+    unsafe {
+        let set = semset::shmkit_semget(libc::IPC_PRIVATE, 2, 0o600);
+        assert!(set >= 0, "{}", message());
+        let mut step = libc::sembuf { sem_num: 1, sem_op: 2, sem_flg: 0 };
+        assert_eq!(semset::shmkit_semop(set, &mut step, 1), 0);
+        assert_eq!(semset::shmkit_semctl(set, 1, libc::GETVAL, 0), 2);
+        assert_eq!(semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0), 0);
+        let named = sem::shmkit_sem_open(name.as_ptr(), libc::O_CREAT | libc::O_EXCL, 0o600, 1);
+        assert!(!named.is_null(), "{}", message());
+        assert_eq!(sem::shmkit_sem_wait(named), 0);
+        assert_eq!(sem::shmkit_sem_trywait(named), -1);
+        assert_eq!(sem::shmkit_sem_post(named), 0);
+        assert_eq!(sem::shmkit_sem_close(named), 0);
+        assert_eq!(sem::shmkit_sem_unlink(name.as_ptr()), 0);
+        let memfd = posix::shmkit_memfd_create(c"locks".as_ptr(), libc::MFD_CLOEXEC);
+        let mut lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 1, l_pid: 0 };
+        assert_eq!(record::shmkit_fcntl(memfd, libc::F_OFD_SETLKW, (&raw mut lock) as usize), 0);
+        assert_eq!(file::shmkit_close(memfd), 0);
+    }
+}
+
+#[test]
+fn only_a_set_that_another_process_made_is_a_hazard() {
+    let test = "only_a_set_that_another_process_made_is_a_hazard";
+    alone(test, &[("SHMKIT_POLICY", "enforce")], || {
+        let key = 0x534a_0000 | (std::process::id() as i32 & 0xffff);
+        let post = |id: i32| {
+            let mut step = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
+            // SAFETY: the step is readable.
+            unsafe { semset::shmkit_semop(id, &mut step, 1) }
+        };
+        let get = |flags: i32| semset::shmkit_semget(key, 1, flags);
+        // SAFETY: the command takes no argument.
+        let remove = |id: i32| assert_eq!(unsafe { semset::shmkit_semctl(id, 0, libc::IPC_RMID, 0) }, 0);
+        for flags in [libc::IPC_CREAT | 0o600, libc::IPC_CREAT | libc::IPC_EXCL | 0o600] {
+            // Made by a parent, with the id inherited and with the id got by the key.
+            for by_key in [false, true] {
+                let id = get(flags);
+                in_good_child(|| assert_eq!(post(if by_key { get(0) } else { id }), 0, "{}", message()));
+                remove(id);
+            }
+            // Made by a child, which says nothing to its parent.
+            in_good_child(|| assert!(get(flags) >= 0, "{}", message()));
+            let id = get(libc::IPC_CREAT | 0o600);
+            assert_eq!((post(id), errno()), (-1, libc::EAGAIN));
+            assert!(message().contains("SHM-SEMSET-UNUSED"), "{}", message());
+            // By its creator's operation it becomes good.
+            let mut step = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
+            // SAFETY: the step is readable.
+            assert_eq!(unsafe { libc::semop(id, &mut step, 1) }, 0);
+            assert_eq!(post(id), 0, "{}", message());
+            remove(id);
+        }
+    });
 }
 
 fn storm_time() -> Duration {
@@ -403,6 +463,20 @@ extern "C" fn on_a_small_stack(_nothing: *mut c_void) -> *mut c_void {
         file::shmkit_close(fd);
         posix::shmkit_shm_unlink(name.as_ptr());
         posix::shmkit_shm_unlink(name.as_ptr());
+        // Hazards and failures of semaphores and locks, of which some ask /proc.
+        let named = sem::shmkit_sem_open(name.as_ptr(), libc::O_CREAT | libc::O_APPEND, 0o600, 0);
+        sem::shmkit_sem_trywait(named);
+        sem::shmkit_sem_timedwait(named, &libc::timespec { tv_sec: 1, tv_nsec: 0 });
+        sem::shmkit_sem_close(named);
+        sem::shmkit_sem_close(named);
+        sem::shmkit_sem_unlink(name.as_ptr());
+        let mut own: libc::sem_t = std::mem::zeroed();
+        sem::shmkit_sem_init(&mut own, 1, 0);
+        let mut step = libc::sembuf { sem_num: 9, sem_op: 1, sem_flg: 1 };
+        let set = semset::shmkit_semget(libc::IPC_PRIVATE, 1, 0o600);
+        semset::shmkit_semop(set, &mut step, 1);
+        semset::shmkit_semctl(set, 0, libc::IPC_RMID, 0);
+        record::shmkit_fcntl(-1, libc::F_SETLK, 0);
     }
     null_mut()
 }

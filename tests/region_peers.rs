@@ -2534,6 +2534,70 @@ fn crowd(kind: Kind) -> u32 {
     scene.clear()
 }
 
+/// A parent that has seen its descriptors forks and closes, beside collections: the child has the regions open, from the
+/// moment of the fork on. So has the parent whose child cannot get leases of its own, and closes.
+#[test]
+fn forks_of_seen_descriptors_keep_their_leases() {
+    const COUNT: usize = 300;
+    apart("forks_of_seen_descriptors_keep_their_leases", 64 << 20, || {
+        let done: &'static AtomicU32 = shared();
+        let collections: &'static AtomicU64 = shared();
+        let collector = start(|| {
+            while done.load(SeqCst) == 0 {
+                gc(SHMKIT_GC_REMOVE);
+                collections.fetch_add(1, Relaxed);
+            }
+        });
+        let address = |index: usize| CString::new(format!("posix:/seen{index}")).expect("plain");
+        for child_closes in [false, true] {
+            for _ in 0..rounds(4) {
+                let all: Vec<Handle> = (0..COUNT).map(|index| must(create(&address(index), &options(100)))).collect();
+                all.iter().for_each(|handle| assert!(shmkit_region_fd(*handle) >= 0));
+                let unlink_all = || all.iter().for_each(|handle| good(shmkit_region_unlink(*handle)));
+                let close_all = || all.iter().for_each(|handle| good(shmkit_region_close(*handle)));
+                // Not one more descriptor: the child cannot open the objects anew.
+                let highest = all.iter().map(|handle| shmkit_region_fd(*handle)).max().expect("there are some");
+                let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                // SAFETY: the struct is writable and readable.
+                unsafe {
+                    assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+                    if child_closes {
+                        let few = libc::rlimit { rlim_cur: highest as u64 + 1, ..limit };
+                        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &few), 0);
+                    }
+                }
+                let child = start(|| {
+                    if child_closes {
+                        return close_all();
+                    }
+                    pause(30_000);
+                    unlink_all();
+                });
+                // SAFETY: as above.
+                assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+                if child_closes {
+                    child.finish();
+                    pause(10_000);
+                    unlink_all();
+                    close_all();
+                } else {
+                    close_all();
+                    child.finish();
+                }
+            }
+        }
+        done.store(1, SeqCst);
+        collector.finish();
+        let collections = collections.load(SeqCst);
+        println!(
+            "forks: {} of {COUNT} regions whose descriptors were seen, the parent or the child closed, beside {collections} \
+             collections: no name was lost",
+            2 * rounds(4)
+        );
+        assert!(collections > 10);
+    });
+}
+
 #[test]
 fn processes_end_in_every_way() {
     if let Ok(address) = std::env::var(REOPEN) {
@@ -2807,7 +2871,25 @@ fn grow_together(kind: Kind) {
             }
         })
     });
-    finish_all(growers.chain(readers).collect());
+    // Every call that looks whether the object is as long as it says.
+    let lookers = (0..2).map(|_| {
+        start(|| {
+            let handle = mine(first);
+            let (mut data, mut size) = (null_mut(), 0);
+            let mut byte = [0];
+            while growth.done.load(SeqCst) < GROWERS {
+                stat(handle);
+                if kind == Kind::Memfd {
+                    // SAFETY: both places are writable.
+                    good(unsafe { shmkit_region_access_begin(handle, &mut data, &mut size) });
+                }
+                good(shmkit_region_access_end(handle));
+                assert_eq!(copy_out(handle, MOST as usize - 1, &mut byte), Status::ErrPastEnd, "{}", message());
+                assert_eq!(copy_out(handle, 0, &mut byte), Status::Ok, "{}", message());
+            }
+        })
+    });
+    finish_all(growers.chain(readers).chain(lookers).collect());
     let (size, generation) = (shmkit_region_size(first), stat(first).generation);
     println!(
         "growth {kind:?}: {} growths by {GROWERS} processes to {size} bytes in {:.1} s ({generation} changed the size), the \
@@ -3097,6 +3179,54 @@ fn creators_die(kind: Kind, life: Life, lack: Lack, kills: u64, bystanders: &Bys
 
 fn close(handle: Handle) {
     good(shmkit_region_close(handle));
+}
+
+/// Processes create, use and remove one segment, and are killed at any moment: nobody is told that it is something else.
+#[test]
+fn segments_come_and_go_beside_deaths() {
+    unsafe extern "C" fn fill(data: *mut c_void, size: usize, _: *mut c_void) -> c_int {
+        // SAFETY: the library gives so many bytes.
+        unsafe { data.cast::<u8>().write_bytes(0x5a, size) };
+        0
+    }
+    apart("segments_come_and_go_beside_deaths", 64 << 20, || {
+        let address = c"sysv:0x7e5350";
+        let opened: &'static AtomicU64 = shared();
+        let user = || {
+            let mut wanted = options(8192);
+            wanted.init = Some(fill);
+            let mut bytes = [0u8; 8192];
+            for turn in 0.. {
+                let (handle, _) = must(open_or_create(address, &wanted));
+                assert_eq!(copy_out(handle, 0, &mut bytes), Status::Ok, "{}", message());
+                assert!(bytes.iter().all(|byte| *byte == 0x5a), "half made");
+                opened.fetch_add(1, Relaxed);
+                match turn % 4 {
+                    0 => drop(named(shmkit_region_unlink(handle))),
+                    1 => drop(unlink(address)),
+                    _ => {}
+                }
+                good(shmkit_region_close(handle));
+            }
+        };
+        let mut random = Random::new(3);
+        let mut users: Vec<Child> = (0..5).map(|_| start(user)).collect();
+        let kills = rounds(3000);
+        for _ in 0..kills {
+            pause(random.below(1500) as u32);
+            let index = random.below(5) as usize;
+            let killed = std::mem::replace(&mut users[index], start(user));
+            let status = killed.kill();
+            assert_eq!(status, libc::SIGKILL, "it had ended before: {}", ending(status));
+        }
+        users.into_iter().for_each(|user| assert_eq!(user.kill(), libc::SIGKILL));
+        gc(SHMKIT_GC_REMOVE);
+        let opened = opened.load(SeqCst);
+        println!(
+            "segments: opened or created {opened} times beside {kills} deaths and as many removals as there were time for"
+        );
+        assert!(opened > kills);
+    });
 }
 
 #[test]

@@ -20,7 +20,7 @@ use shmkit::error::errno_name;
 const ALWAYS_REFUSED: [Rule; 3] = [Rule::ArgPointer, Rule::NameUnterminated, Rule::ConfigUnknown];
 
 /// Found when the process ends, and so never refused.
-const AT_EXIT: [Rule; 2] = [Rule::ExitObject, Rule::ExitSegment];
+const AT_EXIT: [Rule; 4] = [Rule::ExitObject, Rule::ExitSegment, Rule::ExitSemaphore, Rule::ExitSemset];
 
 /// Failing examples that break a second rule, as the page says there.
 const ALSO_BROKEN: [(Rule, Rule); 1] = [(Rule::OpenModeBits, Rule::OpenNoAccess)];

@@ -22,8 +22,8 @@
 #endif
 
 /*
- * Four calls take an off_t or a struct that depends on it. With _FILE_OFFSET_BITS=64 the C library names their
- * symbols itself (mmap becomes mmap64), and the first name given to a function stays. So:
+ * Five calls take an off_t or a struct that depends on it. With _FILE_OFFSET_BITS=64 the C library names their
+ * symbols itself (mmap becomes mmap64, fcntl becomes fcntl64), and the first name given to a function stays. So:
  *   - where the system headers come later, those calls are declared here first, under our names;
  *   - where they came before and named the symbols, only a macro is left, and code above the include (an inline
  *     function in an earlier header) keeps the C library's call.
@@ -32,7 +32,9 @@
  */
 #if defined(__cplusplus) || (defined(__clang__) && defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #include <fcntl.h>
+#include <semaphore.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -78,6 +80,22 @@ SHMKIT_DROPIN(shmat, shmat)
 SHMKIT_DROPIN(shmdt, shmdt)
 SHMKIT_DROPIN(shmctl, shmctl)
 SHMKIT_DROPIN(ftok, ftok)
+SHMKIT_DROPIN(fcntl64, fcntl64)
+SHMKIT_DROPIN(semget, semget)
+SHMKIT_DROPIN(semop, semop)
+SHMKIT_DROPIN(semtimedop, semtimedop)
+SHMKIT_DROPIN(semctl, semctl)
+SHMKIT_DROPIN(sem_open, sem_open)
+SHMKIT_DROPIN(sem_close, sem_close)
+SHMKIT_DROPIN(sem_unlink, sem_unlink)
+SHMKIT_DROPIN(sem_init, sem_init)
+SHMKIT_DROPIN(sem_destroy, sem_destroy)
+SHMKIT_DROPIN(sem_wait, sem_wait)
+SHMKIT_DROPIN(sem_trywait, sem_trywait)
+SHMKIT_DROPIN(sem_timedwait, sem_timedwait)
+SHMKIT_DROPIN(sem_clockwait, sem_clockwait)
+SHMKIT_DROPIN(sem_post, sem_post)
+SHMKIT_DROPIN(sem_getvalue, sem_getvalue)
 
 #if defined(__cplusplus)
 #define SHMKIT_DROPIN_C extern "C"
@@ -107,11 +125,15 @@ SHMKIT_DROPIN(ftruncate, ftruncate)
 
 #if !defined(_FCNTL_H)
 extern int posix_fallocate(int, long, long) __asm__("shmkit_posix_fallocate");
+extern int fcntl(int, int, ...) __asm__("shmkit_fcntl");
 #elif SHMKIT_DROPIN_NAMED_BY_LIBC
 SHMKIT_DROPIN_C int shmkit_posix_fallocate(int, long, long);
+SHMKIT_DROPIN_C int shmkit_fcntl(int, int, ...);
 #define posix_fallocate shmkit_posix_fallocate
+#define fcntl shmkit_fcntl
 #else
 SHMKIT_DROPIN(posix_fallocate, posix_fallocate)
+SHMKIT_DROPIN(fcntl, fcntl)
 #endif
 
 #if !defined(_SYS_STAT_H)

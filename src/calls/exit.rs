@@ -1,11 +1,14 @@
-//! What this process leaves behind when it exits: objects that it made and did not unlink, segments not removed.
+//! What this process leaves behind when it exits: objects and named semaphores that it made and did not
+//! unlink, segments and sets of
+//! semaphores not removed.
 //! Never runs unless somebody listens to reports; never removes anything. Next: `ledger.rs`, which remembers them.
 
 use super::detail::Detail;
 use super::judge::figures;
-use super::ledger::{self, Object, Segment};
+use super::ledger::{self, Kind, Object, Segment};
 use super::policy;
 use super::report::{self, Outcome};
+use super::{sem, semset};
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation};
 use crate::sys::{self, file, process, sysv};
@@ -18,13 +21,15 @@ pub fn report_leftovers() {
     if !policy::attentive() || policy::listening() == 0 || ledger::process() != process::pid() {
         return;
     }
-    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left));
+    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left, set_left));
 }
 
 fn object_left(object: &Object) {
+    let semaphore = object.kind == Kind::Semaphore;
     let mut path = Text::<320>::new();
     path.push_bytes(sys::posix::OBJECT_FOLDER.to_bytes());
     path.push(b'/');
+    path.push_str(if semaphore { sem::PREFIX } else { "" });
     path.push_bytes(object.name.bytes());
     path.push(0);
     let Ok(path) = core::ffi::CStr::from_bytes_until_nul(path.bytes()) else {
@@ -38,11 +43,12 @@ fn object_left(object: &Object) {
         return;
     }
     let mut call = Invocation::new(Call::Exit, [0; 6]);
-    call.subject.push_str("posix:/");
+    call.subject.push_str(if semaphore { "/" } else { "posix:/" });
     call.subject.push_printable(object.name.bytes());
     let mut figures = figures(&call);
     figures.size = status.size;
-    report::send(&Detail::of_rule(Rule::ExitObject, Rule::ExitObject.row().errno, &call, &figures), Outcome::Passed);
+    let rule = if semaphore { Rule::ExitSemaphore } else { Rule::ExitObject };
+    report::send(&Detail::of_rule(rule, rule.row().errno, &call, &figures), Outcome::Passed);
 }
 
 fn segment_left(segment: &Segment) {
@@ -59,4 +65,10 @@ fn segment_left(segment: &Segment) {
     figures.size = status.size;
     figures.count = status.attaches;
     report::send(&Detail::of_rule(Rule::ExitSegment, Rule::ExitSegment.row().errno, &call, &figures), Outcome::Passed);
+}
+
+fn set_left(id: i32) {
+    let call = Invocation::new(Call::Exit, [0; 6]);
+    let Some(figures) = semset::left(id, &call) else { return };
+    report::send(&Detail::of_rule(Rule::ExitSemset, Rule::ExitSemset.row().errno, &call, &figures), Outcome::Passed);
 }

@@ -142,6 +142,79 @@ fn words(call: Call, errno: i32) -> Option<(&'static str, &'static str)> {
             "the mode of segment {id} does not let this user read its status",
             "let its owner grant read access with IPC_SET",
         ),
+        (Call::SemOpen, libc::ENOENT) => (
+            "there is no semaphore \"{name}\"",
+            "create it with O_CREAT, start the program that does, or correct the name",
+        ),
+        (Call::SemOpen, libc::EEXIST) => (
+            "the semaphore \"{name}\" exists already, and O_EXCL asks for a new one",
+            "open it without O_EXCL, or unlink it if it is left over",
+        ),
+        (Call::SemOpen, libc::EACCES) => (
+            "the mode or the owner of \"{name}\" does not let this user read and write it",
+            "let its owner grant access: the mode given at its creation counts, less the umask",
+        ),
+        (Call::SemOpen, libc::EINVAL) => (
+            "what is called \"{name}\" is no semaphore: /dev/shm has a file of its name that is too small",
+            "see what made /dev/shm/sem.NAME, and unlink it",
+        ),
+        (Call::SemOpen, libc::EMFILE) => (
+            "all {limit} descriptors that RLIMIT_NOFILE allows are open, and sem_open needs one for a moment",
+            "close what is not needed, or raise the limit (ulimit -n)",
+        ),
+        (Call::SemUnlink, libc::ENOENT) => {
+            ("there is no semaphore \"{name}\"", "it may have been unlinked already; one process should own the unlink")
+        }
+        (Call::SemUnlink, libc::EACCES | libc::EPERM) => {
+            ("\"{name}\" belongs to another user, and /dev/shm lets only the owner unlink", "unlink it as its owner")
+        }
+        (Call::SemTrywait, libc::EAGAIN) => ("the semaphore is 0", "try again later, or wait"),
+        (Call::SemTimedwait | Call::SemClockwait, libc::ETIMEDOUT) => (
+            "the semaphore was 0 until the time that was given",
+            "wait longer, and see whether who should post is still there",
+        ),
+        (Call::Semget, libc::ENOENT) => (
+            "there is no set of semaphores with key {key}",
+            "create it with IPC_CREAT, start the program that does, or check that both use the same key",
+        ),
+        (Call::Semget, libc::EEXIST) => (
+            "a set of semaphores with key {key} exists already, and IPC_EXCL asks for a new one",
+            "get it without IPC_EXCL, or remove it if it is left over (ipcs -s)",
+        ),
+        (Call::Semget, libc::EACCES) => (
+            "the set with key {key} belongs to another user, whose mode does not allow this",
+            "ask for less in the permission bits, or let its owner grant access with IPC_SET",
+        ),
+        (Call::Semop | Call::Semtimedop, libc::EAGAIN) => (
+            "the operation on set {id} could not be done at once (IPC_NOWAIT) or in the time that was given",
+            "try again later, or wait longer",
+        ),
+        (Call::Semop | Call::Semtimedop, libc::EACCES) => {
+            ("the mode of set {id} does not let this user do the operation", "let its owner grant access with IPC_SET")
+        }
+        (Call::Semop | Call::Semtimedop, libc::ENOSPC | libc::ENOMEM) => (
+            "the kernel has no room to remember what SEM_UNDO has to take back",
+            "use SEM_UNDO for fewer semaphores, or free memory",
+        ),
+        (Call::Semctl, libc::EPERM) => ("only the owner or creator of set {id} may do this", "run it as that user"),
+        (Call::Semctl, libc::EACCES) => {
+            ("the mode of set {id} does not allow this user {command}", "let its owner grant access with IPC_SET")
+        }
+        (Call::Fcntl, libc::EAGAIN | libc::EACCES) => (
+            "process {id} (-1: an open file description) {what} a lock from byte {offset} on, of {signed} bytes (0: to the end)",
+            "try again later, or wait for it with F_SETLKW or F_OFD_SETLKW",
+        ),
+        (Call::Fcntl, libc::EDEADLK) => (
+            "this wait would never end: who holds the lock waits for a lock that this process holds",
+            "take locks in the same order everywhere, from the first byte to the last",
+        ),
+        (Call::Fcntl, libc::ENOLCK) => (
+            "the system, or the server of the file, has no room for another lock",
+            "drop locks that nobody needs, or lock larger ranges at once",
+        ),
+        (Call::Fcntl, libc::EINTR) => {
+            ("a signal came while the call waited for the lock", "call again if it is still wanted")
+        }
         (Call::Ftok, libc::ENOENT) => (
             "there is no file \"{name}\" to make a key of",
             "create the file once, before any process calls ftok, and never replace it: a new file gives a new key",

@@ -12,8 +12,8 @@ use crate::sys::limits::page_size;
 /// The errno of a refusal: the rule's own, but where a call has another name for the same thing.
 fn errno_of(rule: Rule, call: Call) -> i32 {
     match (call, rule) {
-        // POSIX gives shm_unlink no EINVAL: a name that cannot exist does not exist.
-        (Call::ShmUnlink, Rule::NameEmpty | Rule::NameInnerSlash) => libc::ENOENT,
+        // POSIX gives shm_unlink and sem_unlink no EINVAL: a name that cannot exist does not exist.
+        (Call::ShmUnlink | Call::SemUnlink, Rule::NameEmpty | Rule::NameInnerSlash) => libc::ENOENT,
         (Call::ShmUnlink, Rule::NameDot) => libc::EISDIR,
         // mlock(2) and madvise(2) name EINVAL for what the others call ENOMEM.
         (Call::Mlock | Call::Munlock | Call::Madvise, Rule::RangeWraps) => libc::EINVAL,

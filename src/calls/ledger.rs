@@ -1,7 +1,8 @@
 //! What this process opened, mapped and attached through the checked calls: names, owners, ranges, keys.
 //! Never decides alone: it explains, and where a refusal hangs on it the kernel is asked too. Never allocates
 //! with malloc, never blocks for long, and what it cannot take it leaves out. After a fork the child has its own copy.
-//! Bounds: 65,536 descriptors, 16,384 objects, 16,384 segments, 4,096 keys, 2^20 ranges. Next: `ranges.rs`, `slab.rs`.
+//! Bounds: 65,536 descriptors, 16,384 objects, 16,384 segments, 4,096 sets of semaphores, 4,096 keys, 2^20 ranges.
+//! Next: `ranges.rs`, `slab.rs`.
 
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -24,6 +25,8 @@ pub enum Kind {
     /// A POSIX shared memory object.
     #[default]
     Posix,
+    /// A named semaphore.
+    Semaphore,
     /// A memfd.
     Memfd,
     /// Any other file, known by device and number alone.
@@ -63,6 +66,16 @@ pub struct Segment {
     pub creator: i32,
 }
 
+/// A System V set of semaphores.
+#[derive(Clone, Copy, Default)]
+struct SemaphoreSet {
+    id: i32,
+    /// The process that made it, when that is this one or one that this one was forked from; 0 otherwise.
+    creator: i32,
+    /// Another process made it, for certain.
+    found: bool,
+}
+
 #[derive(Clone, Copy, Default)]
 struct KeyOrigin {
     key: i32,
@@ -77,6 +90,7 @@ struct Ledger {
     descriptors: Array<u32>,
     objects: Objects,
     segments: Slab<Segment, 16_384>,
+    sets: Slab<SemaphoreSet, 4096>,
     keys: Slab<KeyOrigin, 4096>,
     ranges: Ranges,
 }
@@ -85,6 +99,7 @@ static LEDGER: Guarded<Ledger> = Guarded::new(Ledger {
     descriptors: Array::new(),
     objects: Slab::new(),
     segments: Slab::new(),
+    sets: Slab::new(),
     keys: Slab::new(),
     ranges: Ranges::new(),
 });
@@ -297,12 +312,34 @@ pub fn closing(fd: i32) {
     with(|ledger| ledger.forget_descriptor(fd));
 }
 
-/// Notes that a name was removed.
+/// Notes a named semaphore that this process made.
+pub fn made_semaphore(name: &[u8], status: Option<&Status>) {
+    let creator = process();
+    let name = bare(name);
+    let (hash, identity) = (hash_name(name), status.map_or((0, 0), |status| (status.dev, status.ino)));
+    with(|ledger| {
+        let mut object =
+            Object { kind: Kind::Semaphore, identity, left_by_us: true, creator, hash, ..Object::default() };
+        object.name.push_bytes(name);
+        ledger.objects.insert(hash, object)
+    });
+}
+
+/// Notes that the name of a POSIX object was removed.
 pub fn unlinked(name: &[u8]) {
+    unlinked_name(name, Kind::Posix);
+}
+
+/// Notes that the name of a semaphore was removed.
+pub fn unlinked_semaphore(name: &[u8]) {
+    unlinked_name(name, Kind::Semaphore);
+}
+
+fn unlinked_name(name: &[u8], kind: Kind) {
     let name = bare(name);
     let hash = hash_name(name);
     with(|ledger| {
-        let ours = |object: &Object| object.kind == Kind::Posix && object.left_by_us && object.name.bytes() == name;
+        let ours = |object: &Object| object.kind == kind && object.left_by_us && object.name.bytes() == name;
         while let Some(index) = ledger.objects.find(hash, ours) {
             if let Some(object) = ledger.objects.get_mut(index) {
                 object.left_by_us = false;
@@ -478,6 +515,42 @@ pub fn segment(id: i32) -> Option<Segment> {
     })?
 }
 
+/// Notes a set of semaphores that semget gave, and who made it: this process, another one, or either.
+///
+/// A record of the same id stays as it is, unless the set was made here now: the kernel does not give an id again soon,
+/// but then the record is of a set that somebody else removed.
+pub fn got_set(id: i32, made_here: Option<bool>) {
+    let creator = if made_here == Some(true) { process() } else { 0 };
+    let set = SemaphoreSet { id, creator, found: made_here == Some(false) };
+    with(|ledger| match ledger.sets.find(id as u32, |set| set.id == id) {
+        Some(index) => {
+            if let Some(known) = ledger.sets.get_mut(index).filter(|_| made_here == Some(true)) {
+                *known = set;
+            }
+        }
+        None => drop(ledger.sets.insert(id as u32, set)),
+    });
+}
+
+/// Notes that a set of semaphores was removed.
+pub fn removed_set(id: i32) {
+    with(|ledger| {
+        if let Some(index) = ledger.sets.find(id as u32, |set| set.id == id) {
+            ledger.sets.remove(id as u32, index);
+        }
+    });
+}
+
+/// Whether this process got a set of semaphores that another one had made.
+pub fn is_found_set(id: i32) -> bool {
+    with(|ledger| {
+        let index = ledger.sets.find(id as u32, |set| set.id == id)?;
+        Some(ledger.sets.get(index)?.found)
+    })
+    .flatten()
+    .unwrap_or(false)
+}
+
 /// Notes an attached segment. `size` is what the kernel said, when it was asked.
 pub fn attached(addr: usize, id: i32, size: Option<u64>) {
     with(|ledger| {
@@ -554,6 +627,24 @@ fn noted_end(fd: i32, status: &Status, below: u64) -> Option<Range> {
     })?
 }
 
+/// Another descriptor of this process that leads to the same object. The kernel is asked whether it still does: other
+/// code may have closed it.
+pub fn other_descriptor(fd: i32, status: &Status) -> Option<i32> {
+    let mut from = 0;
+    loop {
+        let other = with(|ledger| {
+            let link = ledger.object_behind(fd, Some(status))? + 1;
+            let links = ledger.descriptors.as_slice().iter().enumerate().skip(from);
+            links.filter(|(other, _)| *other != fd as usize).find(|(_, other)| **other == link).map(|(other, _)| other)
+        })??;
+        from = other + 1;
+        let same = |found: Status| (found.dev, found.ino) == (status.dev, status.ino);
+        if crate::sys::preserving_errno(|| crate::sys::file::status(other as i32)).is_ok_and(same) {
+            return Some(other as i32);
+        }
+    }
+}
+
 /// What is known of the object behind a descriptor.
 pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
     with(|ledger| {
@@ -574,8 +665,9 @@ pub fn key_collides(key: i32, id: i32, file: (u64, u64)) -> bool {
     .unwrap_or(false)
 }
 
-/// Calls `object` for each POSIX object and `segment` for each segment that this process made and did not remove.
-pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Segment)) {
+/// Calls `object` for each POSIX object and each named semaphore, `segment` for each segment, and `set` with the id of each set of semaphores that
+/// this process made and did not remove.
+pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Segment), mut set: impl FnMut(i32)) {
     let process = process();
     // Copied out one at a time, so that nothing is called while the lock is held.
     let mut index = 0;
@@ -593,6 +685,14 @@ pub fn left_behind(mut object: impl FnMut(&Object), mut segment: impl FnMut(&Seg
     }) {
         index = next.0 + 1;
         segment(&next.1);
+    }
+    index = 0;
+    while let Some(Some(next)) = with(|ledger| {
+        let mut rest = ledger.sets.iter().skip_while(|(at, _)| *at < index);
+        rest.find(|(_, set)| set.creator == process).map(|(at, set)| (at, set.id))
+    }) {
+        index = next.0 + 1;
+        set(next.1);
     }
 }
 

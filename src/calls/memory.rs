@@ -27,7 +27,11 @@ pub fn address_of(fd: i32, status: Option<&Status>) -> Subject {
     let Ok(length) = sys::preserving_errno(|| file::link_of(fd, &mut buffer)) else {
         // Without /proc, what is remembered will do.
         if let Some(object) = ledger::object(fd, status).filter(|object| object.kind != Kind::File) {
-            subject.push_str(if object.kind == Kind::Posix { "posix:/" } else { "memfd:" });
+            subject.push_str(match object.kind {
+                Kind::Posix => "posix:/",
+                Kind::Semaphore => "semaphore /",
+                _ => "memfd:",
+            });
             subject.push_printable(object.name.bytes());
         }
         return subject;

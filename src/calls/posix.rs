@@ -50,7 +50,7 @@ pub fn require_name(name: Name<'_>, call: Call, args: [u64; 6]) -> Result<&CStr,
 
 /// Judges a call with a name, whose words need the length of the name beside the arguments.
 #[cold]
-fn judge_named(broken: RuleSet, call: &Invocation, length: usize, limit: usize) -> Result<(), Errno> {
+pub fn judge_named(broken: RuleSet, call: &Invocation, length: usize, limit: usize) -> Result<(), Errno> {
     let mut figures = figures(call);
     figures.length = length as u64;
     figures.limit = limit as u64;
@@ -110,7 +110,7 @@ fn status_of(name: &[u8]) -> Option<Status> {
 /// of it: the mask is read from /proc, because the call that tells it changes it.
 #[cold]
 #[inline(never)]
-fn with_umask(broken: RuleSet) -> RuleSet {
+pub fn with_umask(broken: RuleSet) -> RuleSet {
     let masked = broken.has(Rule::OpenWorldWritable)
         && (!policy::attentive() || sys::preserving_errno(process::umask).is_some_and(|mask| mask & 0o002 != 0));
     if masked { broken.without(Rule::OpenWorldWritable) } else { broken }

@@ -11,8 +11,12 @@ pub mod memory;
 pub mod options;
 pub mod policy;
 pub mod posix;
+pub mod record;
 pub mod region;
+pub mod sem;
+pub mod semset;
 pub mod survey;
+pub mod sync;
 pub mod sysv;
 
 use core::ffi::{CStr, c_char};
@@ -34,6 +38,7 @@ use crate::sys::limits::page_size;
 extern "C" fn at_load() {
     crate::calls::ledger::process();
     crate::region::handle::watch_forks();
+    sys::robust::watch_forks();
     let own_sources = file!().trim_end_matches("capi/mod.rs");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -224,6 +229,18 @@ unsafe fn name_for_kernel<'a>(text: *const c_char) -> Name<'a> {
     }
     // SAFETY: the caller's promise.
     unsafe { name(text) }
+}
+
+/// The mode in a buffer of IPC_SET that may lead nowhere: the kernel copies it, so that a bad address is an answer and
+/// no fault.
+fn mode_in(buffer: usize, at: usize) -> Option<u32> {
+    if buffer == 0 {
+        return None;
+    }
+    // Of a wider field the other half is zero: the kernel's field has 16 bits.
+    let mut mode = [0u8; size_of::<libc::c_ushort>()];
+    sys::preserving_errno(|| sys::memory::peek(buffer.checked_add(at)?, &mut mode).ok())?;
+    Some(u32::from(libc::c_ushort::from_ne_bytes(mode)))
 }
 
 #[cfg(test)]

@@ -530,17 +530,15 @@ pub unsafe extern "C" fn shmkit_region_copy_in(
     from: *const c_void,
     length: usize,
 ) -> shmkit_status_t {
-    let done = access::copy(token_of(region), Way::In, offset, from as usize, length, |hot, at| {
+    let plain = access::copy_plain(token_of(region), Way::In, offset, from as usize, length, |hot, at| {
         // SAFETY: the caller's promise.
         unsafe { hot.window.copy_in(at, from.cast(), length) }
     });
-    match done {
-        Ok(()) => Status::Ok as shmkit_status_t,
-        Err(failure) => {
-            let args = [0, offset as u64, from as u64, length as u64, 0, 0];
-            run_on(Call::RegionCopyIn, token_of(region), args, |_| Err(failure))
-        }
+    if plain {
+        return Status::Ok as shmkit_status_t;
     }
+    // SAFETY: the caller's promise.
+    unsafe { copy_in_hindered(region, offset, from, length) }
 }
 
 /// Copies `length` bytes out of a region from `offset`. Otherwise, and its errors, as shmkit_region_copy_in().
@@ -556,17 +554,15 @@ pub unsafe extern "C" fn shmkit_region_copy_out(
     to: *mut c_void,
     length: usize,
 ) -> shmkit_status_t {
-    let done = access::copy(token_of(region), Way::Out, offset, to as usize, length, |hot, at| {
+    let plain = access::copy_plain(token_of(region), Way::Out, offset, to as usize, length, |hot, at| {
         // SAFETY: the caller's promise.
         unsafe { hot.window.copy_out(at, to.cast(), length) }
     });
-    match done {
-        Ok(()) => Status::Ok as shmkit_status_t,
-        Err(failure) => {
-            let args = [0, offset as u64, to as u64, length as u64, 0, 0];
-            run_on(Call::RegionCopyOut, token_of(region), args, |_| Err(failure))
-        }
+    if plain {
+        return Status::Ok as shmkit_status_t;
     }
+    // SAFETY: the caller's promise.
+    unsafe { copy_out_hindered(region, offset, to, length) }
 }
 
 /// Begins a scope in which the program touches the data by pointer: gives its address and its size in bytes.
@@ -735,4 +731,46 @@ pub extern "C" fn shmkit_guard_enable() -> shmkit_status_t {
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_guard_disable() -> shmkit_status_t {
     run(Call::GuardDisable, Subject::None, [0; 6], guard::disable)
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn copy_in_hindered(
+    region: *mut shmkit_region_t,
+    offset: usize,
+    from: *const c_void,
+    length: usize,
+) -> shmkit_status_t {
+    let done = access::copy(token_of(region), Way::In, offset, from as usize, length, |hot, at| {
+        // SAFETY: the caller's promise.
+        unsafe { hot.window.copy_in(at, from.cast(), length) }
+    });
+    match done {
+        Ok(()) => Status::Ok as shmkit_status_t,
+        Err(failure) => {
+            let args = [0, offset as u64, from as u64, length as u64, 0, 0];
+            run_on(Call::RegionCopyIn, token_of(region), args, |_| Err(failure))
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn copy_out_hindered(
+    region: *const shmkit_region_t,
+    offset: usize,
+    to: *mut c_void,
+    length: usize,
+) -> shmkit_status_t {
+    let done = access::copy(token_of(region), Way::Out, offset, to as usize, length, |hot, at| {
+        // SAFETY: the caller's promise.
+        unsafe { hot.window.copy_out(at, to.cast(), length) }
+    });
+    match done {
+        Ok(()) => Status::Ok as shmkit_status_t,
+        Err(failure) => {
+            let args = [0, offset as u64, to as u64, length as u64, 0, 0];
+            run_on(Call::RegionCopyOut, token_of(region), args, |_| Err(failure))
+        }
+    }
 }

@@ -2,11 +2,14 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use super::{answer, answer_address, answer_unit, guard, name_for_kernel};
+use super::{answer, answer_address, answer_unit, guard, mode_in, name_for_kernel};
 use crate::calls::policy;
 use crate::calls::sysv::{self as calls, Control};
 use crate::checks::words::Call;
-use crate::sys::{self, memory, sysv as sys_sysv};
+use crate::sys::sysv as sys_sysv;
+
+/// Where the mode stands in the buffer of IPC_SET.
+const MODE_AT: usize = core::mem::offset_of!(libc::shmid_ds, shm_perm) + core::mem::offset_of!(libc::ipc_perm, mode);
 
 /// Finds or makes a System V segment of `size` bytes.
 ///
@@ -47,7 +50,7 @@ pub unsafe extern "C" fn shmkit_shmctl(shmid: c_int, cmd: c_int, buffer: *mut li
     answer(guard(Call::Shmctl, || {
         let control = Control { id: shmid, command: cmd, buffer: buffer as usize };
         let wants_mode = cmd == libc::IPC_SET && policy::attentive();
-        control.check(if wants_mode { mode_in(buffer as usize) } else { None })?;
+        control.check(if wants_mode { mode_in(buffer as usize, MODE_AT) } else { None })?;
         // SAFETY: the caller's promise; a pointer that leads nowhere makes the kernel answer EFAULT.
         match unsafe { sys_sysv::shmctl(shmid, cmd, buffer) } {
             Ok(value) => {
@@ -57,18 +60,6 @@ pub unsafe extern "C" fn shmkit_shmctl(shmid: c_int, cmd: c_int, buffer: *mut li
             Err(errno) => Err(control.explain(errno)),
         }
     }))
-}
-
-/// The mode in a buffer that may lead nowhere: the kernel copies it, so that a bad address is an answer and no fault.
-fn mode_in(buffer: usize) -> Option<u32> {
-    if buffer == 0 {
-        return None;
-    }
-    let mut mode = [0u8; size_of::<libc::c_ushort>()];
-    let at = buffer.checked_add(core::mem::offset_of!(libc::shmid_ds, shm_perm))?;
-    let at = at.checked_add(core::mem::offset_of!(libc::ipc_perm, mode))?;
-    sys::preserving_errno(|| memory::peek(at, &mut mode)).ok()?;
-    Some(u32::from(libc::c_ushort::from_ne_bytes(mode)))
 }
 
 /// Makes a System V key of a file and the low 8 bits of `proj_id`, which must not be 0.

@@ -5,7 +5,10 @@
 pub mod file;
 pub mod memory;
 pub mod posix;
+pub mod record;
 pub mod rules;
+pub mod sem;
+pub mod semset;
 pub mod sysv;
 pub mod words;
 

@@ -129,8 +129,8 @@ OpenModeBits = "SHM-OPEN-MODE-BITS", Hazard, Accepts, EINVAL, ErrInvalidArgument
     "the mode {mode} has bits beyond 0777 (a decimal number where octal was meant?)",
     "write the mode in octal, as in 0600", "POSIX shm_open, mode";
 OpenNoAccess = "SHM-OPEN-NO-ACCESS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
-    "the mode {mode} does not let the owner read: the next open will fail",
-    "use 0600, or 0660 to share with a group", "POSIX shm_open, mode";
+    "the mode {mode} does not let the owner open it again: the next open will fail",
+    "use 0600, or 0660 to share with a group", "POSIX shm_open, sem_open: mode";
 OpenWorldWritable = "SHM-OPEN-WORLD-WRITABLE", Hazard, Accepts, EACCES, ErrAccess,
     "the mode {mode} lets every user write, and the umask does not take that away",
     "use 0600, or 0660 to share with a group", "shm_open(3)";
@@ -295,8 +295,8 @@ LockLimit = "SHM-LOCK-LIMIT", Wrong, Refuses, ENOMEM, ErrLimit,
 
 // Keys
 KeyZero = "SHM-KEY-ZERO", Hazard, Accepts, EINVAL, ErrInvalidArgument,
-    "the key is 0, which is IPC_PRIVATE: every call makes a new segment that no other process finds by key, and IPC_CREAT and IPC_EXCL mean nothing",
-    "use a key from ftok, or IPC_PRIVATE with the permission bits alone", "POSIX shmget; shmget(2)";
+    "the key is 0, which is IPC_PRIVATE: every call makes a new segment or set that no other process finds by key, and IPC_CREAT and IPC_EXCL mean nothing",
+    "use a key from ftok, or IPC_PRIVATE with the permission bits alone", "POSIX shmget, semget; shmget(2)";
 FtokId = "SHM-FTOK-ID", Hazard, Accepts, EINVAL, ErrInvalidArgument,
     "the low 8 bits of the id {id} are 0, and ftok uses no others: what it gives is unspecified",
     "use an id from 1 to 255", "POSIX ftok: unspecified for an id of 0";
@@ -358,13 +358,118 @@ DetachNotAttached = "SHM-DETACH-NOT-ATTACHED", Wrong, Refuses, EINVAL, ErrInvali
     "pass the address that shmat gave, once", "POSIX shmdt, EINVAL";
 ControlNoBuffer = "SHM-CONTROL-NO-BUFFER", Wrong, Refuses, EFAULT, ErrBadPointer,
     "{command} needs a buffer and got {addr}",
-    "pass the address of the structure that shmctl(2) names for it", "POSIX shmctl; shmctl(2), EFAULT";
+    "pass the address of what {call}(2) names for it", "POSIX shmctl, semctl; shmctl(2), EFAULT";
 ControlCommand = "SHM-CONTROL-COMMAND", Wrong, Refuses, EINVAL, ErrInvalidArgument,
-    "shmctl does not know command {count}",
-    "use IPC_STAT, IPC_SET, IPC_RMID, SHM_LOCK, SHM_UNLOCK, IPC_INFO, SHM_INFO, SHM_STAT or SHM_STAT_ANY", "POSIX shmctl, EINVAL";
+    "{call} does not know command {count}",
+    "use one of the commands that {call}(2) names", "POSIX shmctl, semctl: EINVAL";
 ControlModeBits = "SHM-CONTROL-MODE-BITS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
     "IPC_SET with mode {mode}: only the low 9 bits are used",
-    "pass permission bits alone, as in 0600", "POSIX shmctl, IPC_SET";
+    "pass permission bits alone, as in 0600", "POSIX shmctl, semctl: IPC_SET";
+
+// Times
+TimeInvalid = "SHM-TIME-INVALID", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "a time of {offset} s and {signed} ns: nanoseconds go from 0 to 999999999, and a span of time is not negative",
+    "carry whole seconds over into tv_sec", "POSIX sem_timedwait, EINVAL; semop(2), EINVAL";
+
+TimeRelative = "SHM-TIME-RELATIVE", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the time is {offset} s after the beginning of 1970, long past: the call takes a point in time, not a span",
+    "add the span to what clock_gettime(CLOCK_REALTIME) gives", "POSIX sem_timedwait";
+
+// Sets of semaphores (System V)
+SemsetId = "SHM-SEMSET-ID", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "the set's id {signed_id} is negative",
+    "check the result of semget", "POSIX semop, semctl: EINVAL";
+SemsetCount = "SHM-SEMSET-COUNT", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "a set of {signed} semaphores was asked: a new one has from 1 to SEMMSL, {limit}",
+    "pass how many semaphores the set has; 0 is for one that exists", "POSIX semget, EINVAL";
+SemsetCountExisting = "SHM-SEMSET-COUNT-EXISTING", Wrong, Refuses, EINVAL, ErrTooBig,
+    "{signed} semaphores were asked, and the set with key {key} has {size}",
+    "ask for 0 or at most its number; to make it larger, remove it and make it again", "POSIX semget, EINVAL";
+SemsetLimit = "SHM-SEMSET-LIMIT", Wrong, Refuses, ENOSPC, ErrLimit,
+    "there are {used} sets with {size} semaphores; SEMMNI allows {limit} sets, and SEMMNS {capacity} semaphores in all",
+    "remove sets that nobody needs (ipcs -s), or raise kernel.sem", "POSIX semget, ENOSPC";
+SemsetExclNoCreat = "SHM-SEMSET-EXCL-NO-CREAT", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "IPC_EXCL without IPC_CREAT excludes nobody",
+    "add IPC_CREAT, or leave IPC_EXCL out", "semget(2)";
+SemsetFlags = "SHM-SEMSET-FLAGS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the flags hold {flags}, which semget does not know and takes in silence",
+    "use permission bits with IPC_CREAT and IPC_EXCL", "semget(2)";
+SemsetNoAccess = "SHM-SEMSET-NO-ACCESS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the set is created with mode {mode}, which does not let its owner both read and change it: the next semop will fail",
+    "add the permission bits to the flags, as in IPC_CREAT | 0600", "POSIX semget, semflg";
+SemsetWorldWritable = "SHM-SEMSET-WORLD-WRITABLE", Hazard, Accepts, EACCES, ErrAccess,
+    "the mode {mode} lets every user change the semaphores, and no umask applies",
+    "use 0600, or 0660 to share with a group", "POSIX XSH 2.7.1, IPC permissions";
+SemsetOperations = "SHM-SEMSET-OPERATIONS", Wrong, Refuses, E2BIG, ErrTooBig,
+    "{count} steps are more than SEMOPM, {limit}, which one operation can hold",
+    "use several operations, or raise kernel.sem", "POSIX semop, E2BIG";
+SemsetNoOperation = "SHM-SEMSET-NO-OPERATION", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "the operation has no steps",
+    "pass how many struct sembuf there are, not their size", "semop(2), EINVAL";
+SemsetStepFlags = "SHM-SEMSET-STEP-FLAGS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "a step of the operation on set {id} has flags {flags}, of which semop knows SEM_UNDO and IPC_NOWAIT alone",
+    "set every member of each struct sembuf", "POSIX semop, sem_flg";
+SemsetUnused = "SHM-SEMSET-UNUSED", Hazard, Accepts, EAGAIN, ErrAgain,
+    "another process made set {id}, and nobody has operated on it yet: its values may not be what they should be",
+    "let the creator end its work with a semop, and wait until sem_otime of IPC_STAT is not 0", "semget(2), notes; semop(2)";
+SemsetGone = "SHM-SEMSET-GONE", Wrong, Refuses, EINVAL, ErrRemoved,
+    "there is no set {id}: it was removed, or the id is of another IPC namespace",
+    "get the set again by its key", "POSIX semop, EINVAL; semop(2), EIDRM";
+SemsetNumber = "SHM-SEMSET-NUMBER", Wrong, Refuses, EFBIG, ErrInvalidArgument,
+    "set {id} has {size} semaphores, and none with number {signed}",
+    "numbers begin with 0", "POSIX semop, EFBIG; semctl, EINVAL";
+SemsetValue = "SHM-SEMSET-VALUE", Wrong, Refuses, ERANGE, ErrInvalidArgument,
+    "a semaphore of set {id} would get the value {signed}; it can be from 0 to SEMVMX, {limit}",
+    "look for posts without waits, or an argument that is no int", "POSIX semctl, semop: ERANGE";
+
+// Record locks
+RecordWhence = "SHM-RECORD-WHENCE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_whence is {signed}, which is none of SEEK_SET, SEEK_CUR and SEEK_END",
+    "set every member of the struct flock", "POSIX fcntl, EINVAL";
+RecordRange = "SHM-RECORD-RANGE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_start {offset} and l_len {signed} reach to before the beginning of the file",
+    "check the arithmetic that made them; a negative l_len is what lies before l_start", "POSIX fcntl, EINVAL";
+RecordOverflow = "SHM-RECORD-OVERFLOW", Wrong, Refuses, EOVERFLOW, ErrOverflow,
+    "l_start {offset} and l_len {signed} reach past the largest offset of a file",
+    "for all that follows l_start, pass an l_len of 0", "POSIX fcntl, EOVERFLOW";
+RecordType = "SHM-RECORD-TYPE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_type is {signed}: it can be F_RDLCK, F_WRLCK or F_UNLCK, and F_GETLK takes only the first two",
+    "set every member of the struct flock", "POSIX fcntl, EINVAL";
+RecordPid = "SHM-RECORD-PID", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "l_pid is {signed}: for a lock of an open file description it has to be 0",
+    "begin with a struct flock that is all zeros", "fcntl(2), open file description locks";
+RecordAccess = "SHM-RECORD-ACCESS", Wrong, Refuses, EBADF, ErrBadDescriptor,
+    "{object} was opened {access}, which does not allow {what}",
+    "open it with O_RDWR", "POSIX fcntl, EBADF";
+RecordCloseDrops = "SHM-RECORD-CLOSE-DROPS", Hazard, Accepts, EBUSY, ErrBusy,
+    "{object} is also open as descriptor {count}: the close of that one drops this lock too",
+    "lock with F_OFD_SETLK, which belongs to the open file description, or open the file once", "POSIX fcntl, F_SETLK; fcntl(2), record locks";
+
+// POSIX semaphores
+SemFlags = "SHM-SEM-FLAGS", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the flags hold {flags}, which sem_open does not define; the C library passes them on to the file of the semaphore",
+    "use O_CREAT and O_EXCL", "POSIX sem_open, oflag";
+SemAlign = "SHM-SEM-ALIGN", Wrong, Accepts, EINVAL, ErrInvalidArgument,
+    "no semaphore can be at {addr}, which is not a multiple of 8",
+    "let the compiler place it, as a sem_t in a struct that is not packed", "C11 6.3.2.3; POSIX sem_init";
+SemValue = "SHM-SEM-VALUE", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "the value {count} is more than SEM_VALUE_MAX, {limit}",
+    "check the arithmetic that made it: a negative number turned into an unsigned one looks like this", "POSIX sem_init, sem_open: EINVAL";
+SemPrivateMemory = "SHM-SEM-PRIVATE-MEMORY", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the semaphore at {addr} is made for several processes and lies in memory that this one has for itself: after a fork each has its own",
+    "put it into memory mapped MAP_SHARED, or pass a pshared of 0", "POSIX sem_init, pshared";
+SemThreadsOnly = "SHM-SEM-THREADS-ONLY", Hazard, Accepts, EINVAL, ErrInvalidArgument,
+    "the semaphore at {addr} lies in shared memory and is made for the threads of one process: a post by another process wakes nobody",
+    "pass a pshared of 1", "POSIX sem_init, pshared; sem_init(3)";
+SemNotOpen = "SHM-SEM-NOT-OPEN", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "{addr} is not the address of a semaphore that sem_open gave and that is still open",
+    "close it once; end one that sem_init made with sem_destroy", "POSIX sem_close, EINVAL";
+SemOverflow = "SHM-SEM-OVERFLOW", Wrong, Refuses, EOVERFLOW, ErrOverflow,
+    "the value of the semaphore at {addr} is SEM_VALUE_MAX and cannot be raised",
+    "look for posts without waits", "POSIX sem_post, EOVERFLOW";
+SemClock = "SHM-SEM-CLOCK", Wrong, Refuses, EINVAL, ErrInvalidArgument,
+    "clock {count} cannot be waited by",
+    "use CLOCK_REALTIME or CLOCK_MONOTONIC", "POSIX sem_clockwait, EINVAL";
 
 // The library's own settings
 ConfigUnknown = "SHM-CONFIG-UNKNOWN", Wrong, Refuses, EINVAL, ErrInvalidArgument,
@@ -378,17 +483,23 @@ ExitObject = "SHM-EXIT-OBJECT", Hazard, Accepts, EBUSY, ErrBusy,
 ExitSegment = "SHM-EXIT-SEGMENT", Hazard, Accepts, EBUSY, ErrBusy,
     "this process made segment {id} ({size} bytes, key {key}) and leaves it behind with {count} attached: it keeps its memory until it is removed or the machine restarts",
     "call shmctl(id, IPC_RMID, NULL) once all have attached; if others go on using it, this report is for them", "POSIX shmctl, IPC_RMID";
+ExitSemaphore = "SHM-EXIT-SEMAPHORE", Hazard, Accepts, EBUSY, ErrBusy,
+    "this process made the semaphore {object} and leaves it behind: it keeps its value until it is unlinked or the machine restarts",
+    "call sem_unlink when the last user has opened it; if others go on using it, this report is for them", "POSIX sem_unlink";
+ExitSemset = "SHM-EXIT-SEMSET", Hazard, Accepts, EBUSY, ErrBusy,
+    "this process made the set of semaphores {id} (key {key}, {size} of them) and leaves it behind: it stays until it is removed or the machine restarts",
+    "call semctl(id, 0, IPC_RMID) when the last user is done; if others go on using it, this report is for them", "POSIX semctl, IPC_RMID";
 }
 
 /// A set of rules that a call breaks.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct RuleSet(u128);
+pub struct RuleSet([u128; 2]);
 
-const _: () = assert!(Rule::ALL.len() <= 128, "RuleSet needs more bits");
+const _: () = assert!(Rule::ALL.len() <= 256, "RuleSet needs more bits");
 
 impl RuleSet {
     /// No rule.
-    pub const EMPTY: RuleSet = RuleSet(0);
+    pub const EMPTY: RuleSet = RuleSet([0; 2]);
 
     /// Adds the rule when it is broken. Nearly none ever is, so that a branch is cheaper than the arithmetic.
     #[inline(always)]
@@ -401,30 +512,37 @@ impl RuleSet {
     #[cold]
     #[inline(never)]
     fn add(&mut self, rule: Rule) {
-        self.0 |= 1 << (rule as u32);
+        *self = self.with(RuleSet::of(rule));
+    }
+
+    fn of(rule: Rule) -> RuleSet {
+        let bit = rule as u32;
+        if bit < 128 { RuleSet([1 << bit, 0]) } else { RuleSet([0, 1 << (bit - 128)]) }
     }
 
     /// Whether no rule is broken.
     #[inline(always)]
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0[0] | self.0[1] == 0
     }
 
     /// Whether this rule is among them.
     pub fn has(self, rule: Rule) -> bool {
-        self.0 >> (rule as u32) & 1 == 1
+        let [low, high] = RuleSet::of(rule).0;
+        self.0[0] & low | self.0[1] & high != 0
     }
 
     /// The set without this rule.
     #[must_use]
     pub fn without(self, rule: Rule) -> RuleSet {
-        RuleSet(self.0 & !(1 << (rule as u32)))
+        let [low, high] = RuleSet::of(rule).0;
+        RuleSet([self.0[0] & !low, self.0[1] & !high])
     }
 
     /// The rules of both sets.
     #[must_use]
     pub fn with(self, other: RuleSet) -> RuleSet {
-        RuleSet(self.0 | other.0)
+        RuleSet([self.0[0] | other.0[0], self.0[1] | other.0[1]])
     }
 
     /// The rules, in the order of the table.

@@ -3,7 +3,7 @@
 //! Next: `calls/judge.rs`, which decides who hears the words.
 
 use super::memory::{MAP_FIXED_NOREPLACE, MAP_SYNC, MAP_TYPE, MREMAP_DONTUNMAP};
-use super::{memory, posix, sysv as segment};
+use super::{memory, posix, sem, semset, sysv as segment};
 use crate::sys::sysv;
 use crate::text::{Text, Writer};
 
@@ -28,6 +28,12 @@ enum Kind {
     GetFlags,
     AttachFlags,
     Command,
+    SetGetFlags,
+    SetCommand,
+    SetArgument,
+    SemFlags,
+    LockCommand,
+    Lock,
     Seals,
 }
 
@@ -76,6 +82,22 @@ calls! {
     Shmdt = "shmdt" (Address);
     Shmctl = "shmctl" (Signed, Command, Address);
     Ftok = "ftok" (Subject, Signed);
+    SemOpen = "sem_open" (Subject, SemFlags, Mode, Count);
+    SemUnlink = "sem_unlink" (Subject);
+    SemClose = "sem_close" (Address);
+    SemInit = "sem_init" (Address, Signed, Count);
+    SemDestroy = "sem_destroy" (Address);
+    SemPost = "sem_post" (Address);
+    SemWait = "sem_wait" (Address);
+    SemTrywait = "sem_trywait" (Address);
+    SemTimedwait = "sem_timedwait" (Address, Address);
+    SemClockwait = "sem_clockwait" (Address, Signed, Address);
+    SemGetvalue = "sem_getvalue" (Address, Address);
+    Fcntl = "fcntl" (Signed, LockCommand, Lock);
+    Semget = "semget" (Key, Signed, SetGetFlags);
+    Semop = "semop" (Signed, Address, Count);
+    Semtimedop = "semtimedop" (Signed, Address, Count, Address);
+    Semctl = "semctl" (Signed, Signed, SetCommand, SetArgument);
     Limits = "shmkit_limits" (Address);
     Environment = "environment" (Subject);
     SetPolicy = "shmkit_set_policy" (Signed);
@@ -108,6 +130,62 @@ calls! {
     RegionIsOrphan = "shmkit_region_is_orphan" (Subject);
     GuardEnable = "shmkit_guard_enable" ();
     GuardDisable = "shmkit_guard_disable" ();
+    MutexInit = "shmkit_mutex_init" (Address);
+    MutexDestroy = "shmkit_mutex_destroy" (Address);
+    MutexLock = "shmkit_mutex_lock" (Address);
+    MutexTryLock = "shmkit_mutex_trylock" (Address);
+    MutexTimedLock = "shmkit_mutex_timedlock" (Address, Count);
+    MutexUnlock = "shmkit_mutex_unlock" (Address);
+    MutexConsistent = "shmkit_mutex_consistent" (Address);
+    MutexAbandon = "shmkit_mutex_abandon" (Address);
+    RwlockInit = "shmkit_rwlock_init" (Address);
+    RwlockDestroy = "shmkit_rwlock_destroy" (Address);
+    RwlockReadLock = "shmkit_rwlock_read_lock" (Address);
+    RwlockTryReadLock = "shmkit_rwlock_try_read_lock" (Address);
+    RwlockTimedReadLock = "shmkit_rwlock_timed_read_lock" (Address, Count);
+    RwlockWriteLock = "shmkit_rwlock_write_lock" (Address);
+    RwlockTryWriteLock = "shmkit_rwlock_try_write_lock" (Address);
+    RwlockTimedWriteLock = "shmkit_rwlock_timed_write_lock" (Address, Count);
+    RwlockUnlock = "shmkit_rwlock_unlock" (Address);
+    RwlockConsistent = "shmkit_rwlock_consistent" (Address);
+    RwlockAbandon = "shmkit_rwlock_abandon" (Address);
+    CondInit = "shmkit_cond_init" (Address);
+    CondDestroy = "shmkit_cond_destroy" (Address);
+    CondWait = "shmkit_cond_wait" (Address, Address);
+    CondTimedWait = "shmkit_cond_timedwait" (Address, Address, Count);
+    CondSignal = "shmkit_cond_signal" (Address);
+    CondBroadcast = "shmkit_cond_broadcast" (Address);
+    SemaphoreInit = "shmkit_semaphore_init" (Address, Count);
+    SemaphoreDestroy = "shmkit_semaphore_destroy" (Address);
+    SemaphoreWait = "shmkit_semaphore_wait" (Address);
+    SemaphoreTryWait = "shmkit_semaphore_trywait" (Address);
+    SemaphoreTimedWait = "shmkit_semaphore_timedwait" (Address, Count);
+    SemaphorePost = "shmkit_semaphore_post" (Address);
+    SemaphoreValue = "shmkit_semaphore_value" (Address, Address);
+    RobustSemInit = "shmkit_robust_sem_init" (Address, Count);
+    RobustSemDestroy = "shmkit_robust_sem_destroy" (Address);
+    RobustSemWait = "shmkit_robust_sem_wait" (Address);
+    RobustSemTryWait = "shmkit_robust_sem_trywait" (Address);
+    RobustSemTimedWait = "shmkit_robust_sem_timedwait" (Address, Count);
+    RobustSemPost = "shmkit_robust_sem_post" (Address);
+    RobustSemValue = "shmkit_robust_sem_value" (Address, Address);
+    BarrierInit = "shmkit_barrier_init" (Address, Count);
+    BarrierDestroy = "shmkit_barrier_destroy" (Address);
+    BarrierWait = "shmkit_barrier_wait" (Address, Address);
+    BarrierTimedWait = "shmkit_barrier_timedwait" (Address, Count, Address);
+    BarrierJoin = "shmkit_barrier_join" (Address);
+    BarrierLeave = "shmkit_barrier_leave" (Address);
+    BarrierReset = "shmkit_barrier_reset" (Address);
+    OnceInit = "shmkit_once_init" (Address);
+    OnceRun = "shmkit_once_run" (Address);
+    OnceBegin = "shmkit_once_begin" (Address, Address);
+    OnceEnd = "shmkit_once_end" (Address, Signed);
+    EventInit = "shmkit_event_init" (Address);
+    EventDestroy = "shmkit_event_destroy" (Address);
+    EventPrepare = "shmkit_event_prepare" (Address, Address);
+    EventWait = "shmkit_event_wait" (Address, Count);
+    EventTimedWait = "shmkit_event_timedwait" (Address, Count, Count);
+    EventNotify = "shmkit_event_notify" (Address, Count);
     List = "shmkit_list" (Signed);
     Gc = "shmkit_gc" (Signed);
 }
@@ -232,7 +310,8 @@ fn fill(name: &str, call: &Invocation, figures: &Figures, out: &mut Writer) -> b
         "count" => out.push_signed(figures.count as i64),
         "id" | "signed_id" => out.push_signed(i64::from(figures.id)),
         "key" => out.push_hex(u64::from(figures.key)),
-        "command" => push_argument(Kind::Command, figures.command as u64, out),
+        "call" => out.push_str(call.call.name()),
+        "command" => push_argument(command_kind(call.call), figures.command as u64, out),
         "kind" => out.push_str(file_kind(figures.mode as u32)),
         "uid" => out.push_number(u64::from(figures.uid)),
         "what" => out.push_str(figures.what),
@@ -268,10 +347,7 @@ pub fn push_call(call: &Invocation, out: &mut Writer) {
 
 /// Appends the arguments, separated by commas.
 pub fn push_arguments(call: &Invocation, out: &mut Writer) {
-    // The fifth argument of mremap is not passed unless a flag says so.
-    let unread = call.call == Call::Mremap && call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0;
-    let kinds = call.call.arguments();
-    let kinds = if unread { &kinds[..4] } else { kinds };
+    let kinds = passed(call);
     for (index, (kind, value)) in kinds.iter().zip(call.args).enumerate() {
         if index > 0 {
             out.push_str(", ");
@@ -283,8 +359,30 @@ pub fn push_arguments(call: &Invocation, out: &mut Writer) {
                 out.push(b'"');
             }
             Kind::Subject => push_address(value, out),
+            Kind::Lock if call.args[3] != 0 => push_lock(&call.args, out),
+            Kind::SetArgument if call.args[2] as i32 == libc::SETVAL => out.push_signed(i64::from(value as i32)),
             kind => push_argument(*kind, value, out),
         }
+    }
+}
+
+/// The arguments that were passed: the last ones of a variadic call only when another one asks for them.
+fn passed(call: &Invocation) -> &'static [Kind] {
+    let kinds = call.call.arguments();
+    let most = match call.call {
+        Call::Mremap if call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0 => 4,
+        Call::SemOpen if call.args[1] as i32 & libc::O_CREAT == 0 => 2,
+        Call::Semctl if !semset::takes_argument(call.args[2] as i32) => 3,
+        _ => kinds.len(),
+    };
+    kinds.get(..most).unwrap_or(kinds)
+}
+
+fn command_kind(call: Call) -> Kind {
+    match call {
+        Call::Semctl => Kind::SetCommand,
+        Call::Fcntl => Kind::LockCommand,
+        _ => Kind::Command,
     }
 }
 
@@ -359,6 +457,35 @@ const COMMANDS: Names = &[
     ("SHM_INFO", sysv::SHM_INFO as u64),
     ("SHM_STAT_ANY", sysv::SHM_STAT_ANY as u64),
 ];
+const SET_GET: Names = &[("IPC_CREAT", libc::IPC_CREAT as u64), ("IPC_EXCL", libc::IPC_EXCL as u64)];
+const STEP: Names = &[("SEM_UNDO", libc::SEM_UNDO as u64), ("IPC_NOWAIT", libc::IPC_NOWAIT as u64)];
+const SET_COMMANDS: Names = &[
+    ("IPC_RMID", libc::IPC_RMID as u64),
+    ("IPC_SET", libc::IPC_SET as u64),
+    ("IPC_STAT", libc::IPC_STAT as u64),
+    ("IPC_INFO", libc::IPC_INFO as u64),
+    ("GETPID", libc::GETPID as u64),
+    ("GETVAL", libc::GETVAL as u64),
+    ("GETALL", libc::GETALL as u64),
+    ("GETNCNT", libc::GETNCNT as u64),
+    ("GETZCNT", libc::GETZCNT as u64),
+    ("SETVAL", libc::SETVAL as u64),
+    ("SETALL", libc::SETALL as u64),
+    ("SEM_STAT", libc::SEM_STAT as u64),
+    ("SEM_INFO", libc::SEM_INFO as u64),
+    ("SEM_STAT_ANY", libc::SEM_STAT_ANY as u64),
+];
+const LOCK_COMMANDS: Names = &[
+    ("F_GETLK", libc::F_GETLK as u64),
+    ("F_SETLK", libc::F_SETLK as u64),
+    ("F_SETLKW", libc::F_SETLKW as u64),
+    ("F_OFD_GETLK", libc::F_OFD_GETLK as u64),
+    ("F_OFD_SETLK", libc::F_OFD_SETLK as u64),
+    ("F_OFD_SETLKW", libc::F_OFD_SETLKW as u64),
+];
+const LOCK_TYPES: Names =
+    &[("F_RDLCK", libc::F_RDLCK as u64), ("F_WRLCK", libc::F_WRLCK as u64), ("F_UNLCK", libc::F_UNLCK as u64)];
+const WHENCE: Names = &[("SEEK_SET", 0), ("SEEK_CUR", 1), ("SEEK_END", 2)];
 const ADVICE: Names = &[
     ("MADV_NORMAL", 0),
     ("MADV_RANDOM", 1),
@@ -442,7 +569,7 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
     // Flags and the like come as C ints: only their 32 bits count.
     let bits = u64::from(value as u32);
     match kind {
-        Kind::Subject | Kind::Address => push_address(value, out),
+        Kind::Subject | Kind::Address | Kind::SetArgument | Kind::Lock => push_address(value, out),
         Kind::Extent if value == u64::MAX => out.push_str("SHMKIT_TO_END"),
         Kind::Count | Kind::Extent => out.push_number(value),
         Kind::Signed => out.push_signed(value as i64),
@@ -470,17 +597,37 @@ fn push_argument(kind: Kind, value: u64, out: &mut Writer) {
         Kind::Advice => push_named(bits, ADVICE, out),
         Kind::Key if bits == 0 => out.push_str("IPC_PRIVATE"),
         Kind::Key => out.push_hex(bits),
-        Kind::GetFlags => {
-            if bits & !0o777 != 0 {
-                push_set(bits & !0o777, GET, out);
-                out.push(b'|');
-            }
-            out.push_octal(bits & 0o777);
-        }
+        Kind::GetFlags => push_get_flags(bits, GET, out),
+        Kind::SetGetFlags => push_get_flags(bits, SET_GET, out),
+        Kind::SemFlags => push_set(bits, OPEN, out),
+        Kind::LockCommand => push_named(bits, LOCK_COMMANDS, out),
+        Kind::SetCommand => push_named(bits, SET_COMMANDS, out),
         Kind::AttachFlags => push_set(bits, ATTACH, out),
         Kind::Command => push_named(bits, COMMANDS, out),
         Kind::Seals => push_set(bits, SEALS, out),
     }
+}
+
+/// A lock that stands among the arguments: type, whence, start and length.
+fn push_lock(args: &[u64; 6], out: &mut Writer) {
+    out.push(b'{');
+    push_named(u64::from(args[3] as i16 as u32), LOCK_TYPES, out);
+    out.push_str(", ");
+    push_named(u64::from((args[3] >> 16) as i16 as u32), WHENCE, out);
+    out.push_str(", ");
+    out.push_signed(args[4] as i64);
+    out.push_str(", ");
+    out.push_signed(args[5] as i64);
+    out.push(b'}');
+}
+
+/// The flags of shmget and semget, which hold permission bits.
+fn push_get_flags(bits: u64, names: Names, out: &mut Writer) {
+    if bits & !0o777 != 0 {
+        push_set(bits & !0o777, names, out);
+        out.push(b'|');
+    }
+    out.push_octal(bits & 0o777);
 }
 
 fn push_label(label: &Label, out: &mut Writer) {
@@ -493,7 +640,9 @@ fn push_flags(call: Call, flags: u64, out: &mut Writer) {
         matches!(kind, Kind::MemfdFlags | Kind::MapFlags | Kind::RemapFlags | Kind::SyncFlags | Kind::AttachFlags)
     }) {
         Some(kind) => push_argument(*kind, flags, out),
-        None if call == Call::ShmOpen => push_set(flags, OPEN, out),
+        None if matches!(call, Call::ShmOpen | Call::SemOpen) => push_set(flags, OPEN, out),
+        None if matches!(call, Call::Semop | Call::Semtimedop) => push_set(flags, STEP, out),
+        None if call == Call::Semget => push_set(flags, SET_GET, out),
         None => push_set(flags, GET, out),
     }
 }
@@ -579,6 +728,49 @@ pub fn figures_of(call: &Invocation, page: usize) -> Figures {
             figures.addr = args[2];
         }
         Call::Ftok => figures.id = args[1] as i32,
+        Call::SemOpen => {
+            figures.flags = sem::unknown_open_flags(args[1] as i32) as u32 as u64;
+            figures.mode = args[2];
+            figures.count = args[3];
+            figures.limit = u64::from(sem::VALUE_MAX);
+        }
+        Call::SemInit => {
+            figures.addr = args[0];
+            figures.count = args[2];
+            figures.limit = u64::from(sem::VALUE_MAX);
+        }
+        Call::SemClose
+        | Call::SemDestroy
+        | Call::SemPost
+        | Call::SemWait
+        | Call::SemTrywait
+        | Call::SemTimedwait
+        | Call::SemClockwait
+        | Call::SemGetvalue => figures.addr = args[0],
+        Call::Fcntl => {
+            figures.fd = args[0] as i32;
+            figures.command = args[1] as i32;
+        }
+        Call::Semget => {
+            figures.key = args[0] as u32;
+            figures.signed = i64::from(args[1] as i32);
+            figures.flags = semset::unknown_get_flags(args[2] as i32) as u32 as u64;
+            figures.mode = args[2] & 0o777;
+        }
+        Call::Semop | Call::Semtimedop => {
+            figures.id = args[0] as i32;
+            figures.addr = args[1];
+            figures.count = args[2];
+        }
+        Call::Semctl => {
+            figures.id = args[0] as i32;
+            figures.command = args[2] as i32;
+            figures.count = args[2];
+            figures.addr = args[3];
+            let number = if args[2] as i32 == libc::SETVAL { args[3] } else { args[1] };
+            figures.signed = i64::from(number as i32);
+            figures.limit = semset::VALUE_MAX as u64;
+        }
         _ => {}
     }
     figures
@@ -616,6 +808,20 @@ mod tests {
             (Invocation::new(Call::Shmget, [0, 1, 0o1600, 0, 0, 0]), "shmget(IPC_PRIVATE, 1, IPC_CREAT|0600)"),
             (Invocation::new(Call::Shmget, [7, 1, 0, 0, 0, 0]), "shmget(0x7, 1, 0)"),
             (Invocation::new(Call::Shmctl, [3, 1, 0, 0, 0, 0]), "shmctl(3, IPC_SET, NULL)"),
+            (
+                Invocation::new(Call::Fcntl, [3, 6, 4096, 1 << 32 | 1 << 16 | 1, 10, -5i64 as u64]),
+                "fcntl(3, F_SETLK, {F_WRLCK, SEEK_CUR, 10, -5})",
+            ),
+            (
+                Invocation::with_name(Call::SemOpen, b"/s", [0, (libc::O_CREAT | libc::O_EXCL) as u64, 0o600, 1, 0, 0]),
+                r#"sem_open("/s", O_CREAT|O_EXCL, 0600, 1)"#,
+            ),
+            (Invocation::with_name(Call::SemOpen, b"/s", [0; 6]), r#"sem_open("/s", 0)"#),
+            (Invocation::new(Call::Fcntl, [3, 38, 0, 0, 0, 0]), "fcntl(3, F_OFD_SETLKW, NULL)"),
+            (Invocation::new(Call::Semget, [7, 3, 0o1600, 0, 0, 0]), "semget(0x7, 3, IPC_CREAT|0600)"),
+            (Invocation::new(Call::Semctl, [3, 0, 12, 77, 0, 0]), "semctl(3, 0, GETVAL)"),
+            (Invocation::new(Call::Semctl, [3, 0, 16, u64::MAX, 0, 0]), "semctl(3, 0, SETVAL, -1)"),
+            (Invocation::new(Call::Semctl, [3, 0, 2, 0, 0, 0]), "semctl(3, 0, IPC_STAT, NULL)"),
             (Invocation::new(Call::Msync, [4096, 1, 0, 0, 0, 0]), "msync(0x1000, 1, 0)"),
             (
                 Invocation::with_name(Call::RegionProtect, b"anon:", [0, 4096, u64::MAX, 1, 0, 0]),

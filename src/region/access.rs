@@ -122,6 +122,34 @@ pub enum Way {
     Out,
 }
 
+/// The way of a copy that nothing hinders; false when something may, and then nothing or only bytes that `copy` would
+/// copy again were copied: ask `copy`.
+#[inline(always)]
+pub fn copy_plain(
+    token: u64,
+    way: Way,
+    offset: usize,
+    theirs: usize,
+    length: usize,
+    copy: impl FnOnce(&Hot, usize) -> bool,
+) -> bool {
+    let Some(hot) = hot(token) else { return false };
+    let flags = hot.flags.load(Relaxed);
+    let hinders = POISONED | PROTECTED | WITHHELD | if way == Way::In { READ_ONLY } else { 0 };
+    if flags & hinders != 0 || flags & FRAGILE != 0 && !guard::is_enabled() {
+        return false;
+    }
+    // What was the size once is there still: the header, a line that peers may be writing, is not asked.
+    let known = hot.known.load(Relaxed);
+    if length > known
+        || offset > known - length
+        || theirs.wrapping_sub(LOWEST_ADDRESS) >= ADDRESS_LIMIT - LOWEST_ADDRESS
+    {
+        return false;
+    }
+    copy(hot, hot.offset.load(Relaxed) + offset) && (flags & FRAGILE == 0 || !hot.is(POISONED))
+}
+
 /// Copies `length` bytes between the program's memory and the region. `copy` does it within the window, and is called
 /// only when the range lies in the data.
 #[inline]
@@ -142,6 +170,7 @@ pub fn copy(
         return uncancelled(|| copy_by_kernel(token, way, offset, theirs, length));
     }
     let size = size_of_hot(token, hot);
+    hot.known.store(size, Relaxed);
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
@@ -290,9 +319,8 @@ fn check_whole(region: &Region) -> Outcome<()> {
     if region.fd() < 0 {
         return Ok(());
     }
-    let status = file::status(region.fd()).map_err(Failure::system)?;
-    let raw = region.hot.is(RAW);
-    let needed = match raw {
+    // The size first: a peer that grows it makes the object longer first.
+    let needed = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed) as u64,
         false => {
             let mut word = [0; 8];
@@ -304,6 +332,7 @@ fn check_whole(region: &Region) -> Outcome<()> {
             if size == 0 { u64::MAX } else { size.saturating_add(page_size() as u64) }
         }
     };
+    let status = file::status(region.fd()).map_err(Failure::system)?;
     if status.size >= needed {
         return Ok(());
     }

@@ -2,7 +2,9 @@
 //! Never keeps anything half-open: what fails on the way is undone by `Drop`. Next: `object.rs` and `segment.rs` for how
 //! the kinds of memory are made, `access.rs` for what is done with them.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 
 use super::address::{Address, Backend, Parsed};
 use super::chars::Chars;
@@ -236,6 +238,8 @@ pub struct Hot {
     pub capacity: AtomicUsize,
     /// Bytes of data that the kernel said are there: a size beyond this is a peer's word, and looked into.
     pub confirmed: AtomicUsize,
+    /// Bytes of data that were the size once: it never becomes smaller.
+    pub known: AtomicUsize,
     /// See RAW and the others.
     pub flags: AtomicU32,
     /// What core dumps leave out.
@@ -248,6 +252,8 @@ pub struct Hot {
     fd: AtomicI32,
     /// Whether the program has seen the descriptor, and may have made copies of it.
     shared: AtomicBool,
+    /// How often this process had forked when the descriptor's description was made.
+    forks: AtomicU32,
     /// The descriptor of a claim plus one, while the region is built; see `object.rs`.
     claim: AtomicI32,
 }
@@ -310,7 +316,9 @@ impl Region {
         for span in [&hot.undumped, &hot.huge, &hot.withheld] {
             span.clear();
         }
+        hot.forks.store(forks(), Relaxed);
         hot.confirmed.store(0, Relaxed);
+        hot.known.store(0, Relaxed);
         Ok(Region {
             hot,
             address,
@@ -336,6 +344,15 @@ impl Region {
         self.hot.fd.load(Relaxed) - 1
     }
 
+    /// In a forked child: whether the description is its own now, with a lease of its own. The parent's is not the child's
+    /// to give back.
+    pub fn set_own_description(&self, own: bool) {
+        match own {
+            true => self.hot.forks.store(forks(), Relaxed),
+            false => self.hot.forks.store(forks().wrapping_sub(1), Relaxed),
+        }
+    }
+
     /// Keeps a descriptor, which `Drop` closes.
     pub fn set_fd(&self, fd: i32) {
         self.hot.fd.store(fd + 1, Relaxed);
@@ -345,10 +362,11 @@ impl Region {
     pub fn release(&self) {
         let fd = self.hot.fd.swap(0, Relaxed) - 1;
         if fd >= 0 {
-            // The description may live on where the program passed it on: the lock must not. Otherwise it goes with the last
-            // that refers to it; a child that was forked just now keeps it until it has a lease of its own.
+            // The description may live on where the program passed it on: the lock must not. Otherwise it goes with the
+            // last that refers to it. A child that was forked since then may need it: until it has a lease of its own, or
+            // for good where it cannot get one.
             if self.hot.shared.load(Relaxed) {
-                lease::give(fd, self.lease());
+                give_unless_forked(|| self.hot.forks.load(Relaxed), || lease::give(fd, self.lease()));
             }
             self.set_lease(Lease::None);
             let _ = file::close(fd);
@@ -509,6 +527,18 @@ pub fn watch_forks() {
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
+/// Threads that are giving a lock back that a child may have.
+static GIVING: AtomicU32 = AtomicU32::new(0);
+
+/// Gives a lock back, unless this process has forked since a count of forks was taken.
+fn give_unless_forked(count: impl Fn() -> u32, give: impl Fn()) {
+    // In this order here, and in the other in `count_fork`: one of the two sees the other.
+    GIVING.fetch_add(1, SeqCst);
+    if FORKS.load(SeqCst) == count() {
+        give();
+    }
+    GIVING.fetch_sub(1, SeqCst);
+}
 
 /// How long a forked child waits for a peer, for each lease that it takes: 100 milliseconds.
 pub const RENEWAL_NS: u64 = 100_000_000;
@@ -519,7 +549,14 @@ pub fn forks() -> u32 {
 }
 
 extern "C" fn count_fork() {
-    FORKS.fetch_add(1, Relaxed);
+    FORKS.fetch_add(1, SeqCst);
+    // One system call of theirs. Not for ever: a signal handler may fork in the midst of this thread's own.
+    for _ in 0..1000 {
+        if GIVING.load(SeqCst) == 0 {
+            break;
+        }
+        sys::process::yield_now();
+    }
 }
 
 extern "C" fn nothing() {}
@@ -528,6 +565,8 @@ extern "C" fn nothing() {}
 /// that are async-signal-safe.
 extern "C" fn renew_all() {
     identity::forget();
+    // The threads that were giving something back are not here.
+    GIVING.store(0, SeqCst);
     let before = sys::errno();
     // What another thread was building is not the child's; its descriptors would keep the parent's locks alive.
     REGIONS.find_hot(|hot, open| {

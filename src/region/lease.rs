@@ -77,7 +77,7 @@ pub fn hint() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // A step that shares no factor with RECORDS comes by all of them.
     let next = NEXT.fetch_add(7, Relaxed);
-    identity::own().pid.wrapping_mul(13).wrapping_add(next) % RECORDS
+    identity::last_known_pid().wrapping_mul(13).wrapping_add(next) % RECORDS
 }
 
 /// Takes the first free lease from `hint` on. Waits only for a collector, which is quick.

@@ -18,7 +18,7 @@ pub mod failure;
 pub mod guard;
 pub mod handle;
 pub mod header;
-mod identity;
+pub mod identity;
 mod inherit;
 mod lease;
 mod object;

@@ -667,6 +667,7 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
 /// right to open it) leaves the parent's: then either keeps the other's lease alive, which is the safe side.
 pub fn renew(region: &Region) {
     let fd = region.fd();
+    region.set_own_description(false);
     let Ok(access) = file::open_flags(fd) else { return };
     let access = access & libc::O_ACCMODE;
     let Ok(new) = file::reopen(fd, access) else { return };
@@ -689,6 +690,7 @@ pub fn renew(region: &Region) {
     inherit::remap(region.hot, new);
     if file::replace(new, fd).is_ok() {
         region.set_lease(own);
+        region.set_own_description(true);
     } else {
         let _ = file::close(new);
     }

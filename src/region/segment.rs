@@ -23,7 +23,7 @@ use super::lease::{COLLECTOR_NS, Lease};
 use super::object::{LARGE, no_huge_pages, require_memory};
 use crate::error::{Errno, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
-use crate::sys::semaphore::{self, Step, add, at_once, is_zero};
+use crate::sys::semset::{self, Step, add, at_once, is_zero};
 use crate::sys::shared::Window;
 use crate::sys::{memory, process, sysv};
 
@@ -189,6 +189,8 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         Err(failure) if is_unfinished(failure.status) => {
             match is_building(region.set, &status) && looks_unfinished(&region.hot.window) {
                 true => Ok(Opened::Unfinished),
+                // The semaphores may be those of the segment that came after it.
+                false if is_removed(id) => Ok(Opened::Again),
                 false => Err(Failure::of(Status::ErrNotARegion)),
             }
         }
@@ -202,7 +204,7 @@ struct Entering(i32);
 impl Drop for Entering {
     fn drop(&mut self) {
         if self.0 >= 0 {
-            let _ = semaphore::operate(self.0, &mut [at_once(add(OPENING, -1))], 0);
+            let _ = semset::operate(self.0, &mut [at_once(add(OPENING, -1))], 0);
         }
     }
 }
@@ -227,7 +229,7 @@ fn looks_unfinished(window: &Window) -> bool {
 /// Whether the process that made this segment said that it was about to, and has not said that it is ready. Another
 /// software's segment may have the key of one that was begun and never made.
 fn is_building(set: i32, status: &sysv::Status) -> bool {
-    semaphore::value(set, BUILDING) == Ok(1) && semaphore::last_process(set, BUILDING) == Ok(status.creator)
+    semset::value(set, BUILDING) == Ok(1) && semset::last_process(set, BUILDING) == Ok(status.creator)
 }
 
 fn read_header(window: &Window) -> Outcome<Header> {
@@ -250,19 +252,19 @@ fn set_mode(mode: u32) -> i32 {
 
 /// Finds or makes the semaphores of a key.
 fn set_of(key: i32, mode: u32, options: &Options<'_>) -> Outcome<i32> {
-    let found = semaphore::get(other_key(key), COUNT as i32, libc::IPC_CREAT | set_mode(mode));
+    let found = semset::get(other_key(key), COUNT as i32, libc::IPC_CREAT | set_mode(mode));
     let set = found.map_err(|errno| match errno.0 {
         libc::ENOSPC | libc::EINVAL | libc::ENOMEM => no_set(errno),
         _ => Failure::system(errno),
     })?;
-    let status = semaphore::status(set).map_err(gone)?;
+    let status = semset::status(set).map_err(gone)?;
     // Who may read the segment may change the semaphores, so their mode says nothing.
     if status.uid != process::effective_user() {
         options.check_owner(status.uid, 0)?;
     }
     match whose(set) {
         Ok(Whose::Ours) => Ok(set),
-        Ok(Whose::New) => semaphore::set_value(set, MARK, OURS).map_err(gone).map(|()| set),
+        Ok(Whose::New) => semset::set_value(set, MARK, OURS).map_err(gone).map(|()| set),
         Ok(Whose::Others) => Err(taken()),
         Err(errno) => Err(gone(errno)),
     }
@@ -278,12 +280,12 @@ enum Whose {
 }
 
 fn whose(set: i32) -> Result<Whose, Errno> {
-    let status = semaphore::status(set)?;
+    let status = semset::status(set)?;
     if status.count != COUNT as u64 {
         return Ok(Whose::Others);
     }
     // All at once: between two looks its maker may mark it.
-    let values = semaphore::values::<COUNT>(set)?;
+    let values = semset::values::<COUNT>(set)?;
     Ok(match i32::from(values[MARK as usize]) {
         OURS => Whose::Ours,
         0 if status.operated == 0 && values.iter().all(|value| *value == 0) => Whose::New,
@@ -302,7 +304,7 @@ fn taken() -> Failure {
 /// Why the kernel gives no set.
 #[cold]
 fn no_set(errno: Errno) -> Failure {
-    let limits = semaphore::limits().unwrap_or_default();
+    let limits = semset::limits().unwrap_or_default();
     let failure = match errno.0 {
         libc::EINVAL if limits.of_set >= COUNT as u64 => taken(),
         libc::EINVAL => Failure::new(
@@ -340,7 +342,7 @@ fn gone(errno: Errno) -> Failure {
             );
             Failure { errno: errno.0, ..failure }.with(|figures| {
                 figures.needed = STEPS as u64;
-                figures.limit = semaphore::limits().unwrap_or_default().of_operation;
+                figures.limit = semset::limits().unwrap_or_default().of_operation;
             })
         }
         _ => Failure::system(errno),
@@ -374,7 +376,7 @@ fn lease(set: i32, opening: bool, deadline: &mut Deadline) -> Outcome<Lease> {
         let entry = if opening { add(OPENING, 1) } else { is_zero(LOCK) };
         let mut steps = [is_zero(LOCK), entry, add(TOTAL, 1), at_once(is_zero(number)), at_once(add(number, 1))];
         let count = if slot as u32 == NO_SLOT { 3 } else { 5 };
-        match semaphore::operate(set, &mut steps[..count], deadline.left()) {
+        match semset::operate(set, &mut steps[..count], deadline.left()) {
             Ok(()) => return Ok(Lease::Writer(u32::from(slot))),
             Err(Errno(libc::EINTR)) => {}
             Err(Errno(libc::EAGAIN)) => {
@@ -402,7 +404,7 @@ pub fn give(region: &Region) {
     {
         let mut steps = [at_once(add(TOTAL, -1)), at_once(add(SLOTS + slot as u16, -1))];
         let count = if slot == NO_SLOT { 1 } else { 2 };
-        let _ = semaphore::operate(region.set, &mut steps[..count], 0);
+        let _ = semset::operate(region.set, &mut steps[..count], 0);
     }
 }
 
@@ -443,7 +445,7 @@ pub fn renew(region: &Region) {
 
 fn lock(set: i32, deadline: &mut Deadline) -> Outcome<()> {
     loop {
-        match semaphore::operate(set, &mut [is_zero(LOCK), add(LOCK, 1)], deadline.left()) {
+        match semset::operate(set, &mut [is_zero(LOCK), add(LOCK, 1)], deadline.left()) {
             Ok(()) => return Ok(()),
             Err(Errno(libc::EINTR)) => {}
             Err(Errno(libc::EAGAIN)) => deadline.pause("another process created or collected the segment")?,
@@ -453,7 +455,7 @@ fn lock(set: i32, deadline: &mut Deadline) -> Outcome<()> {
 }
 
 fn unlock(set: i32) {
-    let _ = semaphore::operate(set, &mut [at_once(add(LOCK, -1))], 0);
+    let _ = semset::operate(set, &mut [at_once(add(LOCK, -1))], 0);
 }
 
 fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mut Deadline) -> Outcome<Region> {
@@ -471,14 +473,14 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
         return Err(exists());
     }
     let set = set_of(key, first_mode(options), options)?;
-    let locked = match semaphore::limits() {
+    let locked = match semset::limits() {
         Ok(limits) if limits.of_operation < STEPS as u64 => Err(gone(Errno(libc::E2BIG))),
         _ => lock(set, deadline),
     };
     if let Err(failure) = locked {
         // With such limits nobody can work with the set.
         if failure.errno == libc::E2BIG && sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT)) {
-            let _ = semaphore::remove(set);
+            let _ = semset::remove(set);
         }
         return Err(failure);
     }
@@ -486,7 +488,7 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
     if made.is_err() {
         // A set without a segment is of no use. Whoever waits for it begins again.
         if sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT)) {
-            let _ = semaphore::remove(set);
+            let _ = semset::remove(set);
         } else {
             unlock(set);
         }
@@ -505,11 +507,11 @@ fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()
 fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<'_>) -> Outcome<()> {
     remove_unfinished(set, key)?;
     // A set that was left from a region before this one may have another mode and group.
-    let _ = semaphore::set_access(set, set_mode(options.mode()) as u32, options.group);
-    semaphore::set_value(set, BUILDING, 1).map_err(gone)?;
+    let _ = semset::set_access(set, set_mode(options.mode()) as u32, options.group);
+    semset::set_value(set, BUILDING, 1).map_err(gone)?;
     let (id, huge) = get_new(key, options, page_size() as u64).inspect_err(|_| {
         // Another software's segment may have the key now: it was not begun by us.
-        let _ = semaphore::set_value(set, BUILDING, 0);
+        let _ = semset::set_value(set, BUILDING, 0);
     })?;
     region.identity = (0, id as u64);
     region.set = set;
@@ -519,14 +521,14 @@ fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<
         let _ = sysv::remove(id);
         return made;
     }
-    let _ = semaphore::set_value(set, BUILDING, 0);
+    let _ = semset::set_value(set, BUILDING, 0);
     // The lease comes and the lock goes in one step: no collector gets between.
     let mut slot = 0;
     loop {
         let number = SLOTS + slot;
         let mut steps = [at_once(add(LOCK, -1)), add(TOTAL, 1), at_once(is_zero(number)), at_once(add(number, 1))];
         let count = if slot as u32 == NO_SLOT { 2 } else { 4 };
-        match semaphore::operate(set, &mut steps[..count], 1_000_000_000) {
+        match semset::operate(set, &mut steps[..count], 1_000_000_000) {
             Ok(()) => {
                 keep(region, Lease::Writer(u32::from(slot)));
                 record(region);
@@ -744,13 +746,13 @@ pub fn removed() -> Failure {
 
 /// The set of a key, when it is one of ours.
 pub fn find_set(key: i32) -> Option<i32> {
-    let set = semaphore::get(other_key(key), 0, 0).ok()?;
+    let set = semset::get(other_key(key), 0, 0).ok()?;
     matches!(whose(set), Ok(Whose::Ours | Whose::New)).then_some(set)
 }
 
 /// Whether there are semaphores in the place of a key's, whoever made them.
 pub fn has_set(key: i32) -> bool {
-    semaphore::get(other_key(key), 0, 0) != Err(Errno(libc::ENOENT))
+    semset::get(other_key(key), 0, 0) != Err(Errno(libc::ENOENT))
 }
 
 /// Looks into a segment.
@@ -786,7 +788,7 @@ pub fn was_begun(id: i32, status: &sysv::Status) -> bool {
 
 /// The slots that are held, shown to `each`; returns the number of all leases. `None` when it cannot be told.
 pub fn for_each_lease(set: i32, mut each: impl FnMut(u32)) -> Option<u32> {
-    let values = semaphore::values::<COUNT>(set).ok()?;
+    let values = semset::values::<COUNT>(set).ok()?;
     for (slot, value) in values[SLOTS as usize..].iter().enumerate() {
         if *value > 0 {
             each(slot as u32);
@@ -819,7 +821,7 @@ pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
         .is_ok_and(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
     let removed = orphan && remove && sysv::remove(id).is_ok();
     if removed {
-        let _ = semaphore::remove(set);
+        let _ = semset::remove(set);
     } else {
         unlock(set);
     }
@@ -833,7 +835,7 @@ pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
 /// Marks a set that its maker did not live to mark: once it was operated upon, it could not be told from another software's.
 fn is_marked(set: i32) -> bool {
     match whose(set) {
-        Ok(Whose::New) => semaphore::set_value(set, MARK, OURS).is_ok(),
+        Ok(Whose::New) => semset::set_value(set, MARK, OURS).is_ok(),
         found => found.is_ok(),
     }
 }
@@ -842,7 +844,7 @@ fn is_marked(set: i32) -> bool {
 fn lock_out<const N: usize>(set: i32, mut steps: [Step; N], matters: impl Fn() -> bool) -> Result<(), Collected> {
     let mut deadline = Deadline::after(COLLECTOR_NS);
     loop {
-        match semaphore::operate(set, &mut steps, 0) {
+        match semset::operate(set, &mut steps, 0) {
             Ok(()) => return Ok(()),
             Err(Errno(libc::EINTR)) => {}
             Err(Errno(libc::EAGAIN)) if matters() && deadline.pause("another collector looked").is_ok() => {}
@@ -865,9 +867,9 @@ pub fn collect_set(key: i32, remove: bool) -> Collected {
         return answer;
     }
     let user = process::effective_user();
-    let may = semaphore::status(set).is_ok_and(|status| user == 0 || status.uid == user);
+    let may = semset::status(set).is_ok_and(|status| user == 0 || status.uid == user);
     let orphan = may && is_gone();
-    if !(orphan && remove && semaphore::remove(set).is_ok()) {
+    if !(orphan && remove && semset::remove(set).is_ok()) {
         unlock(set);
     }
     if orphan { Collected::Orphan } else { Collected::InUse }

@@ -20,7 +20,7 @@ use crate::sys::limits::page_size;
 use crate::sys::pages::Array;
 use crate::sys::posix::OBJECT_FOLDER;
 use crate::sys::shared::Window;
-use crate::sys::{process, semaphore, sysv};
+use crate::sys::{process, semset, sysv};
 use crate::text::{Text, leading_number};
 
 const HERE: i32 = libc::AT_FDCWD;
@@ -844,10 +844,10 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
             return Ok(());
         }
     }
-    let last = semaphore::last_index().map_err(Failure::system)?;
+    let last = semset::last_index().map_err(Failure::system)?;
     for index in 0..=last {
         // A set without a key is nobody's second one.
-        let Some(key) = semaphore::key_at_index(index).ok().filter(|key| *key != 0) else { continue };
+        let Some(key) = semset::key_at_index(index).ok().filter(|key| *key != 0) else { continue };
         let key = segment::other_key(key);
         if key == 0 || sysv::shmget(key, 0, 0) != Err(Errno(libc::ENOENT)) {
             continue;

@@ -212,6 +212,26 @@ pub fn read_small(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
     }
 }
 
+/// Shows each byte of a file to `each`, until it answers false or the file ends. For the longer files of /proc.
+pub fn read_all(path: &CStr, mut each: impl FnMut(u8) -> bool) -> Sys<()> {
+    // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.
+    unsafe {
+        let fd = check(libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))?;
+        let mut buffer = [0u8; 1024];
+        let result = loop {
+            let count = libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len());
+            match usize::try_from(count) {
+                Err(_) => break Err(Errno(super::errno())),
+                Ok(0) => break Ok(()),
+                Ok(count) if !buffer.iter().take(count).all(|byte| each(*byte)) => break Ok(()),
+                Ok(_) => {}
+            }
+        };
+        libc::close(fd);
+        result
+    }
+}
+
 /// What a descriptor of this process leads to, as /proc tells it; returns the length.
 pub fn link_of(fd: i32, buffer: &mut [u8]) -> Sys<usize> {
     let mut path = crate::text::Text::<40>::new();

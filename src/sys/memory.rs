@@ -102,6 +102,41 @@ pub fn is_mapped(addr: usize, length: usize) -> bool {
     msync(addr, length, libc::MS_ASYNC).is_ok()
 }
 
+/// Whether writes at an address are seen by other processes that map the same: the mapping is shared, as /proc tells.
+/// None where nothing is mapped, or /proc is not there.
+pub fn is_shared(addr: usize) -> Option<bool> {
+    /// What the next byte belongs to, in a line of the form `start-end rwxs ...`.
+    enum Field {
+        Start,
+        End,
+        Flags(usize),
+        Rest,
+    }
+    let (mut field, mut start, mut end, mut shared) = (Field::Start, 0usize, 0usize, None);
+    super::file::read_all(c"/proc/self/maps", |byte| {
+        let digit = char::from(byte).to_digit(16).unwrap_or(0) as usize;
+        match (&mut field, byte) {
+            (_, b'\n') => (field, start, end) = (Field::Start, 0, 0),
+            (Field::Start, b'-') => field = Field::End,
+            (Field::Start, _) => start = start << 4 | digit,
+            (Field::End, b' ') => field = Field::Flags(0),
+            (Field::End, _) => end = end << 4 | digit,
+            (Field::Flags(3), _) => {
+                if (start..end).contains(&addr) {
+                    shared = Some(byte == b's');
+                    return false;
+                }
+                field = Field::Rest;
+            }
+            (Field::Flags(at), _) => *at += 1,
+            (Field::Rest, _) => {}
+        }
+        true
+    })
+    .ok()?;
+    shared
+}
+
 /// Copies bytes of this process from an address that may lead nowhere: then it is an error, not a fault.
 pub fn peek(addr: usize, out: &mut [u8]) -> Sys<()> {
     let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };

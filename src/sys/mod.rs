@@ -1,9 +1,11 @@
 //! Unsafe room 1: one system call a function, a `Result` out, no policy and no words.
-//! Never checks an argument and never keeps state, but for the homes of raw memory: `lock`, `pages`, `table`, and `shared`.
+//! Never checks an argument and never keeps state, but for the homes of raw memory: `lock`, `pages`, `table`, `shared`,
+//! `futex` and `robust`.
 //! Files here mirror `calls/` file by file. Next: `checks/` for what is validated before these are reached.
 #![allow(unsafe_code)]
 
 pub mod file;
+pub mod futex;
 pub mod guard;
 pub mod limits;
 pub mod lock;
@@ -11,7 +13,10 @@ pub mod memory;
 pub mod pages;
 pub mod posix;
 pub mod process;
-pub mod semaphore;
+pub mod record;
+pub mod robust;
+pub mod sem;
+pub mod semset;
 pub mod shared;
 pub mod socket;
 pub mod sysv;

@@ -38,6 +38,12 @@ pub fn thread_pointer() -> usize {
     value
 }
 
+/// Whether a thread, or a process, of this id exists in this pid namespace; one of another user's does too.
+pub fn exists(id: u32) -> bool {
+    // SAFETY: takes no pointers; signal 0 is not sent.
+    super::preserving_errno(|| unsafe { libc::kill(id as i32, 0) == 0 || super::errno() != libc::ESRCH })
+}
+
 /// Lets another thread run.
 pub fn yield_now() {
     // SAFETY: takes no pointers.

@@ -32,8 +32,11 @@ const CHUNKS: usize = 18;
 const FIRST_CHUNK: usize = 64;
 
 /// One slot: its hot part lives for ever, its value from `insert` to the last user after `close`.
+#[repr(align(256))]
 struct Slot<H, T> {
     state: AtomicU64,
+    /// The token while it is open, 0 otherwise: what `hot` compares.
+    name: AtomicU64,
     /// Index plus one of the next free slot.
     next: AtomicU32,
     hot: H,
@@ -124,7 +127,9 @@ impl<H: Default, T> Table<H, T> {
         unsafe { (*slot.value.get()).write(value) };
         // Release: whoever sees OPEN sees the value and the hot part.
         let before = slot.state.fetch_or(OPEN, Ordering::Release);
-        Some(Ok(token(index, before)))
+        let token = token(index, before);
+        slot.name.store(token, Ordering::Release);
+        Some(Ok(token))
     }
 
     /// The value of a token, counted as in use; `None` when the token is none, or its value was closed.
@@ -140,9 +145,8 @@ impl<H: Default, T> Table<H, T> {
     /// there may be of a later value if the token is closed meanwhile.
     #[inline(always)]
     pub fn hot(&self, token: u64) -> Option<&H> {
-        let (index, slot) = self.slot_of(token)?;
-        let state = slot.state.load(Ordering::Acquire);
-        if state & OPEN == 0 || self::token(index, state) != token { None } else { Some(&slot.hot) }
+        let (_, slot) = self.slot_of(token)?;
+        if slot.name.load(Ordering::Acquire) == token { Some(&slot.hot) } else { None }
     }
 
     /// Closes a token; the value is dropped when its last user is done. False when it is none, or closed already.
@@ -155,7 +159,10 @@ impl<H: Default, T> Table<H, T> {
             }
             let closed = (state & !OPEN).wrapping_add(1 << 32);
             match used.slot.state.compare_exchange_weak(state, closed, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    used.slot.name.store(0, Ordering::Relaxed);
+                    return true;
+                }
                 Err(now) => state = now,
             }
         }
@@ -257,6 +264,7 @@ impl<H: Default, T> Table<H, T> {
             unsafe {
                 start.add(index).write(Slot {
                     state: AtomicU64::new(0),
+                    name: AtomicU64::new(0),
                     next: AtomicU32::new(0),
                     hot: H::default(),
                     value: UnsafeCell::new(MaybeUninit::uninit()),
@@ -319,6 +327,9 @@ fn token(index: u32, state: u64) -> u64 {
 /// The chunk of an index and the place in it.
 #[inline(always)]
 fn place(index: u32) -> (usize, usize) {
+    if (index as usize) < FIRST_CHUNK {
+        return (0, index as usize);
+    }
     let number = index as usize / FIRST_CHUNK + 1;
     let chunk = number.ilog2() as usize;
     (chunk, index as usize - ((1 << chunk) - 1) * FIRST_CHUNK)

@@ -13,9 +13,11 @@
 #include <fstream>
 #endif
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stddef.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -29,6 +31,7 @@ struct operations {
     int (*close)(int);
     int (*fstat)(int, struct stat *);
     void *(*mmap)(void *, size_t, int, int, int, off_t);
+    int (*fcntl)(int, int, ...);
     int ftruncate;
 };
 
@@ -36,6 +39,8 @@ void *everywhere(struct operations *operations);
 int memory(void *address);
 int objects(const char *name, struct stat *status);
 int segments(struct shmid_ds *status);
+int sets(struct sembuf *steps);
+int semaphores(sem_t *semaphore);
 int where_declared(int fd, void *address);
 
 void *everywhere(struct operations *operations)
@@ -43,6 +48,7 @@ void *everywhere(struct operations *operations)
     operations->close = &close;
     operations->fstat = &fstat;
     operations->mmap = &mmap;
+    operations->fcntl = &fcntl;
     operations->ftruncate = operations->close(3);
     return operations->mmap(NULL, 1, PROT_READ, MAP_SHARED, operations->ftruncate, 0);
 }
@@ -57,13 +63,28 @@ int memory(void *address)
 int objects(const char *name, struct stat *status)
 {
     int fd = shm_open(name, O_RDWR, 0600);
-    return shm_unlink(name) + fstat(fd, status) + close(fd);
+    struct flock lock = { F_WRLCK, SEEK_SET, 0, 0, 0 };
+    return fcntl(fd, F_GETFD) + fcntl(fd, F_SETLK, &lock) + shm_unlink(name) + fstat(fd, status) + close(fd);
 }
 
 int segments(struct shmid_ds *status)
 {
     int id = shmget(ftok("/", 1), 1, 0600);
     return shmdt(shmat(id, NULL, 0)) + shmctl(id, IPC_STAT, status);
+}
+
+int sets(struct sembuf *steps)
+{
+    int id = semget(ftok("/", 1), 1, 0600);
+    return semop(id, steps, 1) + semctl(id, 0, SETVAL, 1) + semctl(id, 0, IPC_RMID);
+}
+
+int semaphores(sem_t *semaphore)
+{
+    int value;
+    sem_t *named = sem_open("/name", O_CREAT, 0600, 1);
+    return sem_close(named) + sem_unlink("/name") + sem_init(semaphore, 0, 1) + sem_wait(semaphore) +
+           sem_trywait(semaphore) + sem_post(semaphore) + sem_getvalue(semaphore, &value) + sem_destroy(semaphore);
 }
 
 /* The rest depends on the feature test macros, as the C library's headers have it. */
@@ -75,6 +96,8 @@ int where_declared(int fd, void *address)
 #endif
 #ifdef __USE_XOPEN2K
     sum += posix_fallocate(fd, 0, 1);
+    struct timespec until = { 0, 0 };
+    sum += sem_timedwait((sem_t *)address, &until);
 #endif
 #ifdef __USE_MISC
     sum += madvise(address, 1, 0);
@@ -83,9 +106,12 @@ int where_declared(int fd, void *address)
     struct stat64 status;
     void *(*map)(void *, size_t, int, int, int, off64_t) = &mmap64;
     sum += map(address, 1, 0, 0, fd, 0) == mmap64(address, 1, 0, 0, fd, 0);
+    struct flock64 lock = { F_RDLCK, SEEK_SET, 0, 0, 0 };
+    sum += fcntl64(fd, F_SETLK64, &lock);
     sum += fstat64(fd, &status) + ftruncate64(fd, 1) + posix_fallocate64(fd, 0, 1);
 #endif
 #ifdef __USE_GNU
+    sum += semtimedop(0, NULL, 1, NULL) + sem_clockwait((sem_t *)address, 0, &until);
     sum += memfd_create("", 0) + (mremap(address, 1, 1, 0) == MAP_FAILED);
 #endif
     return sum;
@@ -97,6 +123,7 @@ namespace {
 struct device {
     void close() {}
     int fstat() { return 1; }
+    int fcntl() { return 2; }
     int mmap(int length) { return length; }
 };
 
@@ -110,6 +137,6 @@ int methods(std::fstream &file)
     device.close();
     file.close();
     ::close(0);
-    return device.fstat() + device.mmap(2);
+    return device.fstat() + device.fcntl() + device.mmap(2);
 }
 #endif

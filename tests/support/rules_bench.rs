@@ -12,9 +12,10 @@ use super::page::Page;
 use super::support;
 
 /// What a program that uses shared memory includes; the page shows the same list.
-pub const HEADERS: [&str; 13] = [
+pub const HEADERS: [&str; 17] = [
     "errno.h",
     "fcntl.h",
+    "semaphore.h",
     "signal.h",
     "stdint.h",
     "stdio.h",
@@ -23,8 +24,11 @@ pub const HEADERS: [&str; 13] = [
     "sys/ipc.h",
     "sys/mman.h",
     "sys/resource.h",
+    "sys/sem.h",
     "sys/shm.h",
     "sys/stat.h",
+    "sys/wait.h",
+    "time.h",
     "unistd.h",
 ];
 

@@ -1,4 +1,4 @@
-/* Runs a program in a fresh room: its own small /dev/shm, its own System V segments with small limits, little memory
+/* Runs a program in a fresh room: its own small /dev/shm, its own System V segments and semaphores with small limits, little memory
  * to lock, an ordinary user. Never changes a setting outside of it: all of it goes when the program ends.
  *
  *     room FOLDER PROGRAM [ARGUMENT...]
@@ -77,6 +77,7 @@ int main(int count, char **arguments)
     put("/proc/sys/kernel/shmmni", "16");
     put("/proc/sys/kernel/shmall", "2048");
     put("/proc/sys/kernel/shmmax", "4194304");
+    put("/proc/sys/kernel/sem", "8 32 10 4"); /* SEMMSL, SEMMNS, SEMOPM, SEMMNI */
     lower(RLIMIT_MEMLOCK, 64 << 10, "RLIMIT_MEMLOCK");
     lower(RLIMIT_CORE, 0, "RLIMIT_CORE");
     umask(022);

@@ -1,5 +1,6 @@
-//! System V semaphore sets: locks and leases that the kernel undoes when their process ends.
-//! Never waits without a bound. Next: `region/segment.rs`, the one user.
+//! System V sets of semaphores: the system calls as they are, and the few that regions are made of.
+//! Never checks and never explains. Next: `calls/semset.rs`; `region/segment.rs` for locks and leases that the kernel
+//! undoes when their process ends.
 
 use super::{Sys, check};
 
@@ -22,7 +23,46 @@ pub fn at_once(step: Step) -> Step {
 }
 
 unsafe extern "C" {
-    fn semtimedop(set: libc::c_int, steps: *mut Step, count: usize, time: *const libc::timespec) -> libc::c_int;
+    #[link_name = "semtimedop"]
+    fn timed(set: libc::c_int, steps: *mut Step, count: usize, time: *const libc::timespec) -> libc::c_int;
+}
+
+/// semop(set, steps, count)—does all steps at once, or waits until it can.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/semop.html),
+/// [Linux](https://man7.org/linux/man-pages/man2/semop.2.html)
+///
+/// # Safety
+/// `steps` points to `count` readable steps, or is an address at which the kernel will answer EFAULT.
+#[inline]
+pub unsafe fn semop(set: i32, steps: *mut Step, count: usize) -> Sys<()> {
+    // SAFETY: the caller's promise; the kernel alone reads through the pointer.
+    check(unsafe { libc::semop(set, steps, count) }).map(drop)
+}
+
+/// semtimedop(set, steps, count, time)—as semop, for no longer than a span of time; null for without an end.
+///
+/// # Safety
+/// As for `semop`; and `time` is null, readable, or an address at which the kernel will answer EFAULT.
+#[inline]
+pub unsafe fn semtimedop(set: i32, steps: *mut Step, count: usize, time: *const libc::timespec) -> Sys<()> {
+    // SAFETY: the caller's promise; the kernel alone reads through the pointers.
+    check(unsafe { timed(set, steps, count, time) }).map(drop)
+}
+
+/// semctl(set, number, command, argument)—controls a set. The C library passes the argument on only where the command
+/// has one.
+///
+/// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/semctl.html),
+/// [Linux](https://man7.org/linux/man-pages/man2/semctl.2.html)
+///
+/// # Safety
+/// `argument` is what `command` needs: a number, an address that holds enough, or one at which the kernel will answer
+/// EFAULT.
+#[inline]
+pub unsafe fn semctl(set: i32, number: i32, command: i32, argument: usize) -> Sys<i32> {
+    // SAFETY: the caller's promise; a union of an int and pointers is passed as a word.
+    check(unsafe { libc::semctl(set, number, command, argument) })
 }
 
 /// semget(key, count, flags)—finds or makes a set; on Linux a new one is all zeros.
@@ -41,7 +81,7 @@ pub fn operate(set: i32, steps: &mut [Step], nanoseconds: u64) -> Sys<()> {
         tv_nsec: (nanoseconds % 1_000_000_000) as _,
     };
     // SAFETY: the steps and the time are readable for as long as the call takes.
-    check(unsafe { semtimedop(set, steps.as_mut_ptr(), steps.len(), &time) }).map(drop)
+    check(unsafe { timed(set, steps.as_mut_ptr(), steps.len(), &time) }).map(drop)
 }
 
 /// The value of a semaphore.
@@ -90,6 +130,8 @@ pub struct Status {
     pub mode: u32,
     /// How many semaphores it has.
     pub count: u64,
+    /// Its key; zero for a private one.
+    pub key: i32,
     /// When somebody operated on it last, in seconds since the epoch; 0 for never.
     pub operated: i64,
 }
@@ -106,6 +148,7 @@ pub fn status(set: i32) -> Sys<Status> {
             uid: stat.sem_perm.uid,
             mode: stat.sem_perm.mode as u32,
             count: stat.sem_nsems as u64,
+            key: stat.sem_perm.__key,
             operated: stat.sem_otime as i64,
         })
     }
@@ -150,7 +193,7 @@ pub fn limits() -> Sys<Limits> {
     let mut info = [0i32; 16];
     // SAFETY: for SEM_INFO the kernel writes a `struct seminfo`, which is ten ints: semmap, semmni, semmns, semmnu,
     // semmsl, semopm, semume, the number of sets, semvmx, the number of semaphores.
-    check(unsafe { libc::semctl(0, 0, SEM_INFO, info.as_mut_ptr()) })?;
+    check(unsafe { libc::semctl(0, 0, libc::SEM_INFO, info.as_mut_ptr()) })?;
     let number = |index: usize| info[index].max(0) as u64;
     Ok(Limits {
         sets: number(1),
@@ -162,14 +205,11 @@ pub fn limits() -> Sys<Limits> {
     })
 }
 
-const SEM_STAT_ANY: i32 = 20;
-const SEM_INFO: i32 = 19;
-
 /// The highest index of a set in the kernel's table.
 pub fn last_index() -> Sys<i32> {
     let mut info = [0i32; 16];
     // SAFETY: for SEM_INFO the kernel writes a `struct seminfo`, which is ten ints.
-    check(unsafe { libc::semctl(0, 0, SEM_INFO, info.as_mut_ptr()) })
+    check(unsafe { libc::semctl(0, 0, libc::SEM_INFO, info.as_mut_ptr()) })
 }
 
 /// The key of the set at an index of the kernel's table (Linux 4.17).
@@ -177,7 +217,7 @@ pub fn key_at_index(index: i32) -> Sys<i32> {
     let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: as in `status`.
     unsafe {
-        check(libc::semctl(index, 0, SEM_STAT_ANY, stat.as_mut_ptr()))?;
+        check(libc::semctl(index, 0, libc::SEM_STAT_ANY, stat.as_mut_ptr()))?;
         Ok(stat.assume_init_ref().sem_perm.__key)
     }
 }

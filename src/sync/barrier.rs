@@ -1,0 +1,184 @@
+//! The barrier. Who arrives holds a place, a claim, until it goes on: a death among those who wait is seen in the
+//! places, and so is a death of one who has joined and is on its way. Then nobody can wait for all any more: the
+//! barrier is broken, and says so to everybody until it is reset. All words change with the mutex held, but a place is
+//! given up without. Next: `object.rs`.
+//!
+//! The mark of a place: bit 0 for one who has joined; above it one more than the phase that its holder arrived in last.
+
+use super::claim::{DIED, ID};
+use super::event;
+use super::futex::{Futex, Holder, Refused, is_over};
+use super::mutex::{Lane, Mutex};
+use super::permits::{BEAT_NS, Places, lock_plain, look, occupy, vacate};
+
+const JOINED: u32 = 1;
+
+/// The places of a barrier have marks.
+pub trait Marked<F>: Places<F> {
+    /// The mark of a place.
+    fn mark(&self, place: usize) -> F;
+}
+
+/// The words of a barrier.
+pub struct Barrier<F, P> {
+    /// Held to change anything.
+    pub mutex: Mutex<F>,
+    /// The phase is over, or the barrier broke.
+    pub event: F,
+    /// Counts phases.
+    pub phase: F,
+    /// Counts breaks and resets: odd while it is broken.
+    pub breaks: F,
+    /// So many must arrive.
+    pub needed: usize,
+    /// Who is there.
+    pub places: P,
+}
+
+/// What a wait came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// All arrived; this thread was the last.
+    Last,
+    /// All arrived.
+    Other,
+    /// One who was waited for died.
+    Broken,
+}
+
+impl<F: Futex, P: Marked<F>> Barrier<F, P> {
+    /// Arrives, and waits for the others.
+    pub fn wait(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Passed, Refused> {
+        if !holder.has_room() {
+            return Err(Refused::NoRoom);
+        }
+        lock_plain(&self.mutex, holder, lane, until)?;
+        self.sweep();
+        let breaks = self.breaks.load();
+        if breaks & 1 != 0 {
+            self.mutex.unlock(holder, lane)?;
+            return Ok(Passed::Broken);
+        }
+        let phase = self.phase.load();
+        let Some(place) = self.places.own().or_else(|| self.enter(holder, 0)) else {
+            self.mutex.unlock(holder, lane)?;
+            return Err(Refused::NoRoom);
+        };
+        let mark = self.places.mark(place);
+        mark.store(mark.load() & JOINED | phase.wrapping_add(1) << 1);
+        let arrived = (0..self.places.count()).filter(|place| self.has_arrived(*place, phase)).count();
+        if arrived >= self.needed {
+            self.phase.store(phase.wrapping_add(1));
+            event::notify(self.event, u32::MAX);
+            self.mutex.unlock(holder, lane)?;
+            self.go_on(place, holder);
+            return Ok(Passed::Last);
+        }
+        let mut key = event::prepare(self.event);
+        self.mutex.unlock(holder, lane)?;
+        loop {
+            event::wait_for(self.event, key, until, BEAT_NS);
+            key = event::prepare(self.event);
+            let passed = match () {
+                () if self.breaks.load() != breaks => Passed::Broken,
+                () if self.phase.load() != phase => Passed::Other,
+                () => {
+                    lock_plain(&self.mutex, holder, lane, u64::MAX)?;
+                    self.sweep();
+                    let waits = self.breaks.load() == breaks && self.phase.load() == phase;
+                    let over = waits && is_over::<F>(until);
+                    if over {
+                        mark.store(mark.load() & JOINED);
+                        self.go_on(place, holder);
+                    }
+                    self.mutex.unlock(holder, lane)?;
+                    if over {
+                        return Err(Refused::TimedOut);
+                    }
+                    continue;
+                }
+            };
+            self.go_on(place, holder);
+            return Ok(passed);
+        }
+    }
+
+    fn enter(&self, holder: &impl Holder<F>, mark: u32) -> Option<usize> {
+        let place = occupy(&self.places, holder, false)?;
+        self.places.mark(place).store(mark);
+        Some(place)
+    }
+
+    fn has_arrived(&self, place: usize, phase: u32) -> bool {
+        self.places.word(place).load() & ID != 0
+            && self.places.mark(place).load() >> 1 == phase.wrapping_add(1) & !0 >> 1
+    }
+
+    /// Gives the place up, unless this thread has joined.
+    fn go_on(&self, place: usize, holder: &impl Holder<F>) {
+        let mark = self.places.mark(place);
+        if mark.load() & JOINED == 0 {
+            mark.store(0);
+            vacate(&self.places, place, holder);
+        }
+    }
+
+    /// Looks for the dead, with the mutex held: one who was waited for, or who waited, breaks the barrier.
+    fn sweep(&self) {
+        look(&self.places);
+        let phase = self.phase.load();
+        let mut broken = false;
+        for place in 0..self.places.count() {
+            let word = self.places.word(place);
+            let seen = word.load();
+            if seen & DIED == 0 || seen & ID != 0 {
+                continue;
+            }
+            let mark = self.places.mark(place);
+            broken |= mark.load() & JOINED != 0 || mark.load() >> 1 == phase.wrapping_add(1) & !0 >> 1;
+            mark.store(0);
+            let _ = word.exchange(seen, 0);
+        }
+        let breaks = self.breaks.load();
+        if broken && breaks & 1 == 0 {
+            self.breaks.store(breaks.wrapping_add(1));
+            event::notify(self.event, u32::MAX);
+        }
+    }
+
+    /// Takes part from now on: a death before it arrives is noticed too.
+    pub fn join(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
+        if !holder.has_room() {
+            return Err(Refused::NoRoom);
+        }
+        lock_plain(&self.mutex, holder, lane, u64::MAX)?;
+        self.sweep();
+        let result = match self.places.own() {
+            Some(_) => Err(Refused::Own),
+            None => self.enter(holder, JOINED).map(drop).ok_or(Refused::NoRoom),
+        };
+        self.mutex.unlock(holder, lane)?;
+        result
+    }
+
+    /// Takes part no longer.
+    pub fn leave(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
+        let place = self.places.own().ok_or(Refused::NotOwn)?;
+        lock_plain(&self.mutex, holder, lane, u64::MAX)?;
+        self.places.mark(place).store(0);
+        vacate(&self.places, place, holder);
+        self.mutex.unlock(holder, lane)
+    }
+
+    /// Makes a broken barrier whole. Those who waited have been told, or will be.
+    pub fn reset(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
+        lock_plain(&self.mutex, holder, lane, u64::MAX)?;
+        self.sweep();
+        let breaks = self.breaks.load();
+        if breaks & 1 != 0 {
+            self.phase.store(self.phase.load().wrapping_add(1));
+            self.breaks.store(breaks.wrapping_add(1));
+        }
+        self.mutex.unlock(holder, lane)
+    }
+}

@@ -1,0 +1,166 @@
+//! The mutex. Its first word is the lock of the pid namespace that it was made in, and is a `claim`. Thread ids of
+//! other namespaces may be the same numbers, and the kernel would take one for the other: a thread of another namespace
+//! first takes a gate, which is a claim of that namespace alone, and then writes a mark into the first word, which is
+//! no thread's id: the gate's number and a turn, which no other taking of the last 16 million bore.
+//!
+//! While the first word bears a mark, the gate is held by who wrote it: it is taken before and given up after. So a
+//! mark whose gate is free, or bears `DIED`, is a dead thread's, and whoever sees that frees the word, damaged: the
+//! next of the same gate at once, others at their next look (`BEAT_NS`). The turn makes it certain that the mark which
+//! is taken away is the one that was looked at. Next: `real.rs` for how the pieces lie in memory.
+
+use super::claim::{ABANDONED, DIED, ID, WAITERS, bury, bury_the_lost, give, hold, release, take, try_hold, try_take};
+use super::futex::{Futex, Holder, Refused, Taken};
+
+/// Gates, so that as many other namespaces can take part.
+pub const GATES: usize = 2;
+/// Above every thread id: PID_MAX_LIMIT is 2^22.
+const MARK: u32 = 0x2000_0000;
+const GATE_SHIFT: u32 = 24;
+const TURNS: u32 = 0x00ff_ffff;
+
+/// By which way a thread comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// It is of the namespace that the mutex was made in.
+    Home,
+    /// Through a gate.
+    Gate(usize),
+}
+
+/// The words of a mutex.
+#[derive(Clone, Copy)]
+pub struct Mutex<F> {
+    /// The lock.
+    pub main: F,
+    /// For other namespaces.
+    pub gates: [F; GATES],
+    /// Counts takings through gates.
+    pub turns: F,
+}
+
+fn gate_of(seen: u32) -> Option<usize> {
+    let id = seen & ID;
+    let gate = (id >> GATE_SHIFT & 3) as usize;
+    (id & MARK != 0 && id != ABANDONED && gate < GATES).then_some(gate)
+}
+
+impl<F: Futex> Mutex<F> {
+    /// Locks it, waiting for its holder.
+    pub fn lock(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
+        match lane {
+            Lane::Home => hold(self.main, holder, until, &mut |seen| self.look(seen, true)),
+            Lane::Gate(gate) => {
+                hold(self.gates[gate], holder, until, &mut |seen| bury_the_lost(self.gates[gate], seen))?;
+                self.pass(gate, holder, |mark| take(self.main, mark, until, &mut |seen| self.look(seen, false)))
+            }
+        }
+    }
+
+    /// Locks it if it is free.
+    pub fn try_lock(&self, holder: &impl Holder<F>, lane: Lane) -> Result<Taken, Refused> {
+        match lane {
+            Lane::Home => try_hold(self.main, holder),
+            Lane::Gate(gate) => {
+                try_hold(self.gates[gate], holder)?;
+                self.pass(gate, holder, |mark| {
+                    try_take(self.main, mark).map_err(|seen| match seen & ID {
+                        ABANDONED => Refused::Abandoned,
+                        _ => Refused::TimedOut,
+                    })
+                })
+            }
+        }
+    }
+
+    /// With the gate held: marks the first word.
+    fn pass(
+        &self,
+        gate: usize,
+        holder: &impl Holder<F>,
+        take: impl FnOnce(u32) -> Result<Taken, Refused>,
+    ) -> Result<Taken, Refused> {
+        // A mark of this gate is of one who died holding it.
+        let seen = self.main.load();
+        if gate_of(seen) == Some(gate) {
+            bury(self.main, seen);
+        }
+        let mark = MARK | (gate as u32) << GATE_SHIFT | self.turns.add(1) & TURNS;
+        let result = take(mark);
+        if result.is_err() {
+            release(self.gates[gate], holder);
+        }
+        result
+    }
+
+    /// A look at a word that has been held for long: is there still somebody?
+    fn look(&self, seen: u32, home: bool) {
+        match gate_of(seen) {
+            Some(gate) => {
+                let gate = self.gates[gate].load();
+                if gate & ID == 0 || gate & DIED != 0 {
+                    bury(self.main, seen);
+                }
+            }
+            None if home => bury_the_lost(self.main, seen),
+            None => {}
+        }
+    }
+
+    /// Whether this thread holds it.
+    pub fn is_own(&self, holder: &impl Holder<F>, lane: Lane) -> bool {
+        let seen = self.main.load();
+        match lane {
+            Lane::Home => seen & ID == holder.id(),
+            Lane::Gate(gate) => gate_of(seen) == Some(gate) && self.gates[gate].load() & ID == holder.id(),
+        }
+    }
+
+    /// Whether a holder died, and nobody has called it consistent since.
+    pub fn is_damaged(&self) -> bool {
+        self.main.load() & DIED != 0
+    }
+
+    /// Unlocks it. What is damaged stays so, and the next one is told.
+    pub fn unlock(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
+        if !self.is_own(holder, lane) {
+            return Err(Refused::NotOwn);
+        }
+        match lane {
+            Lane::Home => release(self.main, holder),
+            Lane::Gate(gate) => {
+                give(self.main, self.main.load() & ID);
+                release(self.gates[gate], holder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Its holder says that what it guards is consistent again.
+    pub fn consistent(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
+        if !self.is_own(holder, lane) {
+            return Err(Refused::NotOwn);
+        }
+        self.main.and(!DIED);
+        Ok(())
+    }
+
+    /// Its holder says that what it guards is lost: nobody gets it any more.
+    pub fn abandon(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
+        if !self.is_own(holder, lane) {
+            return Err(Refused::NotOwn);
+        }
+        if lane == Lane::Home {
+            holder.begin(self.main);
+            holder.forget(self.main);
+        }
+        let before = self.main.swap(ABANDONED);
+        if before & WAITERS != 0 {
+            self.main.wake(u32::MAX);
+        }
+        match lane {
+            Lane::Home => holder.end(),
+            Lane::Gate(gate) => release(self.gates[gate], holder),
+        }
+        Ok(())
+    }
+}
