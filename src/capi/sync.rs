@@ -141,17 +141,7 @@ extern "C" fn call<const SIZE: usize, T: Placed<SIZE>, W: FnOnce(Object<SIZE>) -
     args: Args,
     work: W,
 ) -> shmkit_status_t {
-    let mut work = Some(work);
-    run_slowly(call, [at as u64, args.0, args.1], &mut || match work.take() {
-        Some(work) => work(object(at)?),
-        None => Ok(()),
-    })
-}
-
-/// One for all of them: what surrounds a call is large.
-#[inline(never)]
-fn run_slowly(call: Call, args: [u64; 3], work: &mut dyn FnMut() -> Outcome<()>) -> shmkit_status_t {
-    run(call, Subject::None, [args[0], args[1], args[2], 0, 0, 0], work)
+    run(call, Subject::None, [at as u64, args.0, args.1, 0, 0, 0], || work(object(at)?))
 }
 
 /// What follows a fast way that came no further.
@@ -176,7 +166,7 @@ extern "C" fn post_rest(sem: *const shmkit_sem_t, before: u32) -> shmkit_status_
     let Some(at) = near(sem) else { return OK };
     match object::semaphore_post_rest(at, before) {
         Ok(()) => OK,
-        Err(failure) => run_slowly(Call::SemaphorePost, [sem as u64, 0, 0], &mut || Err(failure)),
+        Err(failure) => run(Call::SemaphorePost, Subject::None, [sem as u64, 0, 0, 0, 0, 0], || Err(failure)),
     }
 }
 
