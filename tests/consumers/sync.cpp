@@ -126,6 +126,14 @@ void check_creation()
         // In C it is the same object.
         auto in_c = region::open<shared_in_c>(address).value();
         NEED(shmkit_mutex_trylock(&in_c->lock) == SHMKIT_ERR_DEADLOCK);
+        // But it is unlocked by the address that it was locked by, which is where the kernel looks for it.
+        NEED(shmkit_mutex_unlock(&in_c->lock) == SHMKIT_ERR_NOT_OWNER);
+        NEED(shmkit_mutex_abandon(&in_c->lock) == SHMKIT_ERR_NOT_OWNER);
+        NEED(shmkit_cond_wait(&in_c->changed, &in_c->lock) == SHMKIT_ERR_NOT_OWNER);
+        NEED(opened->table.try_lock() && shmkit_rwlock_unlock(&in_c->table) == SHMKIT_ERR_NOT_OWNER);
+        NEED(opened->table.unlock(as_result));
+        NEED(opened->once.begin().value() && shmkit_once_end(&in_c->once, true) == SHMKIT_ERR_NOT_OWNER);
+        NEED(opened->once.end(false));
         NEED(shmkit_rwlock_try_write_lock(&in_c->table) == SHMKIT_OK);
         NEED(opened->table.try_lock_shared(as_result).status() < 0);
         NEED(shmkit_rwlock_unlock(&in_c->table) == SHMKIT_OK);
