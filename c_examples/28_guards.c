@@ -1,9 +1,10 @@
-/* Raises a counter from several processes, guarded in turn by four classic locks.
+/* Raises a counter from several processes, guarded in turn by four classic locks and a robust mutex.
  * Run:   28_guards
  * Shows: without a guard raises are lost; a named semaphore, a semaphore in memory, a System V
  *        semaphore and a record lock lose none.  A program of the standard calls alone; built once
  *        as it is (with -pthread where the C library is old) and once with the options
- *        -include shmkit/dropin.h and -lshmkit, it prints the same. */
+ *        -include shmkit/dropin.h and -lshmkit, it prints the same, and there a shmkit_mutex_t
+ *        takes its turn as well. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -16,12 +17,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef SHMKIT_DROPIN_H
+#include <shmkit.h>
+#endif
+
 enum { PROCESSES = 4, RAISES = 500 };
 
 /* What the processes share. */
 struct shared {
     volatile long count;
     sem_t semaphore;
+#ifdef SHMKIT_DROPIN_H
+    shmkit_mutex_t mutex;
+#endif
 };
 
 /* What each of them uses; not every guard uses all of it. */
@@ -117,6 +125,25 @@ static int give_record(const struct tools *tools)
     return lock_byte(tools, F_UNLCK);
 }
 
+#ifdef SHMKIT_DROPIN_H
+/* None of the processes dies here: SHMKIT_ERR_OWNER_DIED, which example 31 is about, would be a failure. */
+static int take_robust(const struct tools *tools)
+{
+    if (shmkit_mutex_lock(&tools->shared->mutex) == SHMKIT_OK)
+        return 0;
+    fprintf(stderr, "%s\n", shmkit_last_error_message());
+    return 1;
+}
+
+static int give_robust(const struct tools *tools)
+{
+    if (shmkit_mutex_unlock(&tools->shared->mutex) == SHMKIT_OK)
+        return 0;
+    fprintf(stderr, "%s\n", shmkit_last_error_message());
+    return 1;
+}
+#endif
+
 /* Between the read and the write another process may run: that is what the guards are for. */
 static int raise_count(const struct guard *guard, const struct tools *tools)
 {
@@ -160,6 +187,9 @@ static int run_all(const struct tools *tools)
         { "semaphore in memory", take_in_memory, give_in_memory },
         { "System V semaphore", take_set, give_set },
         { "record lock", take_record, give_record },
+#ifdef SHMKIT_DROPIN_H
+        { "robust mutex", take_robust, give_robust },
+#endif
     };
     int failed = 0;
 
@@ -217,6 +247,10 @@ int main(void)
         report("mmap");
     else if (sem_init(&tools.shared->semaphore, 1, 1) == -1)
         report("sem_init");
+#ifdef SHMKIT_DROPIN_H
+    else if (shmkit_mutex_init(&tools.shared->mutex) != SHMKIT_OK)
+        fprintf(stderr, "%s\n", shmkit_last_error_message());
+#endif
     else if (tools.set != -1 && tools.file != -1 && tools.named != SEM_FAILED)
         failed = run_all(&tools);
 

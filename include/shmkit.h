@@ -1164,11 +1164,13 @@ shmkit_status_t shmkit_cond_destroy(struct shmkit_cond_t *cond);
  *
  * Returns without a signal now and then: call it in a loop that looks at the condition. Whoever changes the condition
  * holds the mutex when it does. SHMKIT_ERR_OWNER_DIED: the mutex is locked, and its last holder died.
- * SHMKIT_ERR_NOT_OWNER: the caller has not locked it. Other errors as from shmkit_mutex_lock(), and then the mutex is
- * not locked. A waiter that dies disturbs nobody; if it had just been signalled, another one looks again within a
- * quarter of a second. Not a cancellation point. As pthread_cond_wait(3).
+ * SHMKIT_ERR_NOT_OWNER: the caller has not locked it. SHMKIT_ERR_NOT_RECOVERABLE: it was abandoned meanwhile, and is
+ * not locked. With any other error, as from shmkit_mutex_lock(), nothing was begun, and the mutex is as it was. A waiter
+ * that dies disturbs nobody; if it had just been signalled, another one looks again within a quarter of a second. Not a
+ * cancellation point. As pthread_cond_wait(3).
  */
-shmkit_status_t shmkit_cond_wait(struct shmkit_cond_t *cond, struct shmkit_mutex_t *mutex);
+shmkit_status_t shmkit_cond_wait(struct shmkit_cond_t *cond,
+                                 struct shmkit_mutex_t *mutex);
 
 /**
  * As shmkit_cond_wait(), for `timeout_ns` nanoseconds at most. SHMKIT_ERR_TIMEOUT: they are over, and the mutex is

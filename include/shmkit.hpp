@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * shmkit for C++17 and later: regions of shared memory as move-only objects, over the C API in shmkit.h.
+ * shmkit for C++17 and later: regions of shared memory as move-only objects, and locks to be placed in them, over the
+ * C API in shmkit.h.
  *
  *     struct telemetry { std::uint64_t count; double speed; };
  *     SHMKIT_REGION_TYPE(telemetry, 3);                    // at global scope; the same as SHMKIT_LAYOUT in C
@@ -10,19 +11,21 @@
  *
  * Header only: the library behind it is the C library. What a call does, its units (bytes, unless another unit is
  * named), the errors it can give and what it promises to threads, forks and signal handlers stand in shmkit.h, at the
- * function of the same name with shmkit_region_ or shmkit_ in front; here stands only what C++ adds.
+ * function of the same name with shmkit_region_ or shmkit_ in front; here stands only what C++ adds. What locks do, and
+ * how one learns that their holder died, stands at the head of the part on synchronisation, the last one.
  *
  * Errors, by choice. Every operation gives a result<T>, which has to be looked at:
  *     if (auto opened = shmkit::region::open(name)) use(*opened); else complain(opened.error().message());
  * or, with exceptions, value() throws shmkit::error, a std::system_error whose what() is the whole message:
  *     auto region = shmkit::region::open(name).value();
  * Without exceptions (-fno-exceptions) value() of a failure writes the message to standard error and calls
- * std::terminate(). Nothing here needs RTTI. Beside errors, std::bad_alloc can come from the strings of a failure.
+ * std::terminate(). Members that the standard names, as lock(), have its signatures and do as value() does.
+ * Nothing here needs RTTI. Beside errors, std::bad_alloc can come from the strings of a failure.
  *
  * Callables (init, participants, list, gc) may throw: the exception is caught before it reaches the C library, the
  * operation is undone or stopped, and the exception goes on from the function that was called.
  *
- * Threads: one object is like one C handle. Calls on it may run at once in several threads, except those that change
+ * Threads: one region is like one C handle. Calls on it may run at once in several threads, except those that change
  * the object itself: assignment, swap, close(), release(), destruction.
  */
 #ifndef SHMKIT_HPP
@@ -38,15 +41,19 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -78,6 +85,7 @@ public:
         case SHMKIT_ERR_INVALID_ARGUMENT:
         case SHMKIT_ERR_LAYOUT:
         case SHMKIT_ERR_NOT_A_REGION:
+        case SHMKIT_ERR_UNINITIALISED:
             return std::errc::invalid_argument;
         case SHMKIT_ERR_BAD_POINTER:
             return std::errc::bad_address;
@@ -93,6 +101,7 @@ public:
             return std::errc::permission_denied;
         case SHMKIT_ERR_NOT_PERMITTED:
         case SHMKIT_ERR_OWNER:
+        case SHMKIT_ERR_NOT_OWNER:
             return std::errc::operation_not_permitted;
         case SHMKIT_ERR_NAME_TOO_LONG:
             return std::errc::filename_too_long;
@@ -131,6 +140,12 @@ public:
             return std::errc::timed_out;
         case SHMKIT_ERR_CALLBACK:
             return std::errc::operation_canceled;
+        case SHMKIT_ERR_OWNER_DIED:
+            return std::errc::owner_dead;
+        case SHMKIT_ERR_NOT_RECOVERABLE:
+            return std::errc::state_not_recoverable;
+        case SHMKIT_ERR_DEADLOCK:
+            return std::errc::resource_deadlock_would_occur;
         default:
             return std::error_condition(status, *this);
         }
@@ -206,11 +221,19 @@ private:
     std::shared_ptr<const failure> why_;
 };
 
+/** What is thrown for SHMKIT_ERR_OWNER_DIED: code() == std::errc::owner_dead. See the part on synchronisation. */
+class owner_died : public error {
+public:
+    using error::error;
+};
+
 namespace detail {
 
 [[noreturn]] inline void raise(const failure &why)
 {
 #if SHMKIT_DETAIL_EXCEPTIONS
+    if (why.status() == SHMKIT_ERR_OWNER_DIED)
+        throw owner_died(why);
     throw error(why);
 #else
     std::fprintf(stderr, "%s\n", why.message().c_str());
@@ -1219,6 +1242,825 @@ inline result<shmkit_limits_t> limits()
         return failure::last(status);
     return found;
 }
+
+// ------------------------------------------------------------------------------------------------ synchronisation
+
+/*
+ * Locks and their kin, to be placed in the program's own struct in a region, or in any shared memory:
+ *
+ *     struct shared {
+ *         shmkit::mutex lock;
+ *         shmkit::condition_variable changed;
+ *         shmkit::counting_semaphore items{0};
+ *         int count;
+ *     };
+ *     SHMKIT_REGION_TYPE(shared, 1);
+ *
+ *     auto memory = shmkit::region::open_or_create<shared>("posix:/shared").value();   // the creator constructs it
+ *     std::lock_guard held(memory->lock);
+ *     memory->count++;
+ *
+ * They are the objects of shmkit.h, byte for byte: a C program with the same struct shares them (native_handle() gives
+ * the address for the C API). Constructors initialise, so exactly one process constructs: the creator of the region,
+ * before anybody else sees it. Opening constructs nothing. They are neither copied nor moved: waiters and the kernel
+ * know them by their place. Destructors do nothing, on purpose: a process that leaves must not take from the others
+ * what they hold, and nobody runs the destructors of a region. destroy() makes every later use an error.
+ *
+ * Errors. The members whose names the standard gives (lock, try_lock, wait, acquire, ...) have its signatures, so that
+ * its guards work, and throw shmkit::error, as value() does; without exceptions they end the program with the message.
+ * With shmkit::as_result as the last argument they give a result instead. What the standard does not name gives
+ * results. An unlock() by a thread that does not hold is an error too; in the destructor of a guard it ends the program.
+ *
+ * The death of a holder. When the last holder died in the midst of its work, what the lock guards is perhaps half
+ * changed. Nobody shall use that by accident, so every plain lock() throws shmkit::owner_died, **with the lock given
+ * back**: a std::lock_guard whose constructor throws will never unlock, and one that is told by a return value has none
+ * to look at. The damage stays noted, and whoever comes next is told as well, until somebody repairs it. That is done
+ * by whoever passes a repair:
+ *
+ *     auto held = memory->lock.guard([&] { memory->count = recount(); });     // a std::unique_lock
+ *
+ * It runs with the lock held (of a shared_mutex: for writing), only when a holder died, and says by returning that all
+ * is whole again; by returning false that it cannot be repaired: the lock is abandoned, and everybody, now and later,
+ * gets SHMKIT_ERR_NOT_RECOVERABLE; by an exception that it does not know: the lock is given back as damaged as it was.
+ * Or by hand: lock(as_result) gives acquired::owner_died with the lock held; then consistent() or abandon(), unlock().
+ * Timed and try forms do as lock() does. condition_variable::wait() throws owner_died with the lock held by its
+ * std::unique_lock, which the standard demands of it and which gives it back.
+ */
+
+/** The last argument of a member that shall give its errors as a result instead of throwing them. */
+struct as_result_t {
+    explicit as_result_t() = default;
+};
+inline constexpr as_result_t as_result{};
+
+/** How a lock was had. */
+enum class acquired : std::int32_t {
+    /** As it should be. */
+    clean,
+    /** The last holder died; the lock is held. Repair what it guards, then consistent() or abandon(). */
+    owner_died,
+};
+
+namespace detail {
+
+/** Nanoseconds for the C API, rounded up; what is too long is for ever. */
+template <class Rep, class Period> std::uint64_t timeout_of(const std::chrono::duration<Rep, Period> &time) noexcept
+{
+    using exact = std::chrono::duration<long double, std::nano>;
+    const long double count = std::chrono::duration_cast<exact>(time).count();
+    if (!(count > 0))
+        return 0;
+    if (count >= static_cast<long double>(std::chrono::nanoseconds::max().count()))
+        return SHMKIT_TIMEOUT_FOREVER;
+    const auto whole = static_cast<std::uint64_t>(count);
+    return static_cast<long double>(whole) < count ? whole + 1 : whole;
+}
+
+/** Tries `attempt`, which takes a duration, until it says true or the moment has come: by any clock. */
+template <class Clock, class Duration, class Attempt>
+bool try_until(const std::chrono::time_point<Clock, Duration> &moment, Attempt &&attempt)
+{
+    for (;;) {
+        const auto left = moment - Clock::now();
+        if (attempt(left))
+            return true;
+        // The library counts by the monotonic clock, and another one may be set back meanwhile.
+        if (Clock::now() >= moment)
+            return false;
+    }
+}
+
+/** What a call that waits gave: true when it has what it wanted, false when that did not come in time; else throws. */
+inline bool in_time(shmkit_status_t status)
+{
+    if (status == SHMKIT_OK)
+        return true;
+    if (status == SHMKIT_ERR_TIMEOUT || status == SHMKIT_ERR_BUSY)
+        return false;
+    raise(failure::last(status));
+}
+
+/** The same for as_result. */
+inline result<bool> in_time_result(shmkit_status_t status)
+{
+    if (status == SHMKIT_OK)
+        return true;
+    if (status == SHMKIT_ERR_TIMEOUT || status == SHMKIT_ERR_BUSY)
+        return false;
+    return failure::last(status);
+}
+
+inline void need_ok(shmkit_status_t status)
+{
+    if (status != SHMKIT_OK)
+        raise(failure::last(status));
+}
+
+/** Gives back a lock that somebody died with, damaged as it is, when its scope ends before keep(). */
+template <class Lock> class giving_back {
+public:
+    explicit giving_back(Lock &lock) noexcept : lock_(&lock) {}
+    giving_back(const giving_back &) = delete;
+    giving_back &operator=(const giving_back &) = delete;
+    ~giving_back()
+    {
+        if (lock_ != nullptr)
+            static_cast<void>(lock_->give_back());
+    }
+    void keep() noexcept { lock_ = nullptr; }
+
+private:
+    Lock *lock_;
+};
+
+/** What a lock call gave, where nobody would repair: OWNER_DIED gives the lock back and throws. */
+template <class Lock> bool locked(Lock &lock, shmkit_status_t status)
+{
+    if (status == SHMKIT_ERR_OWNER_DIED) {
+        giving_back<Lock> damaged(lock);
+        raise(failure::last(status));
+    }
+    return in_time(status);
+}
+
+inline result<acquired> locked_result(shmkit_status_t status)
+{
+    if (status == SHMKIT_OK)
+        return acquired::clean;
+    if (status == SHMKIT_ERR_OWNER_DIED)
+        return acquired::owner_died;
+    return failure::last(status);
+}
+
+/** Has what a lock guards repaired, with the lock held. */
+template <class Lock, class Repair> void mend(Lock &lock, Repair &repair)
+{
+    using given = decltype(repair());
+    static_assert(std::is_void_v<given> || std::is_same_v<given, bool>,
+                  "a repair returns nothing, or a bool: true when all is whole again, false when it never will be");
+    giving_back<Lock> damaged(lock);
+    bool whole = true;
+    if constexpr (std::is_void_v<given>)
+        repair();
+    else
+        whole = repair();
+    if (whole) {
+        lock.consistent().value();
+        damaged.keep();
+        return;
+    }
+    lock.abandon().value();
+    damaged.keep();
+    raise(failure(SHMKIT_ERR_NOT_RECOVERABLE, ENOTRECOVERABLE, shmkit_status_message(SHMKIT_ERR_NOT_RECOVERABLE)));
+}
+
+/** Neither copied nor moved. */
+class in_place {
+protected:
+    constexpr in_place() noexcept = default;
+    ~in_place() = default;
+
+public:
+    in_place(const in_place &) = delete;
+    in_place &operator=(const in_place &) = delete;
+};
+
+} // namespace detail
+
+/** shmkit_mutex_t. Lockable and TimedLockable: std::lock_guard, std::unique_lock and std::scoped_lock work. */
+class mutex : detail::in_place {
+public:
+    using native_handle_type = shmkit_mutex_t *;
+
+    /** See shmkit_mutex_init(). */
+    mutex() { detail::need_ok(shmkit_mutex_init(&c_)); }
+
+    /** Locks it. Throws owner_died, and has given it back, when its last holder died. See shmkit_mutex_lock(). */
+    void lock() { detail::locked(*this, shmkit_mutex_lock(&c_)); }
+
+    /** Locks it, and has `repair` make whole what it guards when its last holder died: see above. */
+    template <class Repair, class = std::enable_if_t<std::is_invocable_v<Repair &>>> void lock(Repair &&repair)
+    {
+        const shmkit_status_t status = shmkit_mutex_lock(&c_);
+        if (status == SHMKIT_ERR_OWNER_DIED)
+            detail::mend(*this, repair);
+        else
+            detail::need_ok(status);
+    }
+
+    /** The same, held by a guard. */
+    template <class Repair> [[nodiscard]] std::unique_lock<mutex> guard(Repair &&repair)
+    {
+        lock(repair);
+        return std::unique_lock<mutex>(*this, std::adopt_lock);
+    }
+
+    /** False: another thread holds it. */
+    bool try_lock() { return detail::locked(*this, shmkit_mutex_trylock(&c_)); }
+
+    /** False: the time is over. */
+    template <class Rep, class Period> bool try_lock_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return detail::locked(*this, shmkit_mutex_timedlock(&c_, detail::timeout_of(time)));
+    }
+    template <class Clock, class Duration> bool try_lock_until(const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        return detail::try_until(moment, [this](auto left) { return try_lock_for(left); });
+    }
+
+    void unlock() { detail::need_ok(shmkit_mutex_unlock(&c_)); }
+
+    /** With acquired::owner_died it is held too. */
+    result<acquired> lock(as_result_t) { return detail::locked_result(shmkit_mutex_lock(&c_)); }
+
+    /** SHMKIT_ERR_BUSY: another thread holds it. */
+    result<acquired> try_lock(as_result_t) { return detail::locked_result(shmkit_mutex_trylock(&c_)); }
+
+    /** SHMKIT_ERR_TIMEOUT: the time is over. */
+    template <class Rep, class Period>
+    result<acquired> try_lock_for(const std::chrono::duration<Rep, Period> &time, as_result_t)
+    {
+        return detail::locked_result(shmkit_mutex_timedlock(&c_, detail::timeout_of(time)));
+    }
+
+    result<void> unlock(as_result_t) { return detail::done(shmkit_mutex_unlock(&c_)); }
+
+    /** After owner_died, with the lock held: all is whole again. See shmkit_mutex_consistent(). */
+    result<void> consistent() { return detail::done(shmkit_mutex_consistent(&c_)); }
+
+    /**
+     * Gives it up for ever. See shmkit_mutex_abandon(). This unlocks it: a guard that holds it must be told, by its
+     * release().
+     */
+    result<void> abandon() { return detail::done(shmkit_mutex_abandon(&c_)); }
+
+    /** See shmkit_mutex_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_mutex_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    friend class detail::giving_back<mutex>;
+    shmkit_status_t give_back() noexcept { return shmkit_mutex_unlock(&c_); }
+
+    shmkit_mutex_t c_;
+};
+
+/**
+ * shmkit_rwlock_t. Lockable and SharedLockable, with times: std::shared_lock and the guards of a mutex work. A thread
+ * that finds a dead writer has it for writing while it repairs, whichever way it asked.
+ */
+class shared_mutex : detail::in_place {
+public:
+    using native_handle_type = shmkit_rwlock_t *;
+
+    /** See shmkit_rwlock_init(). */
+    shared_mutex() { detail::need_ok(shmkit_rwlock_init(&c_)); }
+
+    /** Locks it for writing. Throws owner_died, and has given it back, when a writer died. */
+    void lock() { detail::locked(*this, shmkit_rwlock_write_lock(&c_)); }
+
+    /** Locks it for writing, and has `repair` make whole what it guards when a writer died. */
+    template <class Repair, class = std::enable_if_t<std::is_invocable_v<Repair &>>> void lock(Repair &&repair)
+    {
+        const shmkit_status_t status = shmkit_rwlock_write_lock(&c_);
+        if (status == SHMKIT_ERR_OWNER_DIED)
+            detail::mend(*this, repair);
+        else
+            detail::need_ok(status);
+    }
+
+    /** The same, held by a guard. */
+    template <class Repair> [[nodiscard]] std::unique_lock<shared_mutex> guard(Repair &&repair)
+    {
+        lock(repair);
+        return std::unique_lock<shared_mutex>(*this, std::adopt_lock);
+    }
+
+    /** False: another thread has it. */
+    bool try_lock() { return detail::locked(*this, shmkit_rwlock_try_write_lock(&c_)); }
+
+    /** False: the time is over. */
+    template <class Rep, class Period> bool try_lock_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return detail::locked(*this, shmkit_rwlock_timed_write_lock(&c_, detail::timeout_of(time)));
+    }
+    template <class Clock, class Duration> bool try_lock_until(const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        return detail::try_until(moment, [this](auto left) { return try_lock_for(left); });
+    }
+
+    void unlock() { detail::need_ok(shmkit_rwlock_unlock(&c_)); }
+
+    /** Locks it for reading. Throws owner_died, and has given it back, when a writer died. */
+    void lock_shared() { detail::locked(*this, shmkit_rwlock_read_lock(&c_)); }
+
+    /** Locks it for reading. When a writer died it runs `repair`, with the lock held for writing, first. */
+    template <class Repair, class = std::enable_if_t<std::is_invocable_v<Repair &>>> void lock_shared(Repair &&repair)
+    {
+        for (;;) {
+            const shmkit_status_t status = shmkit_rwlock_read_lock(&c_);
+            if (status != SHMKIT_ERR_OWNER_DIED)
+                return detail::need_ok(status);
+            detail::mend(*this, repair);
+            unlock();
+        }
+    }
+
+    /** The same, held by a guard. */
+    template <class Repair> [[nodiscard]] std::shared_lock<shared_mutex> shared_guard(Repair &&repair)
+    {
+        lock_shared(repair);
+        return std::shared_lock<shared_mutex>(*this, std::adopt_lock);
+    }
+
+    /** False: somebody writes, or waits to. */
+    bool try_lock_shared() { return detail::locked(*this, shmkit_rwlock_try_read_lock(&c_)); }
+
+    /** False: the time is over. */
+    template <class Rep, class Period> bool try_lock_shared_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return detail::locked(*this, shmkit_rwlock_timed_read_lock(&c_, detail::timeout_of(time)));
+    }
+    template <class Clock, class Duration>
+    bool try_lock_shared_until(const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        return detail::try_until(moment, [this](auto left) { return try_lock_shared_for(left); });
+    }
+
+    void unlock_shared() { unlock(); }
+
+    /** With acquired::owner_died it is held too. */
+    result<acquired> lock(as_result_t) { return detail::locked_result(shmkit_rwlock_write_lock(&c_)); }
+
+    /** SHMKIT_ERR_BUSY: another thread has it. */
+    result<acquired> try_lock(as_result_t) { return detail::locked_result(shmkit_rwlock_try_write_lock(&c_)); }
+
+    /** SHMKIT_ERR_TIMEOUT: the time is over. */
+    template <class Rep, class Period>
+    result<acquired> try_lock_for(const std::chrono::duration<Rep, Period> &time, as_result_t)
+    {
+        return detail::locked_result(shmkit_rwlock_timed_write_lock(&c_, detail::timeout_of(time)));
+    }
+
+    /** With acquired::owner_died it is held for writing. */
+    result<acquired> lock_shared(as_result_t) { return detail::locked_result(shmkit_rwlock_read_lock(&c_)); }
+
+    /** SHMKIT_ERR_BUSY: somebody writes, or waits to. */
+    result<acquired> try_lock_shared(as_result_t)
+    {
+        return detail::locked_result(shmkit_rwlock_try_read_lock(&c_));
+    }
+
+    /** SHMKIT_ERR_TIMEOUT: the time is over. */
+    template <class Rep, class Period>
+    result<acquired> try_lock_shared_for(const std::chrono::duration<Rep, Period> &time, as_result_t)
+    {
+        return detail::locked_result(shmkit_rwlock_timed_read_lock(&c_, detail::timeout_of(time)));
+    }
+
+    /** Whichever way this thread has it. */
+    result<void> unlock(as_result_t) { return detail::done(shmkit_rwlock_unlock(&c_)); }
+
+    /** After owner_died, with the lock held: all is whole again. See shmkit_rwlock_consistent(). */
+    result<void> consistent() { return detail::done(shmkit_rwlock_consistent(&c_)); }
+
+    /** Gives it up for ever, and unlocks it. See shmkit_rwlock_abandon() and mutex::abandon(). */
+    result<void> abandon() { return detail::done(shmkit_rwlock_abandon(&c_)); }
+
+    /** See shmkit_rwlock_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_rwlock_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    friend class detail::giving_back<shared_mutex>;
+    shmkit_status_t give_back() noexcept { return shmkit_rwlock_unlock(&c_); }
+
+    shmkit_rwlock_t c_;
+};
+
+/**
+ * shmkit_cond_t, for a std::unique_lock<shmkit::mutex>. Wakes without a signal now and then, as the standard's: pass a
+ * predicate, or call it in a loop.
+ *
+ * The wait throws owner_died when the last holder of the mutex died; `lock` holds it then, and damaged: let the
+ * exception go, or repair and lock.mutex()->consistent(). After any other exception lock.owns_lock() tells whether
+ * the mutex is held: it is not when it was abandoned (SHMKIT_ERR_NOT_RECOVERABLE).
+ */
+class condition_variable : detail::in_place {
+public:
+    using native_handle_type = shmkit_cond_t *;
+
+    /** See shmkit_cond_init(). */
+    condition_variable() { detail::need_ok(shmkit_cond_init(&c_)); }
+
+    /** See shmkit_cond_signal(). */
+    void notify_one() { detail::need_ok(shmkit_cond_signal(&c_)); }
+
+    /** See shmkit_cond_broadcast(). */
+    void notify_all() { detail::need_ok(shmkit_cond_broadcast(&c_)); }
+
+    /** See shmkit_cond_wait(). */
+    void wait(std::unique_lock<mutex> &lock) { wait_ns(lock, SHMKIT_TIMEOUT_FOREVER, as_result).value(); }
+
+    /** Returns when holds() does. */
+    template <class Predicate> void wait(std::unique_lock<mutex> &lock, Predicate holds)
+    {
+        while (!holds())
+            wait(lock);
+    }
+
+    /** See shmkit_cond_timedwait(). */
+    template <class Rep, class Period>
+    std::cv_status wait_for(std::unique_lock<mutex> &lock, const std::chrono::duration<Rep, Period> &time)
+    {
+        return wait_ns(lock, detail::timeout_of(time), as_result).value();
+    }
+
+    /** Returns when holds() does, or the time is over: what holds() says then. */
+    template <class Rep, class Period, class Predicate>
+    bool wait_for(std::unique_lock<mutex> &lock, const std::chrono::duration<Rep, Period> &time, Predicate holds)
+    {
+        if (detail::timeout_of(time) == SHMKIT_TIMEOUT_FOREVER) {
+            wait(lock, std::move(holds));
+            return true;
+        }
+        // Up to 292 years: the sum below does not overflow before the machine has run for as long.
+        const auto left = std::chrono::nanoseconds(static_cast<std::int64_t>(detail::timeout_of(time)));
+        const auto now = std::chrono::steady_clock::now();
+        if (left > std::chrono::steady_clock::time_point::max() - now) {
+            wait(lock, std::move(holds));
+            return true;
+        }
+        return wait_until(lock, now + left, std::move(holds));
+    }
+
+    template <class Clock, class Duration>
+    std::cv_status wait_until(std::unique_lock<mutex> &lock,
+                              const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        static_cast<void>(wait_for(lock, moment - Clock::now()));
+        return Clock::now() < moment ? std::cv_status::no_timeout : std::cv_status::timeout;
+    }
+
+    template <class Clock, class Duration, class Predicate>
+    bool wait_until(std::unique_lock<mutex> &lock, const std::chrono::time_point<Clock, Duration> &moment,
+                    Predicate holds)
+    {
+        while (!holds())
+            if (wait_until(lock, moment) == std::cv_status::timeout)
+                return holds();
+        return true;
+    }
+
+    /** SHMKIT_ERR_OWNER_DIED: the last holder of the mutex died, and `lock` holds it. See the class. */
+    result<void> wait(std::unique_lock<mutex> &lock, as_result_t)
+    {
+        const auto waited = wait_ns(lock, SHMKIT_TIMEOUT_FOREVER, as_result);
+        return waited ? result<void>() : result<void>(waited.error());
+    }
+
+    /** The same, for a time. */
+    template <class Rep, class Period>
+    result<std::cv_status> wait_for(std::unique_lock<mutex> &lock, const std::chrono::duration<Rep, Period> &time,
+                                    as_result_t)
+    {
+        return wait_ns(lock, detail::timeout_of(time), as_result);
+    }
+
+    /** See shmkit_cond_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_cond_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    result<std::cv_status> wait_ns(std::unique_lock<mutex> &lock, std::uint64_t timeout, as_result_t)
+    {
+        if (!lock.owns_lock())
+            return failure(SHMKIT_ERR_NOT_OWNER, EPERM,
+                           "shmkit::condition_variable::wait(): EPERM: the lock that was passed holds no mutex");
+        shmkit_mutex_t *held = lock.mutex()->native_handle();
+        const shmkit_status_t status = timeout == SHMKIT_TIMEOUT_FOREVER ? shmkit_cond_wait(&c_, held)
+                                                                         : shmkit_cond_timedwait(&c_, held, timeout);
+        if (status == SHMKIT_OK)
+            return std::cv_status::no_timeout;
+        if (status == SHMKIT_ERR_TIMEOUT)
+            return std::cv_status::timeout;
+        failure why = failure::last(status);
+        if (status == SHMKIT_ERR_NOT_RECOVERABLE || status == SHMKIT_ERR_NOT_OWNER)
+            lock.release(); // the mutex is not this thread's any more, and its guard must not unlock it
+        return why;
+    }
+
+    shmkit_cond_t c_;
+};
+
+/** shmkit_sem_t: a counting semaphore, whose permits belong to nobody. */
+class counting_semaphore : detail::in_place {
+public:
+    using native_handle_type = shmkit_sem_t *;
+
+    static constexpr std::ptrdiff_t max() noexcept { return SHMKIT_SEM_VALUE_MAX; }
+
+    /** See shmkit_semaphore_init(). */
+    explicit counting_semaphore(std::uint32_t value) { detail::need_ok(shmkit_semaphore_init(&c_, value)); }
+
+    /** See shmkit_semaphore_wait(). */
+    void acquire() { detail::need_ok(shmkit_semaphore_wait(&c_)); }
+
+    /** False: there is no permit. */
+    bool try_acquire() { return detail::in_time(shmkit_semaphore_trywait(&c_)); }
+
+    /** False: the time is over. */
+    template <class Rep, class Period> bool try_acquire_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return detail::in_time(shmkit_semaphore_timedwait(&c_, detail::timeout_of(time)));
+    }
+    template <class Clock, class Duration>
+    bool try_acquire_until(const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        return detail::try_until(moment, [this](auto left) { return try_acquire_for(left); });
+    }
+
+    /** Gives permits, one after another. See shmkit_semaphore_post(), which is for signal handlers. */
+    void release(std::ptrdiff_t permits = 1)
+    {
+        for (; permits > 0; --permits)
+            detail::need_ok(shmkit_semaphore_post(&c_));
+    }
+
+    result<void> acquire(as_result_t) { return detail::done(shmkit_semaphore_wait(&c_)); }
+    result<bool> try_acquire(as_result_t) { return detail::in_time_result(shmkit_semaphore_trywait(&c_)); }
+    template <class Rep, class Period>
+    result<bool> try_acquire_for(const std::chrono::duration<Rep, Period> &time, as_result_t)
+    {
+        return detail::in_time_result(shmkit_semaphore_timedwait(&c_, detail::timeout_of(time)));
+    }
+    result<void> release(as_result_t) { return detail::done(shmkit_semaphore_post(&c_)); }
+
+    /** See shmkit_semaphore_value(). */
+    result<std::uint32_t> value()
+    {
+        std::uint32_t found = 0;
+        const shmkit_status_t status = shmkit_semaphore_value(&c_, &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+    /** See shmkit_semaphore_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_semaphore_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    shmkit_sem_t c_;
+};
+
+/** shmkit_robust_sem_t: a semaphore whose permits are a thread's, and come back when it dies. */
+class robust_semaphore : detail::in_place {
+public:
+    using native_handle_type = shmkit_robust_sem_t *;
+
+    static constexpr std::ptrdiff_t max() noexcept { return SHMKIT_ROBUST_SEM_MAX; }
+
+    /** See shmkit_robust_sem_init(). */
+    explicit robust_semaphore(std::uint32_t permits) { detail::need_ok(shmkit_robust_sem_init(&c_, permits)); }
+
+    /** See shmkit_robust_sem_wait(). */
+    void acquire() { detail::need_ok(shmkit_robust_sem_wait(&c_)); }
+
+    /** False: there is no permit. */
+    bool try_acquire() { return detail::in_time(shmkit_robust_sem_trywait(&c_)); }
+
+    /** False: the time is over. */
+    template <class Rep, class Period> bool try_acquire_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return detail::in_time(shmkit_robust_sem_timedwait(&c_, detail::timeout_of(time)));
+    }
+    template <class Clock, class Duration>
+    bool try_acquire_until(const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        return detail::try_until(moment, [this](auto left) { return try_acquire_for(left); });
+    }
+
+    /** Gives back a permit of this thread. SHMKIT_ERR_NOT_OWNER: it has none. See shmkit_robust_sem_post(). */
+    void release() { detail::need_ok(shmkit_robust_sem_post(&c_)); }
+
+    result<void> acquire(as_result_t) { return detail::done(shmkit_robust_sem_wait(&c_)); }
+    result<bool> try_acquire(as_result_t) { return detail::in_time_result(shmkit_robust_sem_trywait(&c_)); }
+    template <class Rep, class Period>
+    result<bool> try_acquire_for(const std::chrono::duration<Rep, Period> &time, as_result_t)
+    {
+        return detail::in_time_result(shmkit_robust_sem_timedwait(&c_, detail::timeout_of(time)));
+    }
+    result<void> release(as_result_t) { return detail::done(shmkit_robust_sem_post(&c_)); }
+
+    /** The number of free permits. See shmkit_robust_sem_value(). */
+    result<std::uint32_t> value()
+    {
+        std::uint32_t found = 0;
+        const shmkit_status_t status = shmkit_robust_sem_value(&c_, &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+    /** See shmkit_robust_sem_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_robust_sem_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    shmkit_robust_sem_t c_;
+};
+
+/**
+ * shmkit_barrier_t. A death among those who wait, or have joined, breaks it: everybody gets owner_died, with nothing
+ * held, until one of them has called reset().
+ */
+class barrier : detail::in_place {
+public:
+    using native_handle_type = shmkit_barrier_t *;
+
+    static constexpr std::ptrdiff_t max() noexcept { return SHMKIT_BARRIER_MAX; }
+
+    /** See shmkit_barrier_init(). */
+    explicit barrier(std::uint32_t threads) { detail::need_ok(shmkit_barrier_init(&c_, threads)); }
+
+    /** Waits for all. True in one of them. See shmkit_barrier_wait(). */
+    bool arrive_and_wait() { return arrive_and_wait(as_result).value(); }
+
+    /** Nothing: the time is over, and this thread has not arrived. See shmkit_barrier_timedwait(). */
+    template <class Rep, class Period>
+    std::optional<bool> arrive_and_wait_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return arrive_and_wait_for(time, as_result).value();
+    }
+
+    result<bool> arrive_and_wait(as_result_t)
+    {
+        bool serial = false;
+        const shmkit_status_t status = shmkit_barrier_wait(&c_, &serial);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return serial;
+    }
+    template <class Rep, class Period>
+    result<std::optional<bool>> arrive_and_wait_for(const std::chrono::duration<Rep, Period> &time, as_result_t)
+    {
+        bool serial = false;
+        const shmkit_status_t status = shmkit_barrier_timedwait(&c_, detail::timeout_of(time), &serial);
+        if (status == SHMKIT_OK)
+            return std::optional<bool>(serial);
+        if (status == SHMKIT_ERR_TIMEOUT || status == SHMKIT_ERR_BUSY)
+            return std::optional<bool>();
+        return failure::last(status);
+    }
+
+    /** See shmkit_barrier_join(). */
+    result<void> join() { return detail::done(shmkit_barrier_join(&c_)); }
+
+    /** See shmkit_barrier_leave(). */
+    result<void> leave() { return detail::done(shmkit_barrier_leave(&c_)); }
+
+    /** See shmkit_barrier_reset(). */
+    result<void> reset() { return detail::done(shmkit_barrier_reset(&c_)); }
+
+    /** See shmkit_barrier_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_barrier_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    shmkit_barrier_t c_;
+};
+
+/** shmkit_once_t, for call_once(). All zeros, as new memory is, is one that nobody has begun. */
+class once_flag : detail::in_place {
+public:
+    using native_handle_type = shmkit_once_t *;
+
+    constexpr once_flag() noexcept : c_{} {}
+
+    /** Waits until the work is done, or is the caller's to do: true; end() must follow. See shmkit_once_begin(). */
+    result<bool> begin()
+    {
+        bool yours = false;
+        const shmkit_status_t status = shmkit_once_begin(&c_, &yours);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return yours;
+    }
+
+    /** After begin() gave true: the work is done, or could not be. See shmkit_once_end(). */
+    result<void> end(bool done) { return detail::done(shmkit_once_end(&c_, done)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    shmkit_once_t c_;
+};
+
+/**
+ * Calls work(arguments...) if nobody has done so for this flag, waits while another one does, and returns when it is
+ * done. Who dies in the midst of it is followed by the next one, who does it from the beginning: the work must stand
+ * that. It returns nothing, or a bool: false says that it could not be done (SHMKIT_ERR_CALLBACK); an exception says
+ * so too, and goes on. The next one tries then.
+ */
+template <class Work, class... Arguments> void call_once(once_flag &flag, Work &&work, Arguments &&...arguments)
+{
+    if (!flag.begin().value())
+        return;
+    detail::contained contained;
+    const bool done = contained.run(
+        [&] { return std::invoke(std::forward<Work>(work), std::forward<Arguments>(arguments)...); });
+    const auto ended = flag.end(done);
+    contained.rethrow();
+    ended.value();
+    if (!done)
+        detail::raise(failure(SHMKIT_ERR_CALLBACK, ECANCELED,
+                              "shmkit::call_once(): ECANCELED: the work returned false: it could not be done"));
+}
+
+/** shmkit_event_t: what everything here waits on, for building more. */
+class event_count : detail::in_place {
+public:
+    using native_handle_type = shmkit_event_t *;
+
+    /** See shmkit_event_init(). */
+    event_count() { detail::need_ok(shmkit_event_init(&c_)); }
+
+    /** Gives the key to wait with: take it, look at what is waited for, wait. See shmkit_event_prepare(). */
+    std::uint32_t prepare()
+    {
+        std::uint32_t key = 0;
+        detail::need_ok(shmkit_event_prepare(&c_, &key));
+        return key;
+    }
+
+    /** Waits for a notification since then; may return without. See shmkit_event_wait(). */
+    void wait(std::uint32_t key) { detail::need_ok(shmkit_event_wait(&c_, key)); }
+
+    /** False: the time is over. */
+    template <class Rep, class Period> bool wait_for(std::uint32_t key, const std::chrono::duration<Rep, Period> &time)
+    {
+        return detail::in_time(shmkit_event_timedwait(&c_, key, detail::timeout_of(time)));
+    }
+    template <class Clock, class Duration>
+    bool wait_until(std::uint32_t key, const std::chrono::time_point<Clock, Duration> &moment)
+    {
+        return detail::try_until(moment, [this, key](auto left) { return wait_for(key, left); });
+    }
+
+    /** Returns when holds() does, which looks at what others change before they notify. */
+    template <class Predicate> void await(Predicate holds)
+    {
+        while (!holds()) {
+            const std::uint32_t key = prepare();
+            if (holds())
+                return;
+            wait(key);
+        }
+    }
+
+    /** See shmkit_event_notify(). */
+    void notify_one() { detail::need_ok(shmkit_event_notify(&c_, 1)); }
+    void notify_all() { detail::need_ok(shmkit_event_notify(&c_, UINT32_MAX)); }
+    void notify(std::uint32_t count) { detail::need_ok(shmkit_event_notify(&c_, count)); }
+
+    result<void> notify(std::uint32_t count, as_result_t) { return detail::done(shmkit_event_notify(&c_, count)); }
+    result<bool> wait(std::uint32_t key, as_result_t) { return detail::in_time_result(shmkit_event_wait(&c_, key)); }
+
+    /** See shmkit_event_destroy(). */
+    result<void> destroy() { return detail::done(shmkit_event_destroy(&c_)); }
+
+    native_handle_type native_handle() noexcept { return &c_; }
+
+private:
+    shmkit_event_t c_;
+};
+
+namespace detail {
+
+/** An object of C++ is the object of C, and can live in a region. */
+template <class Cpp, class C> constexpr bool is_same_object() noexcept
+{
+    return sizeof(Cpp) == sizeof(C) && alignof(Cpp) == alignof(C) && std::is_standard_layout_v<Cpp> &&
+           std::is_trivially_destructible_v<Cpp> && !std::is_copy_constructible_v<Cpp> &&
+           !std::is_move_constructible_v<Cpp> && !std::is_copy_assignable_v<Cpp> && !std::is_move_assignable_v<Cpp>;
+}
+static_assert(is_same_object<mutex, shmkit_mutex_t>());
+static_assert(is_same_object<shared_mutex, shmkit_rwlock_t>());
+static_assert(is_same_object<condition_variable, shmkit_cond_t>());
+static_assert(is_same_object<counting_semaphore, shmkit_sem_t>());
+static_assert(is_same_object<robust_semaphore, shmkit_robust_sem_t>());
+static_assert(is_same_object<barrier, shmkit_barrier_t>());
+static_assert(is_same_object<once_flag, shmkit_once_t>());
+static_assert(is_same_object<event_count, shmkit_event_t>());
+
+} // namespace detail
 
 } // namespace shmkit
 

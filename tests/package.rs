@@ -173,7 +173,7 @@ fn good(program: &str) -> String {
 /// Runs every consumer in `folder`, linked with either library, and removes what leftover leaves.
 fn run_consumers(folder: &Path, prepare: impl Fn(&Path) -> Command) {
     for kind in KINDS {
-        for program in ["parent-child", "segment", "typed", "unchanged"] {
+        for program in ["parent-child", "segment", "typed", "sync", "unchanged"] {
             let output = run(&mut prepare(&folder.join(format!("{program}-{kind}"))));
             assert_eq!(output, good(program));
         }
@@ -366,6 +366,17 @@ fn compile_typed(package: &Package, compilers: &Compilers, standard: &str, flags
     program
 }
 
+/// Compiles the consumer of locks in the same way.
+fn compile_sync(package: &Package, compilers: &Compilers, standard: &str, flags: &[&str], link: &[String]) -> PathBuf {
+    let program = package.path("sync");
+    let cflags = pkg_config(&package.prefix().join("lib"), &["--cflags", "shmkit"]);
+    let mut cpp = compilers.for_standard(standard);
+    cpp.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"]).args(&cflags).args(flags);
+    cpp.arg(consumers().join("sync.cpp")).args(["-x", "none"]).args(link);
+    run(cpp.arg("-o").arg(&program));
+    program
+}
+
 #[test]
 fn the_cpp_header_works_with_and_without_exceptions() {
     let package = Package::get();
@@ -378,25 +389,31 @@ fn the_cpp_header_works_with_and_without_exceptions() {
         for standard in ["c++17", "c++20", "c++2b"] {
             for without in [&[][..], &WITHOUT[1..], &WITHOUT] {
                 for link in [&shared, &whole] {
-                    let program = compile_typed(&package, &compilers, standard, without, link);
-                    let mut good_run = command(&program);
-                    assert_eq!(run(good_run.env("LD_LIBRARY_PATH", &libraries)), good("typed"));
-                    count += 1;
+                    let typed = compile_typed(&package, &compilers, standard, without, link);
+                    let sync = compile_sync(&package, &compilers, standard, without, link);
+                    for (name, program) in [("typed", typed), ("sync", sync)] {
+                        let mut good_run = command(&program);
+                        assert_eq!(run(good_run.env("LD_LIBRARY_PATH", &libraries)), good(name));
+                        count += 1;
+                    }
                 }
             }
-            // The program that was built last has no exceptions: it says why it ends.
-            let program = package.path("typed");
-            let output = command(program).arg("fail").output().expect("it starts");
-            let words = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{words}");
-            assert!(words.starts_with("shmkit_region_open(\"posix:/") && words.contains("ENOENT"), "{words}");
+            // The programs that were built last have no exceptions: they say why they end.
+            for (name, call, errno) in
+                [("typed", "shmkit_region_open(\"posix:/", "ENOENT"), ("sync", "shmkit_mutex_lock(0x", "EOWNERDEAD")]
+            {
+                let output = command(package.path(name)).arg("fail").output().expect("it starts");
+                let words = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{words}");
+                assert!(words.starts_with(call) && words.contains(errno), "{words}");
+            }
         }
     }
-    say(&format!("typed regions: {count} programs"));
+    say(&format!("typed regions and locks: {count} programs"));
 }
 
 #[test]
-fn what_a_program_must_not_do_with_a_region_does_not_compile() {
+fn what_a_program_must_not_do_does_not_compile() {
     let package = Package::get();
     let source = consumers().join("refused.cpp");
     let cases = regex::Regex::new(r"(?m)^#(?:if|elif) CASE == (\d+)(?: // (.+))?$").expect("it is well-formed");
@@ -419,7 +436,7 @@ fn what_a_program_must_not_do_with_a_region_does_not_compile() {
         }
     }
     say(&format!("{count} programs refused by the compiler"));
-    assert!(count >= 14, "the cases were not found");
+    assert!(count >= 28, "the cases were not found");
 }
 
 #[test]

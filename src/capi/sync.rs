@@ -402,9 +402,10 @@ pub extern "C" fn shmkit_cond_destroy(cond: *mut shmkit_cond_t) -> shmkit_status
 ///
 /// Returns without a signal now and then: call it in a loop that looks at the condition. Whoever changes the condition
 /// holds the mutex when it does. SHMKIT_ERR_OWNER_DIED: the mutex is locked, and its last holder died.
-/// SHMKIT_ERR_NOT_OWNER: the caller has not locked it. Other errors as from shmkit_mutex_lock(), and then the mutex is
-/// not locked. A waiter that dies disturbs nobody; if it had just been signalled, another one looks again within a
-/// quarter of a second. Not a cancellation point. As pthread_cond_wait(3).
+/// SHMKIT_ERR_NOT_OWNER: the caller has not locked it. SHMKIT_ERR_NOT_RECOVERABLE: it was abandoned meanwhile, and is
+/// not locked. With any other error, as from shmkit_mutex_lock(), nothing was begun, and the mutex is as it was. A waiter
+/// that dies disturbs nobody; if it had just been signalled, another one looks again within a quarter of a second. Not a
+/// cancellation point. As pthread_cond_wait(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_cond_wait(cond: *mut shmkit_cond_t, mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
     call(Call::CondWait, cond, Args(mutex as u64, 0), |at| object::cond_wait(at, object(mutex)?, FOREVER))

@@ -667,6 +667,30 @@ fn mutex_parts<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<(
     Ok((mutex_of(object), seat, lane(object, seat, space)?))
 }
 
+/// For what gives a lock up: held, it is held through these addresses, which the kernel knows it by.
+fn check_address<const SIZE: usize>(object: Object<SIZE>, seat: &Seat, lane: Lane) -> Outcome<()> {
+    let mutex = mutex_of(object);
+    let at = match lane {
+        Lane::Home => 0,
+        Lane::Gate(gate) => 8 + 8 * gate,
+    };
+    if mutex.is_own(seat, lane) && seat.latest_in(object.start() + at, 1).is_none() {
+        return Err(Failure::new(
+            Status::ErrNotOwner,
+            "this thread locked it through another mapping of the same memory",
+            "unlock it by the address that it was locked by",
+        ));
+    }
+    Ok(())
+}
+
+/// The parts of one that may be given up.
+fn given_parts<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<(Mutex<Word>, &'static Seat, Lane)> {
+    let (mutex, seat, lane) = mutex_parts(object, kind)?;
+    check_address(object, seat, lane)?;
+    Ok((mutex, seat, lane))
+}
+
 /// Makes a mutex.
 pub fn mutex_init(object: Object<MUTEX_SIZE>) -> Outcome<()> {
     initialise(object, Kind::Mutex, |_| ())
@@ -683,7 +707,7 @@ pub fn mutex_lock(object: Object<MUTEX_SIZE>, wait: Wait) -> Outcome<()> {
 
 /// Unlocks a mutex.
 pub fn mutex_unlock(object: Object<MUTEX_SIZE>) -> Outcome<()> {
-    let (mutex, seat, lane) = mutex_parts(object, Kind::Mutex)?;
+    let (mutex, seat, lane) = given_parts(object, Kind::Mutex)?;
     plain(mutex.unlock(seat, lane))
 }
 
@@ -701,7 +725,7 @@ pub fn consistent<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcom
 
 /// Says that what it guards is lost.
 pub fn abandon<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<()> {
-    let (mutex, seat, lane) = mutex_parts(object, kind)?;
+    let (mutex, seat, lane) = given_parts(object, kind)?;
     if kind == Kind::RwLock && mutex.is_own(seat, lane) {
         // It may be a reader's, who found no slot: from now on readers must come by the mutex, and are told.
         object.half(KIND_AT).store(1);
@@ -741,8 +765,8 @@ pub fn write_lock(object: Object<RWLOCK_SIZE>, wait: Wait) -> Outcome<()> {
 
 /// Unlocks it, whichever way this thread has it.
 pub fn rwlock_unlock(object: Object<RWLOCK_SIZE>) -> Outcome<()> {
-    let (seat, space) = open(object, Kind::RwLock)?;
-    plain(rwlock_of(object, seat).unlock(seat, lane(object, seat, space)?))
+    let (_, seat, lane) = given_parts(object, Kind::RwLock)?;
+    plain(rwlock_of(object, seat).unlock(seat, lane))
 }
 
 /// Makes a condition variable, or an event count.
@@ -753,7 +777,7 @@ pub fn small_init(object: Object<SMALL_SIZE>, kind: Kind) -> Outcome<()> {
 /// Waits on a condition variable.
 pub fn cond_wait(object: Object<SMALL_SIZE>, mutex: Object<MUTEX_SIZE>, wait: Wait) -> Outcome<()> {
     open(object, Kind::Cond)?;
-    let (mutex, seat, lane) = mutex_parts(mutex, Kind::Mutex)?;
+    let (mutex, seat, lane) = given_parts(mutex, Kind::Mutex)?;
     let woken = plain(cond::wait(object.half(0), &mutex, seat, lane, wait.moment()))?;
     match woken {
         Woken { taken: Taken::Died, .. } => Err(Failure::of(Status::ErrOwnerDied)),
@@ -951,6 +975,7 @@ pub fn once_begin(object: Object<MUTEX_SIZE>) -> Outcome<bool> {
 /// The work is done, or could not be.
 pub fn once_end(object: Object<MUTEX_SIZE>, done: bool) -> Outcome<()> {
     let (once, seat, lane) = once_parts(object)?;
+    check_address(object, seat, lane)?;
     plain(once.end(seat, lane, done))
 }
 

@@ -1,6 +1,8 @@
 // What shmkit.hpp must not let a program do. With -DCASE=0 all is well; every other case must not compile, for the
 // reason that stands beside it, a regular expression. Never run: tests/package.rs reads the cases and the compiler's
 // words.
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,23 @@ struct owner {
 };
 SHMKIT_REGION_TYPE(owner, 1);
 
+// As a type of the program would be that cleans up after a lock.
+struct destroys {
+    ~destroys() { static_cast<void>(lock.destroy()); }
+    shmkit::mutex lock;
+};
+SHMKIT_REGION_TYPE(destroys, 1);
+
+struct locked {
+    shmkit::mutex lock;
+    shmkit::shared_mutex table;
+    shmkit::condition_variable changed;
+    shmkit::counting_semaphore items{0};
+    shmkit::barrier meeting{2};
+    shmkit::once_flag once;
+};
+SHMKIT_REGION_TYPE(locked, 1);
+
 using shmkit::region;
 
 int use([[maybe_unused]] region &shared)
@@ -34,6 +53,12 @@ int use([[maybe_unused]] region &shared)
     [[maybe_unused]] const std::vector<std::string> texts;
 #if CASE == 0
     auto made = region::create<good>("anon:", {}, [](good &fresh) { fresh.value = 1; });
+    auto objects = region::create<locked>("anon:").value();
+    auto held = objects->lock.guard([] { return true; });
+    std::shared_lock reading(objects->table);
+    std::mutex alien;
+    std::scoped_lock both(alien);
+    objects->changed.wait(held, [] { return true; });
     return made && shared.copy_in(0, number) && shared.copy_in(0, constant) && texts.empty();
 #elif CASE == 1 // SHMKIT_REGION_TYPE
     return bool(region::open<unnamed>("anon:"));
@@ -66,5 +91,57 @@ int use([[maybe_unused]] region &shared)
     return 0;
 #elif CASE == 14 // no matching function
     return bool(region::create("anon:"));
+#elif CASE == 15 // deleted
+    shmkit::mutex one;
+    shmkit::mutex copy(one);
+    return 0;
+#elif CASE == 16 // deleted
+    shmkit::shared_mutex one;
+    shmkit::shared_mutex moved(std::move(one));
+    return 0;
+#elif CASE == 17 // deleted
+    shmkit::condition_variable one, other;
+    one = other;
+    return 0;
+#elif CASE == 18 // deleted
+    locked one;
+    locked copy(one);
+    return 0;
+#elif CASE == 19 // deleted
+    shmkit::once_flag one, other;
+    one = std::move(other);
+    return 0;
+#elif CASE == 20 // must need no destructor
+    return bool(region::create<destroys>("anon:"));
+#elif CASE == 21 // deleted|trivially copyable
+    return bool(shared.copy_out<shmkit::mutex>(0));
+#elif CASE == 22 // no matching function
+    std::mutex own;
+    std::unique_lock held(own);
+    shmkit::condition_variable().wait(held);
+    return 0;
+#elif CASE == 23 // lock_shared
+    shmkit::mutex one;
+    std::shared_lock reading(one);
+    return 0;
+#elif CASE == 24 // nodiscard
+    shmkit::mutex one;
+    one.lock(shmkit::as_result);
+    return 0;
+#elif CASE == 25 // nodiscard
+    shmkit::mutex one;
+    one.guard([] {});
+    return 0;
+#elif CASE == 26 // a repair returns nothing, or a bool
+    shmkit::mutex one;
+    one.lock([] { return 1; });
+    return 0;
+#elif CASE == 27 // no matching function
+    shmkit::counting_semaphore items;
+    return 0;
+#elif CASE == 28 // returns nothing, or a bool
+    shmkit::once_flag once;
+    shmkit::call_once(once, [] { return 1; });
+    return 0;
 #endif
 }
