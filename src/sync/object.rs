@@ -291,6 +291,8 @@ pub fn once_is_done(object: Object<MUTEX_SIZE>) -> bool {
 // ------------------------------------------------------------------------------------------------------------------
 
 impl Futex for Word {
+    const SPINS: u32 = 100;
+
     #[inline(always)]
     fn load(self) -> u32 {
         self.atomic().load(SeqCst)

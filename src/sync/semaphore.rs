@@ -17,7 +17,6 @@ const ONE: u32 = 2;
 /// The most that a semaphore counts to, as SEM_VALUE_MAX of other systems: the rest of the word is a reserve for posts
 /// that come at the same time and are refused.
 pub const MOST: u32 = 0x3fff_ffff;
-const SPINS: u32 = 100;
 
 /// The word of a value.
 pub fn of_value(value: u32) -> u32 {
@@ -58,7 +57,7 @@ pub fn wait<F: Futex>(word: F, until: u64) -> bool {
             return false;
         }
         let seen = word.load();
-        if spins < SPINS && seen == 0 {
+        if spins < F::SPINS && seen == 0 {
             spins += 1;
             F::relax();
             continue;
