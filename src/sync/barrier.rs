@@ -3,7 +3,9 @@
 //! barrier is broken, and says so to everybody until it is reset. All words change with the mutex held, but a place is
 //! given up without. Next: `object.rs`.
 //!
-//! The mark of a place: bit 0 for one who has joined; above it one more than the phase that its holder arrived in last.
+//! The mark of a place: `JOINED`; the phase that its holder arrived in last; and `BROKEN`, when that phase broke. So who
+//! waited knows what became of its own phase, however late it looks: it broke, or it is not the current one any more.
+//! Next: `object.rs`.
 
 use super::claim::{DIED, ID};
 use super::event;
@@ -12,6 +14,13 @@ use super::mutex::{Lane, Mutex};
 use super::permits::{BEAT_NS, Places, lock_plain, look, occupy, vacate};
 
 const JOINED: u32 = 1;
+const BROKEN: u32 = 2;
+const PHASE_SHIFT: u32 = 2;
+
+/// The phase in a mark: one more than its number, so that 0 is none.
+fn in_mark(phase: u32) -> u32 {
+    phase.wrapping_add(1) << PHASE_SHIFT
+}
 
 /// The places of a barrier have marks.
 pub trait Marked<F>: Places<F> {
@@ -65,7 +74,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
             return Err(Refused::NoRoom);
         };
         let mark = self.places.mark(place);
-        mark.store(mark.load() & JOINED | phase.wrapping_add(1) << 1);
+        mark.store(mark.load() & JOINED | in_mark(phase));
         let arrived = (0..self.places.count()).filter(|place| self.has_arrived(*place, phase)).count();
         if arrived >= self.needed {
             self.phase.store(phase.wrapping_add(1));
@@ -79,13 +88,13 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
         loop {
             event::wait_for(self.event, key, until, BEAT_NS);
             key = event::prepare(self.event);
-            let passed = match () {
-                () if self.breaks.load() != breaks => Passed::Broken,
-                () if self.phase.load() != phase => Passed::Other,
-                () => {
+            let passed = match mark.load() {
+                told if told & BROKEN != 0 => Passed::Broken,
+                _ if self.phase.load() != phase => Passed::Other,
+                _ => {
                     lock_plain(&self.mutex, holder, lane, u64::MAX)?;
                     self.sweep();
-                    let waits = self.breaks.load() == breaks && self.phase.load() == phase;
+                    let waits = mark.load() & BROKEN == 0 && self.phase.load() == phase;
                     let over = waits && is_over::<F>(until);
                     if over {
                         mark.store(mark.load() & JOINED);
@@ -109,9 +118,13 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
         Some(place)
     }
 
+    /// Whether somebody who lives, or lived until just now, arrived in this phase.
     fn has_arrived(&self, place: usize, phase: u32) -> bool {
-        self.places.word(place).load() & ID != 0
-            && self.places.mark(place).load() >> 1 == phase.wrapping_add(1) & !0 >> 1
+        self.places.word(place).load() & ID != 0 && self.waits_in(place, phase)
+    }
+
+    fn waits_in(&self, place: usize, phase: u32) -> bool {
+        self.places.mark(place).load() & !JOINED == in_mark(phase)
     }
 
     /// Gives the place up, unless this thread has joined.
@@ -123,26 +136,28 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
         }
     }
 
-    /// Looks for the dead, with the mutex held: one who was waited for, or who waited, breaks the barrier.
+    /// Looks for the dead, with the mutex held: one who was waited for, or who waited, breaks the barrier. The dead are
+    /// there until all is said: if this thread dies before that, the next one finds them.
     fn sweep(&self) {
         look(&self.places);
         let phase = self.phase.load();
-        let mut broken = false;
-        for place in 0..self.places.count() {
-            let word = self.places.word(place);
-            let seen = word.load();
-            if seen & DIED == 0 || seen & ID != 0 {
-                continue;
-            }
-            let mark = self.places.mark(place);
-            broken |= mark.load() & JOINED != 0 || mark.load() >> 1 == phase.wrapping_add(1) & !0 >> 1;
-            mark.store(0);
-            let _ = word.exchange(seen, 0);
-        }
+        let is_dead = |place: &usize| {
+            let seen = self.places.word(*place).load();
+            seen & DIED != 0 && seen & ID == 0
+        };
+        let waited_for = |place: usize| self.places.mark(place).load() & JOINED != 0 || self.waits_in(place, phase);
         let breaks = self.breaks.load();
-        if broken && breaks & 1 == 0 {
+        if breaks & 1 == 0 && (0..self.places.count()).filter(is_dead).any(waited_for) {
+            for place in (0..self.places.count()).filter(|place| self.waits_in(*place, phase)) {
+                self.places.mark(place).or(BROKEN);
+            }
             self.breaks.store(breaks.wrapping_add(1));
             event::notify(self.event, u32::MAX);
+        }
+        for place in (0..self.places.count()).filter(is_dead) {
+            let word = self.places.word(place);
+            self.places.mark(place).store(0);
+            let _ = word.exchange(word.load(), 0);
         }
     }
 

@@ -59,7 +59,7 @@ pub fn hopeless(seen: u32, id: u32) -> Option<Refused> {
 
 /// Takes the word, waiting until it is free. `look` sees the word now and then, and may free one that nobody else will.
 pub fn take<F: Futex>(word: F, id: u32, until: u64, look: &mut dyn FnMut(u32)) -> Result<Taken, Refused> {
-    let (mut spins, mut claim) = (0, id);
+    let (mut spins, mut claim, mut next_look) = (0, id, 0);
     loop {
         let seen = match take_free(word, claim) {
             Ok(taken) => return Ok(taken),
@@ -79,11 +79,15 @@ pub fn take<F: Futex>(word: F, id: u32, until: u64, look: &mut dyn FnMut(u32)) -
         if seen & WAITERS == 0 && word.exchange(seen, seen | WAITERS).is_err() {
             continue;
         }
-        let end = beat::<F>(until, BEAT_NS);
-        word.wait(seen | WAITERS, end);
+        // However often it is woken, by signals too, a look comes in time.
+        if next_look == 0 {
+            next_look = beat::<F>(u64::MAX, BEAT_NS);
+        }
+        word.wait(seen | WAITERS, until.min(next_look));
         claim = id | WAITERS;
-        if is_over::<F>(end) {
+        if is_over::<F>(next_look) {
             look(word.load());
+            next_look = 0;
         }
     }
 }
@@ -103,7 +107,10 @@ fn give_slowly<F: Futex>(word: F) {
     if left & WAITERS != 0 && word.wake(1) == 0 {
         // Nobody slept: who comes next need not wake anybody. One that is about to sleep saw another value, and looks
         // again.
-        let _ = word.exchange(left, left & DIED);
+        if word.exchange(left, left & DIED).is_ok() {
+            // One that fell asleep since then may have counted on the bit.
+            word.wake(u32::MAX);
+        }
     }
 }
 
@@ -142,25 +149,32 @@ fn finish<F: Futex>(word: F, holder: &impl Holder<F>, result: Result<Taken, Refu
 }
 
 /// `give` by a holder.
-pub fn release<F: Futex>(word: F, holder: &impl Holder<F>) {
+///
+/// False, and nothing, when the holder does not know it by this address: the list would go on leading the kernel there.
+pub fn release<F: Futex>(word: F, holder: &impl Holder<F>) -> bool {
     holder.begin(word);
-    holder.forget(word);
-    give(word, holder.id());
+    let known = holder.forget(word);
+    if known {
+        give(word, holder.id());
+    }
     holder.end();
+    known
 }
 
 /// Frees a word whose holder is gone and that the kernel did not mark; `seen` is what it was when that was found out.
-pub fn bury<F: Futex>(word: F, seen: u32) {
-    if word.exchange(seen, (seen & WAITERS) | DIED).is_ok() && seen & WAITERS != 0 {
+///
+/// True when it was that still.
+pub fn bury<F: Futex>(word: F, seen: u32) -> bool {
+    let buried = word.exchange(seen, (seen & WAITERS) | DIED).is_ok();
+    if buried && seen & WAITERS != 0 {
         word.wake(1);
     }
+    buried
 }
 
 /// For `look`: frees a word whose holder does not exist, which happens when its list of robust futexes was cut. An id
 /// that another thread has by now is waited for.
-pub fn bury_the_lost<F: Futex>(word: F, seen: u32) {
+pub fn bury_the_lost<F: Futex>(word: F, seen: u32) -> bool {
     let id = seen & ID;
-    if id != 0 && id != ABANDONED && !F::exists(id) {
-        bury(word, seen);
-    }
+    id != 0 && id != ABANDONED && !F::exists(id) && bury(word, seen)
 }

@@ -48,10 +48,12 @@ impl<F: Futex> Mutex<F> {
     /// Locks it, waiting for its holder.
     pub fn lock(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
         match lane {
-            Lane::Home => hold(self.main, holder, until, &mut |seen| self.look(seen, true)),
+            Lane::Home => hold(self.main, holder, until, &mut |seen| self.look_again(seen, true)),
             Lane::Gate(gate) => {
-                hold(self.gates[gate], holder, until, &mut |seen| bury_the_lost(self.gates[gate], seen))?;
-                self.pass(gate, holder, |mark| take(self.main, mark, until, &mut |seen| self.look(seen, false)))
+                hold(self.gates[gate], holder, until, &mut |seen| {
+                    bury_the_lost(self.gates[gate], seen);
+                })?;
+                self.pass(gate, holder, |mark| take(self.main, mark, until, &mut |seen| self.look_again(seen, false)))
             }
         }
     }
@@ -59,11 +61,21 @@ impl<F: Futex> Mutex<F> {
     /// Locks it if it is free.
     pub fn try_lock(&self, holder: &impl Holder<F>, lane: Lane) -> Result<Taken, Refused> {
         match lane {
-            Lane::Home => try_hold(self.main, holder),
+            Lane::Home => match try_hold(self.main, holder) {
+                // Who never waits must find the dead as well, of whom no kernel told.
+                Err(Refused::TimedOut) if self.look(self.main.load(), true) => try_hold(self.main, holder),
+                result => result,
+            },
             Lane::Gate(gate) => {
                 try_hold(self.gates[gate], holder)?;
                 self.pass(gate, holder, |mark| {
-                    try_take(self.main, mark).map_err(|seen| match seen & ID {
+                    let mut taken = try_take(self.main, mark);
+                    if let Err(seen) = taken
+                        && self.look(seen, false)
+                    {
+                        taken = try_take(self.main, mark);
+                    }
+                    taken.map_err(|seen| match seen & ID {
                         ABANDONED => Refused::Abandoned,
                         _ => Refused::TimedOut,
                     })
@@ -84,6 +96,8 @@ impl<F: Futex> Mutex<F> {
         if gate_of(seen) == Some(gate) {
             bury(self.main, seen);
         }
+        // From here on the gate's word says whether this holder dies, and no longer that the one before did.
+        self.gates[gate].and(!DIED);
         let mark = MARK | (gate as u32) << GATE_SHIFT | self.turns.add(1) & TURNS;
         let result = take(mark);
         if result.is_err() {
@@ -92,18 +106,25 @@ impl<F: Futex> Mutex<F> {
         result
     }
 
-    /// A look at a word that has been held for long: is there still somebody?
-    fn look(&self, seen: u32, home: bool) {
+    /// A look at a word that is held: is there still somebody? True when there was nobody.
+    fn look(&self, seen: u32, home: bool) -> bool {
         match gate_of(seen) {
             Some(gate) => {
                 let gate = self.gates[gate].load();
-                if gate & ID == 0 || gate & DIED != 0 {
-                    bury(self.main, seen);
-                }
+                (gate & ID == 0 || gate & DIED != 0) && bury(self.main, seen)
             }
-            None if home => bury_the_lost(self.main, seen),
-            None => {}
+            None => home && bury_the_lost(self.main, seen),
         }
+    }
+
+    fn look_again(&self, seen: u32, home: bool) {
+        self.look(seen, home);
+    }
+
+    /// Whether somebody holds it who lives, as far as that can be told from the namespace that it was made in, or not.
+    pub fn is_held(&self, home: bool) -> bool {
+        let seen = self.main.load();
+        !matches!(seen & ID, 0 | ABANDONED) && !self.look(seen, home)
     }
 
     /// Whether this thread holds it.
@@ -122,17 +143,22 @@ impl<F: Futex> Mutex<F> {
 
     /// Unlocks it. What is damaged stays so, and the next one is told.
     pub fn unlock(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
-        if !self.is_own(holder, lane) {
-            return Err(Refused::NotOwn);
-        }
-        match lane {
+        let known = match lane {
+            // Its mark was taken from it, wrongly or after a stop: the gate must not stay closed.
+            Lane::Gate(gate) if !self.is_own(holder, lane) => {
+                if self.gates[gate].load() & ID == holder.id() {
+                    release(self.gates[gate], holder);
+                }
+                false
+            }
+            Lane::Home if !self.is_own(holder, lane) => false,
             Lane::Home => release(self.main, holder),
             Lane::Gate(gate) => {
                 give(self.main, self.main.load() & ID);
-                release(self.gates[gate], holder);
+                release(self.gates[gate], holder)
             }
-        }
-        Ok(())
+        };
+        if known { Ok(()) } else { Err(Refused::NotOwn) }
     }
 
     /// Its holder says that what it guards is consistent again.
@@ -159,7 +185,9 @@ impl<F: Futex> Mutex<F> {
         }
         match lane {
             Lane::Home => holder.end(),
-            Lane::Gate(gate) => release(self.gates[gate], holder),
+            Lane::Gate(gate) => {
+                release(self.gates[gate], holder);
+            }
         }
         Ok(())
     }

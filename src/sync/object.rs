@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{compiler_fence, fence};
 
 use super::barrier::{Barrier, Marked, Passed};
-use super::claim::{ABANDONED, DIED, ID, release};
+use super::claim::{DIED, ID, give, release};
 use super::cond::{self, Woken};
 use super::event;
 use super::futex::{Futex, Holder, Refused, Taken};
@@ -66,8 +66,6 @@ const BREAKS_AT: usize = 68;
 const FORMAT: u32 = 1;
 const C_LIBRARY: u32 = if cfg!(target_env = "musl") { 2 } else { 1 };
 const MAGIC: u32 = 0x5300_0000 | FORMAT << 16 | C_LIBRARY << 8;
-/// The namespace of who cannot find out its own.
-const NOWHERE: u32 = u32::MAX;
 
 /// What an object is.
 #[repr(u32)]
@@ -142,18 +140,15 @@ pub fn lock_fast(object: Object<MUTEX_SIZE>) -> bool {
 #[inline(always)]
 pub fn unlock_fast(object: Object<MUTEX_SIZE>) -> Fast {
     let (seat, word) = (seat(), object.half(0));
-    if !is_home(object, Kind::Mutex, seat) || word.atomic().load(Relaxed) & ID != seat.id() {
+    if !is_home(object, Kind::Mutex, seat) || word.atomic().load(Relaxed) & ID != seat.id() || !seat.is_latest(word) {
         return Fast::No;
     }
     give_word(word, seat)
 }
 
-/// Gives up a word that this thread holds, if it was taken last and nobody waits for it.
+/// Gives up a word that this thread took last, if nobody waits for it.
 #[inline(always)]
 fn give_word(word: Word, seat: &Seat) -> Fast {
-    if !seat.is_latest(word) {
-        return Fast::Rest(word);
-    }
     seat.begin(word);
     seat.forget_latest();
     if word.atomic().compare_exchange(seat.id(), 0, SeqCst, Relaxed).is_err() {
@@ -163,9 +158,11 @@ fn give_word(word: Word, seat: &Seat) -> Fast {
     Fast::Done
 }
 
-/// Gives up a word that bears this thread's id, whether it is on the list still or not.
+/// Gives up a word that bears this thread's id and is off the list already.
 pub fn give_up(word: Word) {
-    release(word, seat());
+    let seat = seat();
+    give(word, seat.id());
+    seat.end();
 }
 
 /// Locks a readers-writer lock for reading, where nobody writes, and the slot is free that this thread had there last.
@@ -174,12 +171,26 @@ pub fn give_up(word: Word) {
 pub fn read_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let seat = seat();
     let Some(slot) = seat.slot_of(object.start()) else { return Fast::No };
-    if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space()) || !seat.has_room_now() || !take_word(slot, seat) {
+    if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space()) || !seat.has_room_now() || !take_slot(slot, seat) {
         return Fast::No;
     }
     // The exchange that took the slot comes before this load, for all threads.
     Word::fence();
     if object.half(KIND_AT).atomic().load(SeqCst) == 0 { Fast::Done } else { Fast::Rest(slot) }
+}
+
+/// Holds a slot that is 0 and of this thread's namespace, as it may not be: another lock can stand at this address by now.
+#[inline(always)]
+fn take_slot(slot: Word, seat: &Seat) -> bool {
+    let space = seat.space();
+    seat.begin_new(slot);
+    let taken = slot.exchange_pair((0, space), (seat.id(), space));
+    if taken {
+        seat.keep(slot);
+    } else {
+        seat.end();
+    }
+    taken
 }
 
 /// Leaves a slot again that `read_fast` has just taken.
@@ -241,7 +252,10 @@ fn unwrite_again(object: Object<RWLOCK_SIZE>, seat: &Seat) -> bool {
 #[inline(always)]
 pub fn write_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let (seat, word) = (seat(), object.half(0));
-    if !is_home(object, Kind::RwLock, seat) || word.atomic().load(Relaxed) & (ID | DIED) != seat.id() {
+    if !is_home(object, Kind::RwLock, seat)
+        || word.atomic().load(Relaxed) & (ID | DIED) != seat.id()
+        || !seat.is_latest(word)
+    {
         return Fast::No;
     }
     object.half(KIND_AT).atomic().store(0, Release);
@@ -481,9 +495,15 @@ fn rwlock_of(object: Object<RWLOCK_SIZE>, seat: &'static Seat) -> RwLock<Word, C
 /// This thread, ready to hold things.
 fn sit() -> Outcome<&'static Seat> {
     let seat = seat();
-    if seat.id() == 0 {
+    if !seat.is_seated() {
         let space = identity::own().namespace;
-        let space = u32::try_from(space).ok().filter(|space| *space != 0).unwrap_or(NOWHERE);
+        let Some(space) = u32::try_from(space).ok().filter(|space| *space != 0) else {
+            return Err(Failure::new(
+                Status::ErrUnsupported,
+                "/proc is not mounted, so the pid namespace of this process cannot be told from others",
+                "mount /proc: in two namespaces the same thread ids exist, and locks must not take one for the other",
+            ));
+        };
         seat.sit(space).map_err(|errno| {
             let failure = Failure::new(
                 Status::ErrUnsupported,
@@ -591,12 +611,11 @@ fn initialise<const SIZE: usize>(object: Object<SIZE>, kind: Kind, fill: impl Fn
 
 /// Takes the stamp away, so that every later use is an error. Nobody may hold it.
 pub fn destroy<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<()> {
-    open(object, kind)?;
-    if matches!(kind, Kind::Mutex | Kind::RwLock | Kind::Once | Kind::Barrier | Kind::Permits) {
-        let holder = object.half(0).load() & ID;
-        if holder != 0 && holder != ABANDONED {
-            return Err(Failure::of(Status::ErrBusy));
-        }
+    let (seat, space) = open(object, kind)?;
+    let held = matches!(kind, Kind::Mutex | Kind::RwLock | Kind::Once | Kind::Barrier | Kind::Permits)
+        && mutex_of(object).is_held(seat.space() == space);
+    if held {
+        return Err(Failure::of(Status::ErrBusy));
     }
     object.store(STAMP_AT, 0);
     Ok(())
@@ -637,13 +656,17 @@ impl Wait {
             ),
             Refused::TimedOut => Failure::new(
                 Status::ErrTimeout,
-                "the time ran out while another thread, which lives, held it",
-                "see what that thread does, or wait longer",
+                "the time ran out before it could be had",
+                "see what the thread does that has it, or wait longer",
             ),
             Refused::Abandoned => Failure::of(Status::ErrNotRecoverable),
             Refused::Own => Failure::of(Status::ErrDeadlock),
             Refused::NotOwn => Failure::of(Status::ErrNotOwner),
-            Refused::NoRoom => Failure::of(Status::ErrNoMemory),
+            Refused::NoRoom => Failure::new(
+                Status::ErrLimit,
+                "this thread holds 2000 locks, or there is no memory to note another one",
+                "hold fewer at once: the kernel tells of no more than 2048 when a thread dies",
+            ),
         }
     }
 
@@ -812,16 +835,22 @@ pub fn semaphore_wait(object: Object<SMALL_SIZE>, wait: Wait) -> Outcome<()> {
     open(object, Kind::Semaphore)?;
     match semaphore::wait(object.half(0), wait.moment()) {
         true => Ok(()),
-        false if wait == Wait::No => Err(Failure::new(
+        false => Err(none_left(wait)),
+    }
+}
+
+fn none_left(wait: Wait) -> Failure {
+    match wait {
+        Wait::No => Failure::new(
             Status::ErrBusy,
-            "the semaphore is 0: no permit is free",
+            "no permit is free",
             "try again later, or wait with the timed or the blocking call",
-        )),
-        false => Err(Failure::new(
+        ),
+        Wait::Until(_) => Failure::new(
             Status::ErrTimeout,
-            "the time ran out while the semaphore was 0",
+            "the time ran out before a permit was free",
             "see who should post, or wait longer",
-        )),
+        ),
     }
 }
 
@@ -868,13 +897,22 @@ pub fn permits_init(object: Object<PERMITS_SIZE>, count: u32) -> Outcome<()> {
 pub fn permits_wait(object: Object<PERMITS_SIZE>, wait: Wait) -> Outcome<()> {
     let (seat, space) = open(object, Kind::Permits)?;
     let permits = permits_of(object, seat);
-    permits.wait(seat, lane(object, seat, space)?, wait.moment()).map_err(|refused| wait.refused(refused))
+    permits.wait(seat, lane(object, seat, space)?, wait.moment()).map_err(|refused| match refused {
+        Refused::TimedOut => none_left(wait),
+        other => wait.refused(other),
+    })
 }
 
 /// Gives a permit back.
 pub fn permits_post(object: Object<PERMITS_SIZE>) -> Outcome<()> {
     let (seat, _) = open(object, Kind::Permits)?;
-    plain(permits_of(object, seat).post(seat))
+    permits_of(object, seat).post(seat).map_err(|_| {
+        Failure::new(
+            Status::ErrNotOwner,
+            "this thread has no permit of it",
+            "let the thread that took a permit give it back",
+        )
+    })
 }
 
 /// How many permits are free.
@@ -912,6 +950,11 @@ pub fn barrier_wait(object: Object<BARRIER_SIZE>, wait: Wait) -> Outcome<bool> {
     let passed = barrier_of(object, seat).wait(seat, lane(object, seat, space)?, wait.moment());
     match passed.map_err(|refused| match refused {
         Refused::NoRoom => crowded(),
+        Refused::TimedOut => Failure::new(
+            Status::ErrTimeout,
+            "the time ran out before all had arrived",
+            "see who is missing, or wait longer",
+        ),
         other => wait.refused(other),
     })? {
         Passed::Last => Ok(true),
@@ -945,7 +988,12 @@ pub fn barrier_join(object: Object<BARRIER_SIZE>) -> Outcome<()> {
 /// Leaves a barrier.
 pub fn barrier_leave(object: Object<BARRIER_SIZE>) -> Outcome<()> {
     let (seat, space) = open(object, Kind::Barrier)?;
-    plain(barrier_of(object, seat).leave(seat, lane(object, seat, space)?))
+    barrier_of(object, seat).leave(seat, lane(object, seat, space)?).map_err(|refused| match refused {
+        Refused::NotOwn => {
+            Failure::new(Status::ErrNotOwner, "this thread has not joined the barrier", "call this once for each join")
+        }
+        other => Wait::No.refused(other),
+    })
 }
 
 /// Makes a broken barrier whole.

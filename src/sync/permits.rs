@@ -68,11 +68,18 @@ pub fn vacate<F: Futex, P: Places<F>>(places: &P, place: usize, holder: &impl Ho
     let word = places.word(place);
     holder.begin(word);
     holder.forget(word);
-    word.swap(0);
+    // Only what is this thread's: it may have been taken for lost.
+    let mut seen = word.load();
+    while seen & ID == holder.id() {
+        match word.exchange(seen, 0) {
+            Ok(_) => break,
+            Err(now) => seen = now,
+        }
+    }
     holder.end();
 }
 
-/// Marks places whose holders the kernel did not mark.
+/// Marks places whose holders the kernel did not mark. With the mutex held.
 pub fn look<F: Futex, P: Places<F>>(places: &P) {
     for place in (0..places.count()).filter(|place| places.is_near(*place)) {
         bury_the_lost(places.word(place), places.word(place).load());
@@ -87,8 +94,13 @@ impl<F: Futex, P: Places<F>> Permits<F, P> {
         }
         // The mutex is held for a moment by each: also who waits for no permit waits for that.
         let patience = until.max(F::now().saturating_add(PATIENCE_NS));
+        let mut waited = false;
         loop {
             lock_plain(&self.mutex, holder, lane, patience)?;
+            if waited {
+                // With the mutex: without it a place may change its holder and its namespace under the look.
+                look(&self.places);
+            }
             let mut taken = occupy(&self.places, holder, true);
             let mut key = 0;
             if taken.is_none() {
@@ -104,7 +116,7 @@ impl<F: Futex, P: Places<F>> Permits<F, P> {
                 return Err(Refused::TimedOut);
             }
             event::wait_for(self.event, key, until, BEAT_NS);
-            look(&self.places);
+            waited = true;
         }
     }
 

@@ -59,9 +59,13 @@ enum Entered {
 impl<F: Futex, S: Slots<F>> RwLock<F, S> {
     fn enter(&self, slot: usize, holder: &impl Holder<F>) -> Entered {
         let word = self.slots.word(slot);
+        // What a dead reader left means nothing.
+        let seen = word.load();
+        if seen & ID != 0 {
+            return Entered::Taken;
+        }
         holder.begin(word);
-        let taken = word.exchange(0, holder.id()).is_ok();
-        if !taken {
+        if word.exchange(seen, holder.id()).is_err() {
             holder.end();
             return Entered::Taken;
         }
@@ -186,7 +190,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
 
     fn drain_one(&self, slot: usize, until: u64) -> bool {
         let word = self.slots.word(slot);
-        let mut spins = 0;
+        let (mut spins, mut next_look) = (0, 0);
         loop {
             let seen = word.load();
             if seen & ID == 0 {
@@ -208,10 +212,15 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
             if seen & WAITERS == 0 && word.exchange(seen, seen | WAITERS).is_err() {
                 continue;
             }
-            let end = beat::<F>(until, NAP_NS);
-            word.wait(seen | WAITERS, end);
-            if is_over::<F>(end) && self.slots.is_usable(slot) {
-                bury_the_lost(word, word.load());
+            if next_look == 0 {
+                next_look = beat::<F>(u64::MAX, NAP_NS);
+            }
+            word.wait(seen | WAITERS, until.min(next_look));
+            if is_over::<F>(next_look) {
+                next_look = 0;
+                if self.slots.is_usable(slot) {
+                    bury_the_lost(word, word.load());
+                }
             }
         }
     }

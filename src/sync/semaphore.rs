@@ -92,8 +92,10 @@ pub fn post_rest<F: Futex>(word: F, before: u32) -> bool {
     }
     if word.wake(1) == 0 {
         let now = before.wrapping_add(ONE);
-        // Who fell asleep since then did so at value 0, which another post ended, and that one wakes.
-        let _ = word.exchange(now, now & !SLEEPERS);
+        if word.exchange(now, now & !SLEEPERS).is_ok() {
+            // Two may have fallen asleep since then, and one post have woken one of them.
+            word.wake(u32::MAX);
+        }
     }
     true
 }

@@ -10,23 +10,25 @@
 //! where the kernel finds them by addresses; this side keeps the same addresses in private memory and never reads a
 //! pointer from a node, so that no peer can lead it anywhere. Never waits. Next: `sync/claim.rs`.
 //!
-//! A word is held from the moment at which it bears the id. From before that until it hangs on the list, and from before
-//! it leaves the list until the word is free, `pending` names it, and the kernel looks there as well. Between the two it
-//! may go on naming it, until something else is taken or given up: that saves two writes, which a lock would wait for.
+//! A word is held from the moment at which it bears the id. From before that until it hangs on the list, and from
+//! before it leaves the list until the word is free, `pending` names it, and the kernel looks there as well. Between
+//! the two it may go on naming it, until something else is taken or given up: that saves two writes, which a lock would
+//! wait for.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use super::futex::Word;
-use super::{Sys, check, pages, process};
+use super::{Sys, check, memory, pages, process};
 use crate::error::Errno;
 
 /// From a word to its node, as glibc registered it: the distance in a pthread_mutex_t.
 pub const NODE: usize = 32;
 /// So many are kept in the seat itself.
 const NEAR: u32 = 16;
-/// So many in pages of their own, from the first time that there are more.
-const FAR: u32 = 65_536;
+/// So many in pages of their own, from the first time that there are more. The kernel follows a list no further than
+/// 2048 nodes (ROBUST_LIST_LIMIT), and some may be glibc's: what lies behind would not be told.
+const FAR: u32 = 2000;
 /// Pages of which this thread knows that it may write to them.
 const PAGES: usize = 4;
 const PAGE_BITS: u32 = 12;
@@ -45,7 +47,6 @@ struct Head {
 pub struct Seat {
     id: Cell<u32>,
     count: Cell<u32>,
-    space: Cell<u32>,
     hint: Cell<u32>,
     head: Cell<*const Head>,
     /// What is held, from index 1 on; before the first stands the address of the head.
@@ -64,21 +65,23 @@ pub struct Seat {
 
 const _: () = assert!(core::mem::offset_of!(Seat, anchor) - core::mem::offset_of!(Seat, nobody) == NODE);
 
-/// This thread's seat: a thread-local variable by the initial-exec model, as allocators have it, because the call that
-/// the general model makes costs as much as a lock. 384 bytes of the room that the loader keeps for such variables.
+/// This thread's seat: a thread-local variable, reached by a TLS descriptor. The call of the general model costs as
+/// much as a lock; the initial-exec model costs nothing, but a library that has it cannot be loaded by dlopen when its
+/// variables are larger than the room that the loader keeps. A descriptor is a call of two instructions where there is
+/// room, as there is for what is linked at the start, and works where there is none.
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #[inline(always)]
 pub fn seat() -> &'static Seat {
     let seat: *const Seat;
-    // SAFETY: reads the offset of the variable from the global offset table, and the thread pointer. The variable is all
-    // zeros in a new thread, as large and aligned as a seat, and lives as long as the thread, which alone has its
-    // address: a seat is not Sync.
+    // SAFETY: the call of a descriptor, in the two instructions that linkers know: it takes and gives its value in rax and
+    // changes no other register. The variable is all zeros in a new thread, as large and aligned as a seat, and lives
+    // as long as the thread, which alone has its address: a seat is not Sync.
     unsafe {
         core::arch::asm!(
-            "mov {0}, qword ptr [rip + __shmkit_seat@GOTTPOFF]",
-            "add {0}, qword ptr fs:[0]",
-            out(reg) seat,
-            options(pure, readonly, nostack)
+            "lea rax, [rip + __shmkit_seat@TLSDESC]",
+            "call qword ptr [rax + __shmkit_seat@TLSCALL]",
+            "add rax, qword ptr fs:[0]",
+            out("rax") seat,
         );
         &*seat
     }
@@ -105,7 +108,6 @@ pub fn seat() -> &'static Seat {
             Seat {
                 id: Cell::new(0),
                 count: Cell::new(0),
-                space: Cell::new(0),
                 hint: Cell::new(0),
                 head: Cell::new(core::ptr::null()),
                 nodes: Cell::new(core::ptr::null()),
@@ -130,10 +132,11 @@ impl Seat {
         self.id.get()
     }
 
-    /// The pid namespace that the id is of, as `sit` was told.
+    /// The pid namespace that the id is of, as `sit` was told; 0 when this process is another one than that.
     #[inline(always)]
     pub fn space(&self) -> u32 {
-        self.space.get()
+        // SAFETY: a page of this process, or the zero that stands for none; neither is ever freed.
+        unsafe { &*SPACE.load(Ordering::Relaxed) }.load(Ordering::Relaxed)
     }
 
     /// A number that differs between most threads.
@@ -163,7 +166,8 @@ impl Seat {
     /// The slot of the lock that this thread has read last, if it is this one.
     #[inline(always)]
     pub fn slot_of(&self, lock: usize) -> Option<Word> {
-        (self.read.get() == lock).then(|| self.slot.get())
+        let slot = self.slot.get();
+        (self.read.get() == lock && slot != Word::NOWHERE).then_some(slot)
     }
 
     /// Notes it.
@@ -175,9 +179,11 @@ impl Seat {
     /// Sits down: finds the list and puts the anchor at its end. Of a thread that sits nothing changes.
     #[cold]
     pub fn sit(&self, space: u32) -> Sys<()> {
-        if self.id.get() != 0 {
+        if self.is_seated() {
             return Ok(());
         }
+        // A child that was made behind the fork handlers has its parent's seat.
+        self.stand_up();
         watch_forks();
         let (mut head, mut length) = (core::ptr::null::<Head>(), 0usize);
         // SAFETY: both places are writable.
@@ -204,9 +210,26 @@ impl Seat {
         self.node(0).set(head as usize);
         compiler_fence(Ordering::SeqCst);
         last.set(anchor);
-        self.space.set(space);
         self.id.set(process::tid() as u32);
-        Ok(())
+        set_space(space)
+    }
+
+    /// Whether this thread has sat down, in this process.
+    pub fn is_seated(&self) -> bool {
+        self.id.get() != 0 && self.space() != 0
+    }
+
+    /// Forgets everything: this is another thread than the one that sat down.
+    fn stand_up(&self) {
+        self.id.set(0);
+        self.count.set(0);
+        self.pages.iter().for_each(|page| page.set(0));
+        self.note_slot(0, Word::NOWHERE);
+        // SAFETY: the head of this thread's list, which in a forked child stands where it stood.
+        if let Some(head) = unsafe { self.head.get().as_ref() } {
+            // The C library gives the child an empty list, and leaves this as it was.
+            head.pending.set(0);
+        }
     }
 
     #[inline(always)]
@@ -238,8 +261,12 @@ impl Seat {
         if self.room.get() != NEAR {
             return false;
         }
-        let Some(pages) = pages::reserve((FAR as usize + 1) * size_of::<usize>()) else { return false };
+        let Some(pages) = pages::reserve(FAR_BYTES) else { return false };
         let far = pages.as_ptr().cast::<Cell<usize>>();
+        if OWNED.try_with(|owned| owned.0.set(pages.as_ptr() as usize)).is_err() {
+            let _ = memory::munmap(pages.as_ptr() as usize, FAR_BYTES);
+            return false;
+        }
         for (index, node) in self.near.iter().enumerate() {
             // SAFETY: the pages are new, this thread's, and longer than what is near.
             unsafe { far.add(index).write(Cell::new(node.get())) };
@@ -353,13 +380,52 @@ pub fn watch_forks() {
 
 extern "C" fn nothing() {}
 
-/// In a forked child: it is another thread and holds nothing, and the C library has given it an empty list.
+/// In a forked child: it is another thread and holds nothing.
 extern "C" fn stand_up() {
-    let seat = seat();
-    seat.id.set(0);
-    seat.count.set(0);
-    seat.pages.iter().for_each(|page| page.set(0));
-    seat.note_slot(0, Word::NOWHERE);
+    seat().stand_up();
+}
+
+const FAR_BYTES: usize = (FAR as usize + 1) * size_of::<usize>();
+
+/// The pages of a thread that has held much, which go when it ends. What it holds then the kernel finds without them.
+struct Owned(Cell<usize>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let seat = seat();
+        seat.count.set(0);
+        seat.nodes.set(seat.near.as_ptr());
+        // No more than nothing is found: what this thread's last destructors lock they can unlock.
+        seat.room.set(NEAR);
+        let _ = memory::munmap(self.0.get(), FAR_BYTES);
+    }
+}
+
+std::thread_local! {
+    static OWNED: Owned = const { Owned(Cell::new(0)) };
+}
+
+/// The pid namespace of this process, in a page that the kernel gives to no child: whatever way a child is made, it
+/// finds zero here, and its thread sits down anew.
+static SPACE: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NO_SPACE).cast_mut());
+static NO_SPACE: AtomicU32 = AtomicU32::new(0);
+const MADV_WIPEONFORK: i32 = 18;
+
+fn set_space(space: u32) -> Sys<()> {
+    let none = (&raw const NO_SPACE).cast_mut();
+    if SPACE.load(Ordering::Acquire) == none {
+        let bytes = super::limits::page_size();
+        let page = pages::reserve(bytes).ok_or(Errno(libc::ENOMEM))?.as_ptr().cast::<AtomicU32>();
+        // Before Linux 4.14 there is no such advice, and only the fork handlers tell.
+        let _ = memory::madvise(page as usize, bytes, MADV_WIPEONFORK);
+        if SPACE.compare_exchange(none, page, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Another thread was first.
+            let _ = memory::munmap(page as usize, bytes);
+        }
+    }
+    // SAFETY: the page, which is never freed.
+    unsafe { &*SPACE.load(Ordering::Acquire) }.store(space, Ordering::Release);
+    Ok(())
 }
 
 #[cfg(test)]
