@@ -1269,7 +1269,7 @@ inline result<shmkit_limits_t> limits()
  * Errors. The members whose names the standard gives (lock, try_lock, wait, acquire, ...) have its signatures, so that
  * its guards work, and throw shmkit::error, as value() does; without exceptions they end the program with the message.
  * With shmkit::as_result as the last argument they give a result instead. What the standard does not name gives
- * results. An unlock() by a thread that does not hold is an error too; in the destructor of a guard it ends the program.
+ * results. An unlock() by a thread that does not hold it is an error too; in a guard's destructor it ends the program.
  *
  * The death of a holder. When the last holder died in the midst of its work, what the lock guards is perhaps half
  * changed. Nobody shall use that by accident, so every plain lock() throws shmkit::owner_died, **with the lock given
