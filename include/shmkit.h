@@ -247,7 +247,9 @@ typedef struct shmkit_layout_t {
 /**
  * Fills a new region before anybody else sees it. Returns 0 when it is done; anything else undoes the creation.
  *
- * Must return: no exception, no longjmp. `size` is in bytes.
+ * Must return: no exception, no longjmp. `size` is in bytes. A child that is forked inside does not have the data, and
+ * must not return. To open or create the same name inside finds nothing, or waits for this very creator until the
+ * timeout (SHMKIT_ERR_TIMEOUT): a System V region always does, and a creator with an `init`.
  */
 typedef int (*shmkit_region_init_t)(void *data, size_t size, void *user);
 
@@ -275,7 +277,9 @@ typedef struct shmkit_region_options_t {
     void *init_user;
     /** Permission bits of a new region, whatever the umask is. 0: 0600. */
     uint32_t mode;
-    /** The group of a new region, or SHMKIT_GROUP_SAME. */
+    /**
+     * The group of a new region, or SHMKIT_GROUP_SAME. A System V region has two, for ever: this one and its creator's.
+     */
     uint32_t group;
     /** Whose region may be opened: SHMKIT_OWNER_SELF (this user's or root's), SHMKIT_OWNER_ANY, or a user id. */
     uint32_t owner;
@@ -331,8 +335,9 @@ typedef struct shmkit_region_t shmkit_region_t;
  * Errors: SHMKIT_ERR_NO_SPACE (with needed and free bytes), SHMKIT_ERR_TOO_BIG (a limit: RLIMIT_FSIZE, SHMMAX),
  * SHMKIT_ERR_ACCESS and SHMKIT_ERR_NOT_FOUND (the folder), SHMKIT_ERR_NOT_PERMITTED (the group), SHMKIT_ERR_CALLBACK
  * (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work), SHMKIT_ERR_BACKEND (this kind of memory
- * cannot have huge pages, or cannot grow), SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and
- * SHMKIT_ERR_CORRUPT (what another user or other software has in the place of the library's own files or semaphores).
+ * cannot have huge pages, or cannot grow; `init` for a raw System V segment, which is seen before it is filled),
+ * SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and SHMKIT_ERR_CORRUPT (what another user or other
+ * software has in the place of the library's own files or semaphores).
  * As shm_open(3), memfd_create(2), open(2) O_TMPFILE, linkat(2), shmget(2), posix_fallocate(3).
  */
 shmkit_status_t shmkit_region_create(const char *address,
@@ -436,7 +441,8 @@ shmkit_status_t shmkit_unlink(const char *address);
 void *shmkit_region_data(const struct shmkit_region_t *region);
 
 /**
- * Bytes of data, as large as any process has made it; 0 for a bad handle, and for data that a peer truncated away.
+ * Bytes of data, as large as any process has made it; 0 for a bad handle, and once it is found that a peer made the
+ * object shorter, or that a lazy region has no memory: here without the guard, with it at a touch or the end of a scope.
  *
  * A hot path: no system call, unless the region is one that a peer may truncate and the guard is off.
  * Async-signal-safe for a good handle. Whoever sees a size may touch that much.
@@ -484,8 +490,11 @@ shmkit_status_t shmkit_region_protect(struct shmkit_region_t *region, size_t off
  * DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE or COLLAPSE. `offset`, a multiple of the page size, and
  * `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do.
  * Errors: SHMKIT_ERR_INVALID_ARGUMENT (other advice, advice that this kernel or memory does not know, `offset` inside
- * a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
- * After MADV_DONTFORK a forked child does not have the data. As madvise(2).
+ * a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_ACCESS (the parent of this child kept it),
+ * SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
+ * After MADV_DONTFORK a forked child does not have that data: a touch is a SIGSEGV, and a call about it gives
+ * SHMKIT_ERR_ACCESS. It inherits MADV_DONTDUMP and MADV_HUGEPAGE (of several ranges, from the first to the last), and
+ * no other advice. As madvise(2).
  */
 shmkit_status_t shmkit_region_advise(struct shmkit_region_t *region, size_t offset, size_t length, int advice);
 
@@ -681,7 +690,9 @@ shmkit_status_t shmkit_region_seal(struct shmkit_region_t *region, uint32_t seal
  */
 #define SHMKIT_ANSWER_UNKNOWN 2
 
-/** shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm. */
+/**
+ * shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm (a file: region there is shown as one).
+ */
 #define SHMKIT_LIST_POSIX 1
 
 /** shmkit_list(): System V segments. */

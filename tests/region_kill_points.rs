@@ -248,6 +248,98 @@ fn create_with_init() {
 }
 
 #[test]
+fn create_without_a_name() {
+    support::alone("create_without_a_name", &[], || {
+        own_namespaces(16 << 20);
+        let address = c"memfd:walk";
+        // Nobody else could see what the dead one made, or has anything of it; and the next is as good as the first.
+        let again = || {
+            let (handle, created) = open_or_create(address, true);
+            assert!(created);
+            is_complete(handle, true);
+            assert_eq!(participants(handle), 1);
+            good(shmkit_region_close(handle));
+            assert_eq!((left(), collect(SHMKIT_GC_DRY_RUN)), (0, 0));
+        };
+        again();
+        let work = |_: &()| {
+            open_or_create(address, true);
+        };
+        walk("create", address, || (), work, |(), _| again());
+    });
+}
+
+fn create_raw(address: &CStr) -> Result<Handle, i32> {
+    let mut handle = null_mut();
+    let nothing = RegionLayout { name: null(), size: 0, version: 0, alignment: 0 };
+    let init = !address.to_bytes().starts_with(b"sysv:");
+    let options = RegionOptions { raw: 1, max_size: 0, layout: nothing, ..options(address, init) };
+    // SAFETY: all are valid for the call.
+    match unsafe { shmkit_region_create(address.as_ptr(), &options, &mut handle) } {
+        0 => Ok(handle),
+        status => Err(status),
+    }
+}
+
+/// Removes what has the name, as other software would; says whether there was anything.
+fn remove_raw(address: &CStr) -> bool {
+    let address = address.to_str().expect("plain");
+    let path = match address.split_once(':').expect("it has a scheme") {
+        ("posix", name) => format!("/dev/shm{name}"),
+        ("file", path) => path.to_string(),
+        _ => {
+            let segments = segments();
+            for id in &segments {
+                // SAFETY: the command takes no buffer.
+                assert_eq!(unsafe { libc::shmctl(*id, libc::IPC_RMID, null_mut()) }, 0);
+            }
+            return !segments.is_empty();
+        }
+    };
+    std::fs::remove_file(path).is_ok()
+}
+
+#[test]
+fn create_without_a_header() {
+    with_own_world("create_without_a_header", &[0, 1, 2], |address| {
+        let init = !address.to_bytes().starts_with(b"sysv:");
+        let work = |_: &()| good(create_raw(address).map_or_else(|status| status, |_| 0));
+        walk(
+            "create raw",
+            address,
+            || (),
+            work,
+            |(), _| {
+                let mut handle = null_mut();
+                let nothing = RegionLayout { name: null(), size: 0, version: 0, alignment: 0 };
+                let options = RegionOptions { raw: 1, max_size: 0, layout: nothing, ..options(address, false) };
+                // SAFETY: all are valid for the call.
+                let status = unsafe { shmkit_region_open(address.as_ptr(), &options, &mut handle) };
+                match status {
+                    0 => {
+                        is_complete(handle, init);
+                        assert_eq!(shmkit_region_size(handle), SIZE);
+                        good(shmkit_region_close(handle));
+                        assert!(remove_raw(address), "what was opened has a name");
+                    }
+                    _ => {
+                        assert_eq!(status, Status::ErrNotFound as i32, "{}", message());
+                        assert!(!remove_raw(address), "what cannot be opened has a name");
+                    }
+                }
+                // A claim is the collector's, and there may be nothing else.
+                assert_eq!(left(), collect(SHMKIT_GC_REMOVE));
+                let handle = create_raw(address).expect("the name is free");
+                is_complete(handle, init);
+                good(shmkit_region_close(handle));
+                assert!(remove_raw(address));
+                assert_eq!(left(), 0);
+            },
+        );
+    });
+}
+
+#[test]
 fn open_existing() {
     with_own_world("open_existing", &[0, 1, 2], |address| {
         let work = |_: &()| {
@@ -373,6 +465,59 @@ fn send() {
                         }
                         // Nothing came, as from a peer that closed the socket.
                         status => assert_eq!(status, Status::ErrSystem as i32, "{}", message()),
+                    }
+                    libc::close(sockets[1]);
+                }
+                assert_eq!(participants(handle), 1);
+                if address == c"posix:/walk" {
+                    good(shmkit_region_unlink(handle));
+                }
+                good(shmkit_region_close(handle));
+            });
+        }
+        assert_eq!(left(), 0);
+    });
+}
+
+#[test]
+fn receive() {
+    support::alone("receive", &[], || {
+        own_namespaces(16 << 20);
+        warm_up(c"posix:/walk");
+        for address in [c"memfd:walk", c"posix:/walk"] {
+            let prepare = || {
+                let mut sockets = [0; 2];
+                let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+                // SAFETY: there is room for two.
+                assert_eq!(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, sockets.as_mut_ptr()) }, 0);
+                let (handle, _) = open_or_create(address, true);
+                good(shmkit_region_send(handle, sockets[0], SHMKIT_SEND_READ_WRITE));
+                (handle, sockets)
+            };
+            let work = |(_, sockets): &(Handle, [c_int; 2])| {
+                let mut received = null_mut();
+                // SAFETY: the output is valid.
+                good(unsafe { shmkit_region_recv(sockets[1], null(), &mut received) });
+            };
+            walk("receive", address, prepare, work, |(handle, sockets), _| {
+                is_complete(handle, true);
+                assert_eq!(participants(handle), 1, "the dead are no participants");
+                // SAFETY: the descriptors are this test's; the outputs are valid.
+                unsafe {
+                    libc::close(sockets[0]);
+                    let mut received = null_mut();
+                    match shmkit_region_recv(sockets[1], null(), &mut received) {
+                        // The dead one had not taken it.
+                        0 => {
+                            is_complete(received, true);
+                            assert_eq!(participants(handle), 2);
+                            good(shmkit_region_close(received));
+                        }
+                        // It had, or a part of it.
+                        status => {
+                            let expected = [Status::ErrSystem as i32, Status::ErrCorrupt as i32];
+                            assert!(expected.contains(&status), "{}", message());
+                        }
                     }
                     libc::close(sockets[1]);
                 }

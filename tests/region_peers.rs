@@ -27,7 +27,8 @@ use support::{errno, message};
 type Handle = *mut shmkit_region_t;
 
 const PAGE: usize = 4096;
-/// A process that takes longer hangs: its alarm clock ends it. Generous, for other work may slow the machine down.
+/// A process that takes longer hangs: its alarm clock ends it. Generous, for other work may slow the machine down; ten times
+/// as long in the long form.
 const HANG: u32 = 400;
 /// How long the library waits for a peer that lives.
 const PATIENCE_NS: u64 = 120_000_000_000;
@@ -56,7 +57,7 @@ fn apart(test: &str, bytes: u64, body: impl FnOnce()) {
         std::panic::set_hook(Box::new(|panic| complain(&panic.to_string())));
         // SAFETY: take no pointers. Orphans of children come to this process, which ends them.
         unsafe {
-            libc::alarm(HANG);
+            libc::alarm(rounds(HANG.into()) as u32);
             assert_eq!(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1), 0);
         }
         hold_leash();
@@ -199,7 +200,7 @@ fn fork(work: impl FnOnce(), dies_with_parent: bool) -> i32 {
             if dies_with_parent {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             }
-            libc::alarm(HANG);
+            libc::alarm(rounds(HANG.into()) as u32);
             libc::close(LEASH[1].swap(-1, SeqCst));
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             libc::_exit(if result.is_ok() { 0 } else { 101 });
@@ -653,7 +654,7 @@ fn check_filled(handle: Handle, size: usize, seed: Option<u64>) {
 // ------------------------------------------------------------------------------------------------------------------
 
 const CROWD: u32 = 8;
-const MOST_ROUNDS: usize = 1 << 16;
+const MOST_ROUNDS: usize = 100_000;
 /// Not a whole number of pages.
 const RACE_SIZE: usize = 5000;
 
@@ -791,8 +792,8 @@ fn race_once(arena: &'static Arena, address: &CStr, member: u32, round: u64) {
 #[test]
 fn eight_processes_race_for_a_name() {
     apart("eight_processes_race_for_a_name", 64 << 20, || {
-        race(Kind::Posix, Lack::Nothing, rounds(4000));
-        race(Kind::Sysv, Lack::Nothing, rounds(4000));
+        race(Kind::Posix, Lack::Nothing, rounds(10_000));
+        race(Kind::Sysv, Lack::Nothing, rounds(10_000));
         race(Kind::File, Lack::Nothing, rounds(2500));
     });
 }
@@ -2027,7 +2028,7 @@ fn raw_clone(work: impl FnOnce()) -> u64 {
         let pid = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);
         assert!(pid >= 0);
         if pid == 0 {
-            libc::alarm(HANG);
+            libc::alarm(rounds(HANG.into()) as u32);
             work();
             libc::_exit(0);
         }

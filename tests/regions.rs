@@ -6,6 +6,8 @@
 mod backends;
 #[path = "regions/bad_input.rs"]
 mod bad_input;
+#[path = "regions/forks.rs"]
+mod forks;
 #[path = "regions/huge.rs"]
 mod huge;
 #[path = "regions/limits.rs"]

@@ -38,6 +38,7 @@ use crate::sys::limits::page_size;
 extern "C" fn at_load() {
     crate::calls::ledger::process();
     crate::region::handle::watch_forks();
+    sys::robust::watch_forks();
     let own_sources = file!().trim_end_matches("capi/mod.rs");
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -147,7 +148,15 @@ fn place<T>(at: *mut T) -> Outcome<*mut T> {
 /// Runs the work of a function that returns a status. A failure is kept for shmkit_last_error() and its errno set; a
 /// panic becomes SHMKIT_ERR_INTERNAL; a cancellation waits until the work is done.
 fn run(call: Call, subject: Subject<'_>, args: [u64; 6], work: impl FnOnce() -> Outcome<()>) -> i32 {
+    let mut work = Some(work);
+    run_one(call, subject, &args, &mut || work.take().map_or(Ok(()), |work| work()))
+}
+
+/// One for all of them: what surrounds a call is large.
+#[inline(never)]
+fn run_one(call: Call, subject: Subject<'_>, args: &[u64; 6], work: &mut dyn FnMut() -> Outcome<()>) -> i32 {
     let Err(failure) = contained(work) else { return Status::Ok as i32 };
+    let args = *args;
     let invocation = match subject {
         Subject::Address(Name::Text(text)) => Invocation::with_name(call, text.to_bytes(), args),
         Subject::Address(Name::Nowhere(at) | Name::Unterminated(at)) => {
@@ -160,7 +169,14 @@ fn run(call: Call, subject: Subject<'_>, args: [u64; 6], work: impl FnOnce() -> 
 
 /// As `run`, for a function on an open region: its address stands in the words.
 fn run_on(call: Call, token: u64, args: [u64; 6], work: impl FnOnce(u64) -> Outcome<()>) -> i32 {
-    let Err(failure) = contained(|| work(token)) else { return Status::Ok as i32 };
+    let mut work = Some(work);
+    run_one_on(call, token, &args, &mut || work.take().map_or(Ok(()), |work| work(token)))
+}
+
+#[inline(never)]
+fn run_one_on(call: Call, token: u64, args: &[u64; 6], work: &mut dyn FnMut() -> Outcome<()>) -> i32 {
+    let Err(failure) = contained(work) else { return Status::Ok as i32 };
+    let args = *args;
     // Another thread may close the region now, and its end is then here.
     let invocation = sys::process::uncancelled(|| match crate::region::handle::get(token) {
         Ok(region) => Invocation::with_name(call, region.address(), args),
@@ -169,7 +185,8 @@ fn run_on(call: Call, token: u64, args: [u64; 6], work: impl FnOnce(u64) -> Outc
     fail(&failure, &invocation)
 }
 
-fn contained(work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+#[inline(never)]
+fn contained(work: &mut dyn FnMut() -> Outcome<()>) -> Outcome<()> {
     sys::preserving_errno(|| {
         let work = || sys::process::uncancelled(work);
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Failure::of(Status::ErrInternal)))

@@ -53,7 +53,9 @@ pub struct RegionLayout {
 
 /// Fills a new region before anybody else sees it. Returns 0 when it is done; anything else undoes the creation.
 ///
-/// Must return: no exception, no longjmp. `size` is in bytes.
+/// Must return: no exception, no longjmp. `size` is in bytes. A child that is forked inside does not have the data, and
+/// must not return. To open or create the same name inside finds nothing, or waits for this very creator until the
+/// timeout (SHMKIT_ERR_TIMEOUT): a System V region always does, and a creator with an `init`.
 pub type RegionInit = Option<unsafe extern "C" fn(data: *mut c_void, size: usize, user: *mut c_void) -> c_int>;
 
 /// What a program asks for. Begin with SHMKIT_REGION_OPTIONS_INIT, and set what differs.
@@ -78,7 +80,7 @@ pub struct RegionOptions {
     pub init_user: *mut c_void,
     /// Permission bits of a new region, whatever the umask is. 0: 0600.
     pub mode: u32,
-    /// The group of a new region, or SHMKIT_GROUP_SAME.
+    /// The group of a new region, or SHMKIT_GROUP_SAME. A System V region has two, for ever: this one and its creator's.
     pub group: u32,
     /// Whose region may be opened: SHMKIT_OWNER_SELF (this user's or root's), SHMKIT_OWNER_ANY, or a user id.
     pub owner: u32,

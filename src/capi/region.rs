@@ -199,8 +199,9 @@ fn look<T>(call: Call, region: *const shmkit_region_t, look: impl FnOnce(&handle
 /// Errors: SHMKIT_ERR_NO_SPACE (with needed and free bytes), SHMKIT_ERR_TOO_BIG (a limit: RLIMIT_FSIZE, SHMMAX),
 /// SHMKIT_ERR_ACCESS and SHMKIT_ERR_NOT_FOUND (the folder), SHMKIT_ERR_NOT_PERMITTED (the group), SHMKIT_ERR_CALLBACK
 /// (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work), SHMKIT_ERR_BACKEND (this kind of memory
-/// cannot have huge pages, or cannot grow), SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and
-/// SHMKIT_ERR_CORRUPT (what another user or other software has in the place of the library's own files or semaphores).
+/// cannot have huge pages, or cannot grow; `init` for a raw System V segment, which is seen before it is filled),
+/// SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and SHMKIT_ERR_CORRUPT (what another user or other
+/// software has in the place of the library's own files or semaphores).
 /// As shm_open(3), memfd_create(2), open(2) O_TMPFILE, linkat(2), shmget(2), posix_fallocate(3).
 ///
 /// # Safety
@@ -333,7 +334,8 @@ pub extern "C" fn shmkit_region_data(region: *const shmkit_region_t) -> *mut c_v
     }
 }
 
-/// Bytes of data, as large as any process has made it; 0 for a bad handle, and for data that a peer truncated away.
+/// Bytes of data, as large as any process has made it; 0 for a bad handle, and once it is found that a peer made the
+/// object shorter, or that a lazy region has no memory: here without the guard, with it at a touch or the end of a scope.
 ///
 /// A hot path: no system call, unless the region is one that a peer may truncate and the guard is off.
 /// Async-signal-safe for a good handle. Whoever sees a size may touch that much.
@@ -412,8 +414,11 @@ pub extern "C" fn shmkit_region_protect(
 /// DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE or COLLAPSE. `offset`, a multiple of the page size, and
 /// `length` are in bytes; SHMKIT_TO_END is to the end, 0 is nothing to do.
 /// Errors: SHMKIT_ERR_INVALID_ARGUMENT (other advice, advice that this kernel or memory does not know, `offset` inside
-/// a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
-/// After MADV_DONTFORK a forked child does not have the data. As madvise(2).
+/// a page), SHMKIT_ERR_PAST_END, SHMKIT_ERR_TRUNCATED, SHMKIT_ERR_ACCESS (the parent of this child kept it),
+/// SHMKIT_ERR_NO_MEMORY, SHMKIT_ERR_AGAIN.
+/// After MADV_DONTFORK a forked child does not have that data: a touch is a SIGSEGV, and a call about it gives
+/// SHMKIT_ERR_ACCESS. It inherits MADV_DONTDUMP and MADV_HUGEPAGE (of several ranges, from the first to the last), and
+/// no other advice. As madvise(2).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_advise(
     region: *mut shmkit_region_t,

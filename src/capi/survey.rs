@@ -19,7 +19,7 @@ pub const SHMKIT_ANSWER_YES: i32 = 1;
 /// shmkit_object_t.orphan, shmkit_region_is_orphan(), shmkit_participant_t.live: it cannot be proved either way: other
 /// software made the object, its file system has no locks, or /proc is hidden.
 pub const SHMKIT_ANSWER_UNKNOWN: i32 = 2;
-/// shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm.
+/// shmkit_list(): POSIX shared memory objects, which are what is in /dev/shm (a file: region there is shown as one).
 pub const SHMKIT_LIST_POSIX: u32 = 1;
 /// shmkit_list(): System V segments.
 pub const SHMKIT_LIST_SYSV: u32 = 2;

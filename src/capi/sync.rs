@@ -9,9 +9,9 @@ use crate::checks::words::Call;
 use crate::error::Status;
 use crate::region::{Failure, Outcome};
 use crate::sync::object::{
-    self, BARRIER_SIZE, Kind, MUTEX_SIZE, PARTIES, PERMITS, PERMITS_SIZE, RWLOCK_SIZE, SMALL_SIZE, Wait,
+    self, BARRIER_SIZE, Fast, Kind, MUTEX_SIZE, PARTIES, PERMITS, PERMITS_SIZE, RWLOCK_SIZE, SMALL_SIZE, Wait,
 };
-use crate::sys::futex::Object;
+use crate::sys::futex::{Object, Word};
 
 /// shmkit_robust_sem_init(): the most permits.
 pub const SHMKIT_ROBUST_SEM_MAX: u32 = 64;
@@ -123,32 +123,51 @@ fn near<const SIZE: usize, T: Placed<SIZE>>(at: *const T) -> Option<Object<SIZE>
     (at as usize).is_multiple_of(align_of::<T>()).then(|| unsafe { Object::new(at as usize) })
 }
 
+/// The arguments after the object, for the words of a failure.
+#[repr(C)]
+struct Args(u64, u64);
+
+const NONE: Args = Args(0, 0);
 const FOREVER: Wait = Wait::Until(u64::MAX);
 
-/// Runs the slow way of a call.
+/// Runs the slow way of a call. By the C ABI nothing unwinds out of it: so the exported functions end in a jump to it,
+/// and save no registers for their fast way.
 #[cold]
-fn call<const SIZE: usize, T: Placed<SIZE>>(
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "no C is on the other side")]
+extern "C" fn call<const SIZE: usize, T: Placed<SIZE>, W: FnOnce(Object<SIZE>) -> Outcome<()>>(
     call: Call,
     at: *const T,
-    args: [u64; 2],
-    work: impl FnOnce(Object<SIZE>) -> Outcome<()>,
+    args: Args,
+    work: W,
 ) -> shmkit_status_t {
-    let mut work = Some(work);
-    run_slowly(call, [at as u64, args[0], args[1]], &mut || match work.take() {
-        Some(work) => work(object(at)?),
-        None => Ok(()),
-    })
+    run(call, Subject::None, [at as u64, args.0, args.1, 0, 0, 0], || work(object(at)?))
 }
 
-/// One for all of them: what surrounds a call is large.
+/// What follows a fast way that came no further.
+#[cold]
 #[inline(never)]
-fn run_slowly(call: Call, args: [u64; 3], work: &mut dyn FnMut() -> Outcome<()>) -> shmkit_status_t {
-    run(call, Subject::None, [args[0], args[1], args[2], 0, 0, 0], work)
+extern "C" fn give_up(word: Word) -> shmkit_status_t {
+    object::give_up(word);
+    OK
 }
 
 #[cold]
-fn refuse(call: Call, at: u64, failure: Failure) -> shmkit_status_t {
-    run_slowly(call, [at, 0, 0], &mut || Err(failure))
+#[inline(never)]
+extern "C" fn wake_writer(slot: Word) -> shmkit_status_t {
+    object::wake_writer(slot);
+    OK
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn post_rest(sem: *const shmkit_sem_t, before: u32) -> shmkit_status_t {
+    // No `call` that the post is a part of: it is done, and its end is async-signal-safe unless it is an error.
+    let Some(at) = near(sem) else { return OK };
+    match object::semaphore_post_rest(at, before) {
+        Ok(()) => OK,
+        Err(failure) => run(Call::SemaphorePost, Subject::None, [sem as u64, 0, 0, 0, 0, 0], || Err(failure)),
+    }
 }
 
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
@@ -161,13 +180,13 @@ const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 /// PROCESS_SHARED.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_mutex_init(mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
-    call(Call::MutexInit, mutex, [0; 2], object::mutex_init)
+    call(Call::MutexInit, mutex, NONE, object::mutex_init)
 }
 
 /// Makes every later use an error. Errors: SHMKIT_ERR_BUSY (somebody holds it).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_mutex_destroy(mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
-    call(Call::MutexDestroy, mutex, [0; 2], |at| object::destroy(at, Kind::Mutex))
+    call(Call::MutexDestroy, mutex, NONE, |at| object::destroy(at, Kind::Mutex))
 }
 
 /// Locks a mutex, waiting for its holder.
@@ -186,7 +205,7 @@ pub extern "C" fn shmkit_mutex_lock(mutex: *mut shmkit_mutex_t) -> shmkit_status
     {
         return OK;
     }
-    call(Call::MutexLock, mutex, [0; 2], |at| object::mutex_lock(at, FOREVER))
+    call(Call::MutexLock, mutex, NONE, |at| object::mutex_lock(at, FOREVER))
 }
 
 /// Locks a mutex if it is free. SHMKIT_ERR_BUSY: it is not. Otherwise as shmkit_mutex_lock().
@@ -197,7 +216,7 @@ pub extern "C" fn shmkit_mutex_trylock(mutex: *mut shmkit_mutex_t) -> shmkit_sta
     {
         return OK;
     }
-    call(Call::MutexTryLock, mutex, [0; 2], |at| object::mutex_lock(at, Wait::No))
+    call(Call::MutexTryLock, mutex, NONE, |at| object::mutex_lock(at, Wait::No))
 }
 
 /// Locks a mutex, waiting `timeout_ns` nanoseconds of the monotonic clock at most: 0 not at all, SHMKIT_TIMEOUT_FOREVER
@@ -209,7 +228,7 @@ pub extern "C" fn shmkit_mutex_timedlock(mutex: *mut shmkit_mutex_t, timeout_ns:
     {
         return OK;
     }
-    call(Call::MutexTimedLock, mutex, [timeout_ns, 0], |at| object::mutex_lock(at, Wait::of(timeout_ns)))
+    call(Call::MutexTimedLock, mutex, Args(timeout_ns, 0), |at| object::mutex_lock(at, Wait::of(timeout_ns)))
 }
 
 /// Unlocks a mutex that this thread has locked.
@@ -217,12 +236,14 @@ pub extern "C" fn shmkit_mutex_timedlock(mutex: *mut shmkit_mutex_t, timeout_ns:
 /// SHMKIT_ERR_NOT_OWNER: it has not; a forked child does not hold what its parent holds. A hot path.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_mutex_unlock(mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
-    if let Some(at) = near(mutex)
-        && object::unlock_fast(at)
-    {
-        return OK;
+    if let Some(at) = near(mutex) {
+        match object::unlock_fast(at) {
+            Fast::Done => return OK,
+            Fast::Rest(word) => return give_up(word),
+            Fast::No => {}
+        }
     }
-    call(Call::MutexUnlock, mutex, [0; 2], object::mutex_unlock)
+    call(Call::MutexUnlock, mutex, NONE, object::mutex_unlock)
 }
 
 /// After SHMKIT_ERR_OWNER_DIED: what the mutex guards is whole again. As pthread_mutex_consistent(3).
@@ -230,7 +251,7 @@ pub extern "C" fn shmkit_mutex_unlock(mutex: *mut shmkit_mutex_t) -> shmkit_stat
 /// Errors: SHMKIT_ERR_NOT_OWNER, SHMKIT_ERR_INVALID_ARGUMENT (nobody died).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_mutex_consistent(mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
-    call(Call::MutexConsistent, mutex, [0; 2], |at| object::consistent(at, Kind::Mutex))
+    call(Call::MutexConsistent, mutex, NONE, |at| object::consistent(at, Kind::Mutex))
 }
 
 /// Gives a locked mutex up for ever: what it guards cannot be repaired. Everybody who waits for it, and whoever comes
@@ -239,19 +260,38 @@ pub extern "C" fn shmkit_mutex_consistent(mutex: *mut shmkit_mutex_t) -> shmkit_
 /// Errors: SHMKIT_ERR_NOT_OWNER.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_mutex_abandon(mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
-    call(Call::MutexAbandon, mutex, [0; 2], |at| object::abandon(at, Kind::Mutex))
+    call(Call::MutexAbandon, mutex, NONE, |at| object::abandon(at, Kind::Mutex))
+}
+
+#[inline(always)]
+fn read_lock(name: Call, rwlock: *const shmkit_rwlock_t, args: Args, wait: impl FnOnce() -> Wait) -> shmkit_status_t {
+    let mut again = None;
+    if let Some(at) = near(rwlock) {
+        match object::read_fast(at) {
+            Fast::Done => return OK,
+            Fast::Rest(slot) => again = Some(slot),
+            Fast::No => {}
+        }
+    }
+    match again {
+        Some(slot) => call(name, rwlock, args, move |at| {
+            object::read_not(at, slot);
+            object::read_lock(at, wait())
+        }),
+        None => call(name, rwlock, args, move |at| object::read_lock(at, wait())),
+    }
 }
 
 /// Prepares a readers-writer lock in memory that nobody else uses yet; otherwise as shmkit_mutex_init().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_init(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    call(Call::RwlockInit, rwlock, [0; 2], object::rwlock_init)
+    call(Call::RwlockInit, rwlock, NONE, object::rwlock_init)
 }
 
 /// Makes every later use an error. Errors: SHMKIT_ERR_BUSY (somebody writes; readers are not looked for).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_destroy(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    call(Call::RwlockDestroy, rwlock, [0; 2], |at| object::destroy(at, Kind::RwLock))
+    call(Call::RwlockDestroy, rwlock, NONE, |at| object::destroy(at, Kind::RwLock))
 }
 
 /// Locks for reading, together with other readers.
@@ -263,36 +303,21 @@ pub extern "C" fn shmkit_rwlock_destroy(rwlock: *mut shmkit_rwlock_t) -> shmkit_
 /// go in turn. Not async-signal-safe. As pthread_rwlock_rdlock(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    if let Some(at) = near(rwlock)
-        && object::read_fast(at)
-    {
-        return OK;
-    }
-    call(Call::RwlockReadLock, rwlock, [0; 2], |at| object::read_lock(at, FOREVER))
+    read_lock(Call::RwlockReadLock, rwlock, NONE, || FOREVER)
 }
 
 /// Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does. Otherwise as
 /// shmkit_rwlock_read_lock().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_try_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    if let Some(at) = near(rwlock)
-        && object::read_fast(at)
-    {
-        return OK;
-    }
-    call(Call::RwlockTryReadLock, rwlock, [0; 2], |at| object::read_lock(at, Wait::No))
+    read_lock(Call::RwlockTryReadLock, rwlock, NONE, || Wait::No)
 }
 
 /// Locks for reading, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
 /// SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_rwlock_read_lock().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_timed_read_lock(rwlock: *mut shmkit_rwlock_t, timeout_ns: u64) -> shmkit_status_t {
-    if let Some(at) = near(rwlock)
-        && object::read_fast(at)
-    {
-        return OK;
-    }
-    call(Call::RwlockTimedReadLock, rwlock, [timeout_ns, 0], |at| object::read_lock(at, Wait::of(timeout_ns)))
+    read_lock(Call::RwlockTimedReadLock, rwlock, Args(timeout_ns, 0), || Wait::of(timeout_ns))
 }
 
 /// Locks for writing, alone.
@@ -307,55 +332,70 @@ pub extern "C" fn shmkit_rwlock_write_lock(rwlock: *mut shmkit_rwlock_t) -> shmk
     {
         return OK;
     }
-    call(Call::RwlockWriteLock, rwlock, [0; 2], |at| object::write_lock(at, FOREVER))
+    call(Call::RwlockWriteLock, rwlock, NONE, |at| object::write_lock(at, FOREVER))
 }
 
 /// Locks for writing if nobody has the lock. SHMKIT_ERR_BUSY: somebody has. Otherwise as shmkit_rwlock_write_lock().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_try_write_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    call(Call::RwlockTryWriteLock, rwlock, [0; 2], |at| object::write_lock(at, Wait::No))
+    call(Call::RwlockTryWriteLock, rwlock, NONE, |at| object::write_lock(at, Wait::No))
 }
 
 /// Locks for writing, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
 /// SHMKIT_ERR_TIMEOUT when they are over. Otherwise as shmkit_rwlock_write_lock().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_timed_write_lock(rwlock: *mut shmkit_rwlock_t, timeout_ns: u64) -> shmkit_status_t {
-    call(Call::RwlockTimedWriteLock, rwlock, [timeout_ns, 0], |at| object::write_lock(at, Wait::of(timeout_ns)))
+    call(Call::RwlockTimedWriteLock, rwlock, Args(timeout_ns, 0), |at| object::write_lock(at, Wait::of(timeout_ns)))
 }
 
 /// Unlocks, whichever way this thread has the lock. SHMKIT_ERR_NOT_OWNER: it has not. A hot path for readers.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_unlock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    if let Some(at) = near(rwlock)
-        && (object::read_unlock_fast(at) || object::write_unlock_fast(at))
-    {
-        return OK;
+    if let Some(at) = near(rwlock) {
+        match object::read_unlock_fast(at) {
+            Fast::Done => return OK,
+            Fast::Rest(slot) => return wake_writer(slot),
+            Fast::No => {}
+        }
     }
-    call(Call::RwlockUnlock, rwlock, [0; 2], object::rwlock_unlock)
+    write_unlock(rwlock)
+}
+
+/// A function of its own, so that unlocking after reading needs no frame.
+#[inline(never)]
+extern "C" fn write_unlock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
+    if let Some(at) = near(rwlock) {
+        match object::write_unlock_fast(at) {
+            Fast::Done => return OK,
+            Fast::Rest(word) => return give_up(word),
+            Fast::No => {}
+        }
+    }
+    call(Call::RwlockUnlock, rwlock, NONE, object::rwlock_unlock)
 }
 
 /// After SHMKIT_ERR_OWNER_DIED: what the lock guards is whole again. As shmkit_mutex_consistent().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_consistent(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    call(Call::RwlockConsistent, rwlock, [0; 2], |at| object::consistent(at, Kind::RwLock))
+    call(Call::RwlockConsistent, rwlock, NONE, |at| object::consistent(at, Kind::RwLock))
 }
 
 /// Gives a lock that is held for writing up for ever. As shmkit_mutex_abandon().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_abandon(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
-    call(Call::RwlockAbandon, rwlock, [0; 2], |at| object::abandon(at, Kind::RwLock))
+    call(Call::RwlockAbandon, rwlock, NONE, |at| object::abandon(at, Kind::RwLock))
 }
 
 /// Prepares a condition variable; otherwise as shmkit_mutex_init().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_cond_init(cond: *mut shmkit_cond_t) -> shmkit_status_t {
-    call(Call::CondInit, cond, [0; 2], |at| object::small_init(at, Kind::Cond))
+    call(Call::CondInit, cond, NONE, |at| object::small_init(at, Kind::Cond))
 }
 
 /// Makes every later use an error; who waits now is not looked for.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_cond_destroy(cond: *mut shmkit_cond_t) -> shmkit_status_t {
-    call(Call::CondDestroy, cond, [0; 2], |at| object::destroy(at, Kind::Cond))
+    call(Call::CondDestroy, cond, NONE, |at| object::destroy(at, Kind::Cond))
 }
 
 /// Unlocks the mutex, waits for a signal, and locks the mutex again; all three belong together.
@@ -368,7 +408,7 @@ pub extern "C" fn shmkit_cond_destroy(cond: *mut shmkit_cond_t) -> shmkit_status
 /// cancellation point. As pthread_cond_wait(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_cond_wait(cond: *mut shmkit_cond_t, mutex: *mut shmkit_mutex_t) -> shmkit_status_t {
-    call(Call::CondWait, cond, [mutex as u64, 0], |at| object::cond_wait(at, object(mutex)?, FOREVER))
+    call(Call::CondWait, cond, Args(mutex as u64, 0), |at| object::cond_wait(at, object(mutex)?, FOREVER))
 }
 
 /// As shmkit_cond_wait(), for `timeout_ns` nanoseconds at most. SHMKIT_ERR_TIMEOUT: they are over, and the mutex is
@@ -379,7 +419,7 @@ pub extern "C" fn shmkit_cond_timedwait(
     mutex: *mut shmkit_mutex_t,
     timeout_ns: u64,
 ) -> shmkit_status_t {
-    call(Call::CondTimedWait, cond, [mutex as u64, timeout_ns], |at| {
+    call(Call::CondTimedWait, cond, Args(mutex as u64, timeout_ns), |at| {
         object::cond_wait(at, object(mutex)?, Wait::of(timeout_ns))
     })
 }
@@ -388,34 +428,34 @@ pub extern "C" fn shmkit_cond_timedwait(
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_cond_signal(cond: *mut shmkit_cond_t) -> shmkit_status_t {
     if let Some(at) = near(cond)
-        && object::signal_fast(at, 1)
+        && object::signal_fast(at)
     {
         return OK;
     }
-    call(Call::CondSignal, cond, [0; 2], |at| object::signal(at, 1))
+    call(Call::CondSignal, cond, NONE, |at| object::signal(at, 1))
 }
 
 /// Wakes all who wait. A hot path when nobody does. As pthread_cond_broadcast(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_cond_broadcast(cond: *mut shmkit_cond_t) -> shmkit_status_t {
     if let Some(at) = near(cond)
-        && object::signal_fast(at, u32::MAX)
+        && object::signal_fast(at)
     {
         return OK;
     }
-    call(Call::CondBroadcast, cond, [0; 2], |at| object::signal(at, u32::MAX))
+    call(Call::CondBroadcast, cond, NONE, |at| object::signal(at, u32::MAX))
 }
 
 /// Prepares a semaphore with a value; otherwise as shmkit_mutex_init(). At most SHMKIT_SEM_VALUE_MAX.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_semaphore_init(sem: *mut shmkit_sem_t, value: u32) -> shmkit_status_t {
-    call(Call::SemaphoreInit, sem, [u64::from(value), 0], |at| object::semaphore_init(at, value))
+    call(Call::SemaphoreInit, sem, Args(u64::from(value), 0), |at| object::semaphore_init(at, value))
 }
 
 /// Makes every later use an error; who waits now is not looked for.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_semaphore_destroy(sem: *mut shmkit_sem_t) -> shmkit_status_t {
-    call(Call::SemaphoreDestroy, sem, [0; 2], |at| object::destroy(at, Kind::Semaphore))
+    call(Call::SemaphoreDestroy, sem, NONE, |at| object::destroy(at, Kind::Semaphore))
 }
 
 /// Takes a permit, waiting until there is one.
@@ -430,7 +470,7 @@ pub extern "C" fn shmkit_semaphore_wait(sem: *mut shmkit_sem_t) -> shmkit_status
     {
         return OK;
     }
-    call(Call::SemaphoreWait, sem, [0; 2], |at| object::semaphore_wait(at, FOREVER))
+    call(Call::SemaphoreWait, sem, NONE, |at| object::semaphore_wait(at, FOREVER))
 }
 
 /// Takes a permit if there is one. SHMKIT_ERR_BUSY: there is none. Otherwise as shmkit_semaphore_wait().
@@ -441,7 +481,7 @@ pub extern "C" fn shmkit_semaphore_trywait(sem: *mut shmkit_sem_t) -> shmkit_sta
     {
         return OK;
     }
-    call(Call::SemaphoreTryWait, sem, [0; 2], |at| object::semaphore_wait(at, Wait::No))
+    call(Call::SemaphoreTryWait, sem, NONE, |at| object::semaphore_wait(at, Wait::No))
 }
 
 /// Takes a permit, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
@@ -453,7 +493,7 @@ pub extern "C" fn shmkit_semaphore_timedwait(sem: *mut shmkit_sem_t, timeout_ns:
     {
         return OK;
     }
-    call(Call::SemaphoreTimedWait, sem, [timeout_ns, 0], |at| object::semaphore_wait(at, Wait::of(timeout_ns)))
+    call(Call::SemaphoreTimedWait, sem, Args(timeout_ns, 0), |at| object::semaphore_wait(at, Wait::of(timeout_ns)))
 }
 
 /// Gives a permit, and wakes one who waits. SHMKIT_ERR_OVERFLOW: there are SHMKIT_SEM_VALUE_MAX.
@@ -464,9 +504,12 @@ pub extern "C" fn shmkit_semaphore_post(sem: *mut shmkit_sem_t) -> shmkit_status
     if let Some(at) = near(sem)
         && let Some(posted) = object::semaphore_post_fast(at)
     {
-        return if posted { OK } else { refuse(Call::SemaphorePost, sem as u64, object::too_many()) };
+        return match posted {
+            Ok(()) => OK,
+            Err(before) => post_rest(sem, before),
+        };
     }
-    call(Call::SemaphorePost, sem, [0; 2], object::semaphore_post)
+    call(Call::SemaphorePost, sem, NONE, object::semaphore_post)
 }
 
 /// Gives the value, which may have changed by then. As sem_getvalue(3).
@@ -475,7 +518,7 @@ pub extern "C" fn shmkit_semaphore_post(sem: *mut shmkit_sem_t) -> shmkit_status
 /// `value` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_semaphore_value(sem: *mut shmkit_sem_t, value: *mut u32) -> shmkit_status_t {
-    call(Call::SemaphoreValue, sem, [value as u64, 0], |at| {
+    call(Call::SemaphoreValue, sem, Args(value as u64, 0), |at| {
         let value = place(value)?;
         let found = object::semaphore_value(at)?;
         // SAFETY: the caller's promise.
@@ -487,13 +530,13 @@ pub unsafe extern "C" fn shmkit_semaphore_value(sem: *mut shmkit_sem_t, value: *
 /// Prepares a robust semaphore of 1 to SHMKIT_ROBUST_SEM_MAX permits; otherwise as shmkit_mutex_init().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_robust_sem_init(robust_sem: *mut shmkit_robust_sem_t, permits: u32) -> shmkit_status_t {
-    call(Call::RobustSemInit, robust_sem, [u64::from(permits), 0], |at| object::permits_init(at, permits))
+    call(Call::RobustSemInit, robust_sem, Args(u64::from(permits), 0), |at| object::permits_init(at, permits))
 }
 
 /// Makes every later use an error; who holds permits is not looked for.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_robust_sem_destroy(robust_sem: *mut shmkit_robust_sem_t) -> shmkit_status_t {
-    call(Call::RobustSemDestroy, robust_sem, [0; 2], |at| object::destroy(at, Kind::Permits))
+    call(Call::RobustSemDestroy, robust_sem, NONE, |at| object::destroy(at, Kind::Permits))
 }
 
 /// Takes a permit, waiting until there is one. It is this thread's, and is free again when the thread dies.
@@ -502,13 +545,13 @@ pub extern "C" fn shmkit_robust_sem_destroy(robust_sem: *mut shmkit_robust_sem_t
 /// without SHMKIT_ERR_OWNER_DIED.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_robust_sem_wait(robust_sem: *mut shmkit_robust_sem_t) -> shmkit_status_t {
-    call(Call::RobustSemWait, robust_sem, [0; 2], |at| object::permits_wait(at, FOREVER))
+    call(Call::RobustSemWait, robust_sem, NONE, |at| object::permits_wait(at, FOREVER))
 }
 
 /// Takes a permit if there is one. SHMKIT_ERR_BUSY: there is none. Otherwise as shmkit_robust_sem_wait().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_robust_sem_trywait(robust_sem: *mut shmkit_robust_sem_t) -> shmkit_status_t {
-    call(Call::RobustSemTryWait, robust_sem, [0; 2], |at| object::permits_wait(at, Wait::No))
+    call(Call::RobustSemTryWait, robust_sem, NONE, |at| object::permits_wait(at, Wait::No))
 }
 
 /// Takes a permit, waiting `timeout_ns` nanoseconds at most, as shmkit_mutex_timedlock() counts them.
@@ -518,13 +561,13 @@ pub extern "C" fn shmkit_robust_sem_timedwait(
     robust_sem: *mut shmkit_robust_sem_t,
     timeout_ns: u64,
 ) -> shmkit_status_t {
-    call(Call::RobustSemTimedWait, robust_sem, [timeout_ns, 0], |at| object::permits_wait(at, Wait::of(timeout_ns)))
+    call(Call::RobustSemTimedWait, robust_sem, Args(timeout_ns, 0), |at| object::permits_wait(at, Wait::of(timeout_ns)))
 }
 
 /// Gives back a permit that this thread took. SHMKIT_ERR_NOT_OWNER: it has none.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_robust_sem_post(robust_sem: *mut shmkit_robust_sem_t) -> shmkit_status_t {
-    call(Call::RobustSemPost, robust_sem, [0; 2], object::permits_post)
+    call(Call::RobustSemPost, robust_sem, NONE, object::permits_post)
 }
 
 /// Gives the number of free permits, which may have changed by then.
@@ -536,7 +579,7 @@ pub unsafe extern "C" fn shmkit_robust_sem_value(
     robust_sem: *mut shmkit_robust_sem_t,
     value: *mut u32,
 ) -> shmkit_status_t {
-    call(Call::RobustSemValue, robust_sem, [value as u64, 0], |at| {
+    call(Call::RobustSemValue, robust_sem, Args(value as u64, 0), |at| {
         let value = place(value)?;
         let found = object::permits_value(at)?;
         // SAFETY: the caller's promise.
@@ -548,13 +591,13 @@ pub unsafe extern "C" fn shmkit_robust_sem_value(
 /// Prepares a barrier for 1 to SHMKIT_BARRIER_MAX threads; otherwise as shmkit_mutex_init().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_barrier_init(barrier: *mut shmkit_barrier_t, count: u32) -> shmkit_status_t {
-    call(Call::BarrierInit, barrier, [u64::from(count), 0], |at| object::barrier_init(at, count))
+    call(Call::BarrierInit, barrier, Args(u64::from(count), 0), |at| object::barrier_init(at, count))
 }
 
 /// Makes every later use an error; who waits now is not looked for.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_barrier_destroy(barrier: *mut shmkit_barrier_t) -> shmkit_status_t {
-    call(Call::BarrierDestroy, barrier, [0; 2], |at| object::destroy(at, Kind::Barrier))
+    call(Call::BarrierDestroy, barrier, NONE, |at| object::destroy(at, Kind::Barrier))
 }
 
 /// Waits until as many threads as the barrier is for are here. Sets `*serial`, unless it is NULL, in one of them.
@@ -567,7 +610,7 @@ pub extern "C" fn shmkit_barrier_destroy(barrier: *mut shmkit_barrier_t) -> shmk
 /// `serial` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_barrier_wait(barrier: *mut shmkit_barrier_t, serial: *mut bool) -> shmkit_status_t {
-    call(Call::BarrierWait, barrier, [serial as u64, 0], |at| {
+    call(Call::BarrierWait, barrier, Args(serial as u64, 0), |at| {
         let serial = if serial.is_null() { None } else { Some(place(serial)?) };
         let last = object::barrier_wait(at, FOREVER)?;
         if let Some(serial) = serial {
@@ -589,7 +632,7 @@ pub unsafe extern "C" fn shmkit_barrier_timedwait(
     timeout_ns: u64,
     serial: *mut bool,
 ) -> shmkit_status_t {
-    call(Call::BarrierTimedWait, barrier, [timeout_ns, serial as u64], |at| {
+    call(Call::BarrierTimedWait, barrier, Args(timeout_ns, serial as u64), |at| {
         let serial = if serial.is_null() { None } else { Some(place(serial)?) };
         let last = object::barrier_wait(at, Wait::of(timeout_ns))?;
         if let Some(serial) = serial {
@@ -604,25 +647,25 @@ pub unsafe extern "C" fn shmkit_barrier_timedwait(
 /// deaths of those who wait are noticed. SHMKIT_ERR_EXISTS: it takes part.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_barrier_join(barrier: *mut shmkit_barrier_t) -> shmkit_status_t {
-    call(Call::BarrierJoin, barrier, [0; 2], object::barrier_join)
+    call(Call::BarrierJoin, barrier, NONE, object::barrier_join)
 }
 
 /// Takes part no longer. SHMKIT_ERR_NOT_OWNER: this thread did not join.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_barrier_leave(barrier: *mut shmkit_barrier_t) -> shmkit_status_t {
-    call(Call::BarrierLeave, barrier, [0; 2], object::barrier_leave)
+    call(Call::BarrierLeave, barrier, NONE, object::barrier_leave)
 }
 
 /// Makes a broken barrier whole; does nothing to another one.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_barrier_reset(barrier: *mut shmkit_barrier_t) -> shmkit_status_t {
-    call(Call::BarrierReset, barrier, [0; 2], object::barrier_reset)
+    call(Call::BarrierReset, barrier, NONE, object::barrier_reset)
 }
 
 /// Makes it as if nothing had been done. Memory that is all zeros, as a new region's, needs no call.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_once_init(once: *mut shmkit_once_t) -> shmkit_status_t {
-    call(Call::OnceInit, once, [0; 2], object::once_init)
+    call(Call::OnceInit, once, NONE, object::once_init)
 }
 
 /// The work of a shmkit_once_t: 0 when it is done, anything else when it could not be. Must return: no exception, no
@@ -649,7 +692,7 @@ pub unsafe extern "C" fn shmkit_once_run(
     {
         return OK;
     }
-    call(Call::OnceRun, once, [0; 2], |at| {
+    call(Call::OnceRun, once, NONE, |at| {
         let Some(work) = work else { return Err(Failure::of(Status::ErrBadPointer)) };
         if !object::once_begin(at)? {
             return Ok(());
@@ -676,7 +719,7 @@ pub unsafe extern "C" fn shmkit_once_run(
 /// `yours` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_once_begin(once: *mut shmkit_once_t, yours: *mut bool) -> shmkit_status_t {
-    call(Call::OnceBegin, once, [yours as u64, 0], |at| {
+    call(Call::OnceBegin, once, Args(yours as u64, 0), |at| {
         let yours = place(yours)?;
         let found = object::once_begin(at)?;
         // SAFETY: the caller's promise.
@@ -690,19 +733,19 @@ pub unsafe extern "C" fn shmkit_once_begin(once: *mut shmkit_once_t, yours: *mut
 /// SHMKIT_ERR_NOT_OWNER: it was not this thread's to do.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_once_end(once: *mut shmkit_once_t, done: bool) -> shmkit_status_t {
-    call(Call::OnceEnd, once, [u64::from(done), 0], |at| object::once_end(at, done))
+    call(Call::OnceEnd, once, Args(u64::from(done), 0), |at| object::once_end(at, done))
 }
 
 /// Prepares an event count; otherwise as shmkit_mutex_init().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_event_init(event: *mut shmkit_event_t) -> shmkit_status_t {
-    call(Call::EventInit, event, [0; 2], |at| object::small_init(at, Kind::Event))
+    call(Call::EventInit, event, NONE, |at| object::small_init(at, Kind::Event))
 }
 
 /// Makes every later use an error; who waits now is not looked for.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_event_destroy(event: *mut shmkit_event_t) -> shmkit_status_t {
-    call(Call::EventDestroy, event, [0; 2], |at| object::destroy(at, Kind::Event))
+    call(Call::EventDestroy, event, NONE, |at| object::destroy(at, Kind::Event))
 }
 
 /// Gives the key to wait with. Take it first, then look at what is waited for, then call shmkit_event_wait() with the
@@ -712,7 +755,7 @@ pub extern "C" fn shmkit_event_destroy(event: *mut shmkit_event_t) -> shmkit_sta
 /// `key` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_event_prepare(event: *mut shmkit_event_t, key: *mut u32) -> shmkit_status_t {
-    call(Call::EventPrepare, event, [key as u64, 0], |at| {
+    call(Call::EventPrepare, event, Args(key as u64, 0), |at| {
         let key = place(key)?;
         let found = object::event_prepare(at)?;
         // SAFETY: the caller's promise.
@@ -724,13 +767,13 @@ pub unsafe extern "C" fn shmkit_event_prepare(event: *mut shmkit_event_t, key: *
 /// Waits until somebody has notified since the key was taken. May return without: look again, with a new key.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_event_wait(event: *mut shmkit_event_t, key: u32) -> shmkit_status_t {
-    call(Call::EventWait, event, [u64::from(key), 0], |at| object::event_wait(at, key, FOREVER))
+    call(Call::EventWait, event, Args(u64::from(key), 0), |at| object::event_wait(at, key, FOREVER))
 }
 
 /// As shmkit_event_wait(), for `timeout_ns` nanoseconds at most. SHMKIT_ERR_TIMEOUT: they are over.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_event_timedwait(event: *mut shmkit_event_t, key: u32, timeout_ns: u64) -> shmkit_status_t {
-    call(Call::EventTimedWait, event, [u64::from(key), timeout_ns], |at| {
+    call(Call::EventTimedWait, event, Args(u64::from(key), timeout_ns), |at| {
         object::event_wait(at, key, Wait::of(timeout_ns))
     })
 }
@@ -739,5 +782,5 @@ pub extern "C" fn shmkit_event_timedwait(event: *mut shmkit_event_t, key: u32, t
 /// woken, or takes a key later. No lock is needed.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_event_notify(event: *mut shmkit_event_t, count: u32) -> shmkit_status_t {
-    call(Call::EventNotify, event, [u64::from(count), 0], |at| object::event_notify(at, count))
+    call(Call::EventNotify, event, Args(u64::from(count), 0), |at| object::event_notify(at, count))
 }

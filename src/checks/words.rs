@@ -651,6 +651,7 @@ fn file_kind(mode: u32) -> &'static str {
     match mode & libc::S_IFMT {
         libc::S_IFREG => "a regular file on a file system without mappings",
         libc::S_IFDIR => "a directory",
+        libc::S_IFLNK => "a symbolic link",
         libc::S_IFCHR => "a character device",
         libc::S_IFBLK => "a block device",
         libc::S_IFIFO => "a pipe",

@@ -10,7 +10,8 @@ use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::guard;
 use super::handle::{
-    FRAGILE, Hot, NOT_FORKED, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, get, header_of, hot,
+    FRAGILE, Hot, NOT_FORKED, POISONED, PROTECTED, RAW, READ_ONLY, Region, STARVED, Space, WITHHELD, get, header_of,
+    hot,
 };
 use super::header::{GENERATION_AT, HUGE, Header, SIZE_AT};
 use super::{lease, object, segment};
@@ -71,11 +72,14 @@ fn size_by_status(token: u64, hot: &Hot, size: usize) -> usize {
     size.min(confirmed)
 }
 
-/// Bytes of data; `None` for a bad handle.
+/// Bytes of data, none of a poisoned region; `None` for a bad handle.
 #[inline]
 pub fn size(token: u64) -> Option<usize> {
     let hot = hot(token)?;
-    if is_safe(hot) || hot.is(RAW) { Some(size_of_hot(token, hot)) } else { size_by_kernel(token, hot) }
+    if hot.is(POISONED) {
+        return Some(0);
+    }
+    if is_safe(hot) { Some(size_of_hot(token, hot)) } else { size_by_kernel(token, hot) }
 }
 
 #[cold]
@@ -85,10 +89,27 @@ fn size_by_kernel(token: u64, hot: &Hot) -> Option<usize> {
 
 fn size_by_read(token: u64, hot: &Hot) -> Option<usize> {
     let region = get(token).ok()?;
-    let mut word = [0; 8];
-    match file::read_at(region.fd(), &mut word, SIZE_AT as i64) {
-        Ok(8) => Some((u64::from_ne_bytes(word) as usize).min(hot.capacity.load(Relaxed))),
-        _ => Some(0),
+    let (capacity, mut before) = (hot.capacity.load(Relaxed), None);
+    loop {
+        let mut word = [0; 8];
+        let size = match hot.is(RAW) {
+            true => capacity,
+            false => match file::read_at(region.fd(), &mut word, SIZE_AT as i64) {
+                Ok(8) => (u64::from_ne_bytes(word) as usize).min(capacity),
+                _ => return Some(0),
+            },
+        };
+        // The object second: whoever grows it makes it longer first.
+        region.confirm(file::status(region.fd()).map_or(0, |status| status.size));
+        if size <= hot.confirmed.load(Relaxed) {
+            return Some(size);
+        }
+        // Half of a size that was just being written is another one at the next look. One that stays was made a lie.
+        if before == Some(size) {
+            region.set_flag(POISONED);
+            return Some(0);
+        }
+        before = Some(size);
     }
 }
 
@@ -114,7 +135,7 @@ pub fn copy_plain(
 ) -> bool {
     let Some(hot) = hot(token) else { return false };
     let flags = hot.flags.load(Relaxed);
-    let hinders = POISONED | PROTECTED | if way == Way::In { READ_ONLY } else { 0 };
+    let hinders = POISONED | PROTECTED | WITHHELD | if way == Way::In { READ_ONLY } else { 0 };
     if flags & hinders != 0 || flags & FRAGILE != 0 && !guard::is_enabled() {
         return false;
     }
@@ -142,7 +163,7 @@ pub fn copy(
 ) -> Outcome<()> {
     let Some(hot) = hot(token) else { return Err(Failure::of(Status::ErrBadHandle)) };
     let flags = hot.flags.load(Relaxed);
-    if flags & (POISONED | PROTECTED) != 0
+    if flags & (POISONED | PROTECTED | WITHHELD) != 0
         || flags & FRAGILE != 0 && !guard::is_enabled()
         || flags & READ_ONLY != 0 && way == Way::In
     {
@@ -196,6 +217,7 @@ fn copy_by_kernel(token: u64, way: Way, offset: usize, theirs: usize, length: us
             };
             Err(match good {
                 false => Failure::of(Status::ErrBadPointer),
+                true if region.hot.is(WITHHELD) && region.hot.withheld.meets(ours + done, 1) => withheld(),
                 true if region.hot.is(PROTECTED) => Failure::new(
                     Status::ErrAccess,
                     "shmkit_region_protect forbade this range of {name}",
@@ -216,6 +238,16 @@ fn copy_by_kernel(token: u64, way: Way, offset: usize, theirs: usize, length: us
             )
         }),
     }
+}
+
+/// The data that MADV_DONTFORK kept from this process.
+#[cold]
+fn withheld() -> Failure {
+    Failure::new(
+        Status::ErrAccess,
+        "this process is a forked child, and its parent kept this range of {name} from it (shmkit_region_advise)",
+        "open the region again in the child, or leave MADV_DONTFORK out",
+    )
 }
 
 /// The kernel moves no more than 2 GiB at once.
@@ -404,6 +436,8 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     let status = file::status(fd).map_err(Failure::system)?;
     let unit = if region.backend == Backend::Memfd || region.backend == Backend::Anonymous { status.block } else { 0 };
     let end = (header.data_offset + new_size).next_multiple_of(unit.max(page_size() as u64));
+    // Also when nothing gets longer: the new size may be written as to any file.
+    object::require_writable(end)?;
     // One that died here left the object longer than its size says: that space is there already, or is made now.
     let start = (header.data_offset + header.size).next_multiple_of(page_size() as u64).min(status.size);
     if end > start {
@@ -418,7 +452,7 @@ pub fn grow(token: u64, new_size: u64) -> Outcome<()> {
     }
     let window = &region.hot.window;
     if region.space == Space::Populate {
-        let _ = memory::madvise(window.start() + start as usize, (end - start) as usize, 23);
+        let _ = memory::madvise(window.start() + start as usize, (end - start) as usize, libc::MADV_POPULATE_WRITE);
     }
     let generation = header.generation.wrapping_add(1);
     if is_safe(region.hot) {
@@ -448,8 +482,15 @@ fn reserve(fd: i32, start: u64, end: u64, size: u64, space: Space) -> Outcome<()
 /// A length that means "to the end of the data".
 pub const TO_END: usize = usize::MAX;
 
-/// The address and length of a range of the data; `None` for an empty one, with which there is nothing to do.
+/// The address and length of a range of the data; `None` for an empty one, with which there is nothing to do. That a peer
+/// made the object shorter is said first: the kernel would have other words for it, or none.
 fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<Option<(usize, usize)>> {
+    if region.hot.is(POISONED) {
+        return Err(poisoned(region));
+    }
+    if region.hot.is(FRAGILE) {
+        check_whole(region)?;
+    }
     let size = match region.hot.is(RAW) {
         true => region.hot.capacity.load(Relaxed),
         false => size(token).unwrap_or(0),
@@ -458,7 +499,11 @@ fn range(region: &Region, token: u64, offset: usize, length: usize) -> Outcome<O
     if offset > size || length > size - offset {
         return Err(out_of_range(token, offset, length, size));
     }
-    Ok((length > 0).then_some((region.hot.data() + offset, length)))
+    let start = region.hot.data() + offset;
+    if length > 0 && region.hot.is(WITHHELD) && region.hot.withheld.meets(start, length) {
+        return Err(withheld());
+    }
+    Ok((length > 0).then_some((start, length)))
 }
 
 fn aligned(offset: usize) -> Outcome<()> {
@@ -535,12 +580,30 @@ pub fn protect(token: u64, offset: usize, length: usize, prot: i32) -> Outcome<(
     memory::mprotect(start, length, prot).map_err(Failure::system)
 }
 
+/// The advices that leave shared data as it is. (MADV_DONTNEED drops this process's pages; the object keeps them.)
+const HARMLESS: [i32; 16] = [
+    libc::MADV_NORMAL,
+    libc::MADV_RANDOM,
+    libc::MADV_SEQUENTIAL,
+    libc::MADV_WILLNEED,
+    libc::MADV_DONTNEED,
+    libc::MADV_DONTFORK,
+    libc::MADV_DOFORK,
+    libc::MADV_HUGEPAGE,
+    libc::MADV_NOHUGEPAGE,
+    libc::MADV_DONTDUMP,
+    libc::MADV_DODUMP,
+    libc::MADV_COLD,
+    libc::MADV_PAGEOUT,
+    libc::MADV_POPULATE_READ,
+    libc::MADV_POPULATE_WRITE,
+    memory::COLLAPSE,
+];
+
 /// Advice to the kernel on how the data will be used; none that loses data.
 pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<()> {
     let region = get(token)?;
-    // MADV_NORMAL to DONTNEED (which on shared memory loses nothing), DONTFORK, DOFORK, HUGEPAGE, NOHUGEPAGE, DONTDUMP,
-    // DODUMP, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE, COLLAPSE.
-    if !matches!(advice, 0..=4 | 10 | 11 | 14..=17 | 20..=23 | 25) {
+    if !HARMLESS.contains(&advice) {
         return Err(Failure::argument(
             "the advice is none of those that leave shared data as it is",
             "see the list at shmkit_region_advise in shmkit.h",
@@ -548,8 +611,14 @@ pub fn advise(token: u64, offset: usize, length: usize, advice: i32) -> Outcome<
     }
     aligned(offset)?;
     let Some((start, length)) = range(&region, token, offset, length)? else { return Ok(()) };
-    if advice == libc::MADV_DONTFORK {
-        region.set_flag(NOT_FORKED);
+    // What a child does about them when it maps the region anew.
+    match advice {
+        libc::MADV_DONTFORK => region.set_flag(NOT_FORKED),
+        libc::MADV_DONTDUMP => region.hot.undumped.add(start, length),
+        libc::MADV_DODUMP => region.hot.undumped.clear_if_within(start, length),
+        libc::MADV_HUGEPAGE => region.hot.huge.add(start, length),
+        libc::MADV_NOHUGEPAGE => region.hot.huge.clear_if_within(start, length),
+        _ => {}
     }
     memory::madvise(start, length, advice).map_err(Failure::system)
 }

@@ -11,6 +11,7 @@ use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
 use super::header::{self, Header, Layout};
+use super::inherit::{self, Span};
 use super::lease::{self, Lease};
 use super::{identity, object, segment};
 use crate::error::Status;
@@ -223,6 +224,8 @@ pub const PROTECTED: u32 = 16;
 pub const STARVED: u32 = 32;
 /// The program asked that a forked child does not have the memory.
 pub const NOT_FORKED: u32 = 64;
+/// This is such a child: where the memory was, there is none.
+pub const WITHHELD: u32 = 128;
 
 /// The part of a handle that fast paths and the signal handler read; lives for ever.
 #[derive(Default)]
@@ -239,6 +242,12 @@ pub struct Hot {
     pub known: AtomicUsize,
     /// See RAW and the others.
     pub flags: AtomicU32,
+    /// What core dumps leave out.
+    pub undumped: Span,
+    /// What is to have huge pages.
+    pub huge: Span,
+    /// What this child does not have of its parent's mapping.
+    pub withheld: Span,
     /// The descriptor plus one; 0 where there is none, and in a child that could not open its own.
     fd: AtomicI32,
     /// Whether the program has seen the descriptor, and may have made copies of it.
@@ -304,6 +313,9 @@ impl Region {
         hot.offset.store(options.data_offset(), Relaxed);
         hot.capacity.store(0, Relaxed);
         hot.shared.store(false, Relaxed);
+        for span in [&hot.undumped, &hot.huge, &hot.withheld] {
+            span.clear();
+        }
         hot.forks.store(forks(), Relaxed);
         hot.confirmed.store(0, Relaxed);
         hot.known.store(0, Relaxed);
@@ -412,7 +424,9 @@ impl Drop for Region {
         match self.backend {
             Backend::Sysv => {
                 segment::erase(self);
-                let _ = self.hot.window.detach();
+                // What fills a child's holes is no part of the attach.
+                let window = &self.hot.window;
+                let _ = if self.hot.is(WITHHELD) { window.unmap() } else { window.detach() };
                 segment::give(self);
             }
             _ => {
@@ -575,6 +589,7 @@ extern "C" fn renew_all() {
             Backend::Sysv => segment::renew(region),
             _ => object::renew(region),
         }
+        inherit::close_holes(region);
     });
     sys::set_errno(before);
 }

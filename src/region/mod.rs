@@ -4,7 +4,8 @@
 //!
 //! * `address`: the string that names a region (`chars`); `header`: its first page, and whether that can be true
 //! * `object`: objects with a descriptor; `segment`: System V; `lease`: who is there
-//! * `access`: what is done with an open region; `guard`: what happens when its memory goes away
+//! * `access`: what is done with an open region; `guard`: what happens when its memory goes away; `inherit`: what a
+//!   forked child has of it
 //! * `passing`: over a socket; `survey`: participants, orphans, lists, collection
 
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
@@ -18,6 +19,7 @@ pub mod guard;
 pub mod handle;
 pub mod header;
 pub mod identity;
+mod inherit;
 mod lease;
 mod object;
 pub mod passing;

@@ -9,23 +9,19 @@ use super::address::{Backend, Parsed, folder_of, path_of};
 use super::chars::Chars;
 use super::clock::Deadline;
 use super::failure::{Failure, Outcome};
-use super::handle::{
-    FRAGILE, Hot, Huge, NOT_FORKED, Options, POISONED, PROTECTED, READ_ONLY, RENEWAL_NS, Region, Space, Wish,
-};
+use super::handle::{FRAGILE, Hot, Huge, Options, POISONED, RENEWAL_NS, Region, Space, Wish};
 use super::header::{self, Facts, Header, READY, Record};
 use super::lease::{self, BUILD, Lease};
-use super::{identity, survey};
+use super::{identity, inherit, survey};
 use crate::error::{Errno, Status};
 use crate::sys::file::{self, Lock};
 use crate::sys::limits::{Resource, page_size, soft_limit};
-use crate::sys::posix::OBJECT_FOLDER;
 use crate::sys::{memory, posix, process};
 use crate::text::Text;
 
 const HERE: i32 = libc::AT_FDCWD;
 const MFD_NOEXEC_SEAL: u32 = 8;
 const MFD_EXEC: u32 = 16;
-const MADV_POPULATE_WRITE: i32 = 23;
 /// From so many bytes on the machine is asked whether it has them.
 pub const LARGE: u64 = 64 << 20;
 
@@ -104,7 +100,7 @@ pub fn by_path(
         let claim = if options.init.is_some() { Claim::take(hot, &mut place, deadline)? } else { None };
         if claim.is_some() && file::status_in(HERE, place.path()).is_ok() {
             if wish == Wish::Create {
-                return Err(exists());
+                return Err(exists(&place));
             }
             continue;
         }
@@ -115,7 +111,18 @@ pub fn by_path(
     }
 }
 
-fn exists() -> Failure {
+fn exists(place: &Place) -> Failure {
+    // A link may lead anywhere: what it leads to is not looked at.
+    if let Ok(status) = file::status_in(HERE, place.path())
+        && !status.is_regular()
+    {
+        return Failure::new(
+            Status::ErrExists,
+            "{name} exists already as {kind}, which cannot be opened either",
+            "use another name, and see what took this one",
+        )
+        .with(|figures| figures.mode = u64::from(status.mode));
+    }
     Failure::new(
         Status::ErrExists,
         "{name} exists already",
@@ -132,7 +139,7 @@ fn open(mut region: Region, place: &Place, options: &Options<'_>, deadline: &mut
         let fd = match file::open_at(HERE, place.path(), flags, 0) {
             Ok(fd) => fd,
             Err(Errno(libc::ENOENT)) => return Ok(None),
-            Err(errno) => return Err(cannot_open(errno, place)),
+            Err(errno) => return Err(cannot_open(errno, place.path())),
         };
         region.set_fd(fd);
         // The lease first: once it is held, no collector takes the name away. Then a look whether one just did.
@@ -149,7 +156,8 @@ fn open(mut region: Region, place: &Place, options: &Options<'_>, deadline: &mut
     }
 }
 
-fn cannot_open(errno: Errno, place: &Place) -> Failure {
+/// Why what has a name cannot be opened.
+pub fn cannot_open(errno: Errno, path: &CStr) -> Failure {
     let failure = match errno.0 {
         libc::ELOOP => Failure::new(
             Status::ErrNotAnObject,
@@ -157,9 +165,7 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
             "remove the link; for file: name the file itself",
         ),
         // What an open of a directory and of a socket says.
-        libc::EISDIR | libc::ENXIO => {
-            not_an_object(file::status_in(HERE, place.path()).map_or(0, |status| status.mode))
-        }
+        libc::EISDIR | libc::ENXIO => not_an_object(file::status_in(HERE, path).map_or(0, |status| status.mode)),
         libc::ENOTDIR => Failure::new(
             Status::ErrNotAnObject,
             "a part of the path of {name} is no folder",
@@ -171,7 +177,7 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
             "open it with read_only",
         ),
         libc::EACCES | libc::EPERM => {
-            let status = file::status_in(HERE, place.path());
+            let status = file::status_in(HERE, path);
             Failure::new(
                 Status::ErrAccess,
                 "{name} has mode {mode} and belongs to user {uid}, who does not let this user open it so",
@@ -188,13 +194,16 @@ fn cannot_open(errno: Errno, place: &Place) -> Failure {
     Failure { errno: errno.0, ..failure }
 }
 
-fn not_an_object(mode: u32) -> Failure {
-    Failure::new(
+/// What has the name is no regular file.
+pub fn not_an_object(mode: u32) -> Failure {
+    // What a map of anything but a directory says.
+    let errno = if mode & libc::S_IFMT == libc::S_IFDIR { libc::EISDIR } else { libc::ENODEV };
+    let failure = Failure::new(
         Status::ErrNotAnObject,
         "{name} is {kind}, not a shared memory object",
         "use another name, and see what took this one",
-    )
-    .with(|figures| figures.mode = u64::from(mode))
+    );
+    Failure { errno, ..failure }.with(|figures| figures.mode = u64::from(mode))
 }
 
 /// Checks an object that was opened or received and maps it. The lease, if there is to be one, is held already.
@@ -266,6 +275,7 @@ fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outc
     region.set_capacity(max_size);
     if options.huge != Huge::None {
         // Advice: the kernel may have no huge pages for this kind of memory, and says nothing.
+        region.hot.huge.add(region.hot.window.start(), length);
         let _ = memory::madvise(region.hot.window.start(), length, libc::MADV_HUGEPAGE);
     }
     Ok(())
@@ -295,7 +305,7 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
             Some(path) => file::rename_exclusively(HERE, path.c(), place.path()),
         }
         .map_err(|errno| match errno.0 {
-            libc::EEXIST => exists(),
+            libc::EEXIST => exists(place),
             libc::ENOENT if temporary.is_none() && file::status_in(HERE, place.folder()).is_ok() => no_proc(errno),
             _ => cannot_create(errno, place),
         })
@@ -348,9 +358,7 @@ fn cannot_create(errno: Errno, place: &Place) -> Failure {
 
 /// Opens the temporary file of a name, alone: one that a dead builder left is used again.
 fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Chars> {
-    let mut digits = Text::<20>::new();
-    digits.push_hex(place.hash());
-    let path = Chars::join(&[place.folder().to_bytes(), b"/.shmkit-new-", digits.bytes()])?;
+    let path = own_path(place, b"/.shmkit-new-")?;
     let name = path.c();
     loop {
         let (fd, status) = open_own(name).map_err(|errno| cannot_create(errno, place))?;
@@ -374,6 +382,13 @@ fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Out
         }
         region.release();
     }
+}
+
+/// A path of the library's own beside a name.
+fn own_path(place: &mut Place, prefix: &[u8]) -> Outcome<Chars> {
+    let mut digits = Text::<20>::new();
+    digits.push_hex(place.hash());
+    Chars::join(&[place.folder().to_bytes(), prefix, digits.bytes()])
 }
 
 /// Opens or makes a file of the library's own, for this user alone. A umask may take all permissions from a new one: its
@@ -484,31 +499,37 @@ fn fill(region: &mut Region, options: &mut Options<'_>, unit: u64, deadline: &mu
         // Huge pages can be written through a mapping only.
         Err(Errno(libc::EINVAL)) if region.hot.window.write(0, &first) => {}
         Ok(_) => return Err(Failure::no_space(fd, total)),
-        Err(errno) => return Err(Failure::system(errno)),
+        Err(errno) => return Err(not_written(fd, errno, total)),
     }
     if options.space == Space::Populate {
         // Linux 5.14. Older kernels populate at the first touch.
-        let _ = memory::madvise(region.hot.window.start(), total as usize, MADV_POPULATE_WRITE);
+        let _ = memory::madvise(region.hot.window.start(), total as usize, libc::MADV_POPULATE_WRITE);
     }
     region.initialise(options)?;
     // The guard may have put zeros where there was no space for what the callback wrote.
     if region.hot.is(POISONED) { Err(Failure::no_space(fd, total)) } else { Ok(()) }
 }
 
+/// Refuses an object that is longer than this process may write: past this limit the kernel sends SIGXFSZ, which kills,
+/// even where nothing gets longer.
+pub fn require_writable(end: u64) -> Outcome<()> {
+    let limit = soft_limit(Resource::FileSize);
+    if end <= limit {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Status::ErrTooBig,
+        "{needed} bytes are more than RLIMIT_FSIZE allows a file ({limit})",
+        "ask for less, or raise the limit (ulimit -f)",
+    )
+    .with(|figures| (figures.needed, figures.limit) = (end, limit)))
+}
+
 /// Makes an object `end` bytes long, the bytes from `start` with space of their own unless that is left for later.
 pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
-    // Past this limit the kernel sends SIGXFSZ, which kills.
-    let limit = soft_limit(Resource::FileSize);
-    if end > limit {
-        return Err(Failure::new(
-            Status::ErrTooBig,
-            "{needed} bytes are more than RLIMIT_FSIZE allows a file ({limit})",
-            "ask for less, or raise the limit (ulimit -f)",
-        )
-        .with(|figures| (figures.needed, figures.limit) = (end, limit)));
-    }
+    require_writable(end)?;
     if space == Space::Lazy {
-        return file::ftruncate(fd, end as i64).map_err(Failure::system);
+        return file::ftruncate(fd, end as i64).map_err(|errno| not_written(fd, errno, end - start));
     }
     let needed = end.saturating_sub(start);
     if needed >= LARGE && file::is_memory(fd) {
@@ -534,6 +555,14 @@ pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// Why nothing was written. A lazy object meets a full file system here, and not when it is made.
+fn not_written(fd: i32, errno: Errno, needed: u64) -> Failure {
+    match errno.0 {
+        libc::ENOSPC => Failure::no_space(fd, needed),
+        _ => Failure::system(errno),
+    }
 }
 
 /// Refuses more than the machine can still give. The kernel does not: where memory has no bound of its own, or one as
@@ -638,7 +667,6 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
 /// right to open it) leaves the parent's: then either keeps the other's lease alive, which is the safe side.
 pub fn renew(region: &Region) {
     let fd = region.fd();
-    let hot = region.hot;
     region.set_own_description(false);
     let Ok(access) = file::open_flags(fd) else { return };
     let access = access & libc::O_ACCMODE;
@@ -659,12 +687,7 @@ pub fn renew(region: &Region) {
             lease::record(new, own);
         }
     }
-    // Zeros that the guard put there are this process's, and protections would be lost: then the mapping stays.
-    if !hot.is(POISONED) && !hot.is(PROTECTED) && !hot.is(NOT_FORKED) {
-        let prot = if hot.is(READ_ONLY) { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let _ = memory::mmap(hot.window.start(), hot.window.length(), prot, flags, new, 0);
-    }
+    inherit::remap(region.hot, new);
     if file::replace(new, fd).is_ok() {
         region.set_lease(own);
         region.set_own_description(true);
@@ -673,12 +696,12 @@ pub fn renew(region: &Region) {
     }
 }
 
-/// Keeps others from creating a region that this process is about to initialise: a file of its own in the folder of
-/// POSIX objects, locked. A dead claimer's lock is gone, and its file is used again.
+/// Keeps others from creating a region that this process is about to initialise: a file of its own beside the name, where
+/// all see it who could create it, locked. A dead claimer's lock is gone, and its file is used again.
 struct Claim {
     hot: &'static Hot,
     fd: i32,
-    path: Text<64>,
+    path: Chars,
     held: bool,
 }
 
@@ -686,14 +709,9 @@ impl Claim {
     /// Waits for other claimers. `None` where no claim can be made (no such folder, another user's file in the way):
     /// then the region is still made atomically, but two callbacks may run, on two objects of which one is discarded.
     fn take(hot: &'static Hot, place: &mut Place, deadline: &mut Deadline) -> Outcome<Option<Claim>> {
-        let mut path = Text::<64>::new();
-        path.push_bytes(OBJECT_FOLDER.to_bytes());
-        path.push_str("/.shmkit-claim-");
-        path.push_hex(place.hash());
-        path.push(0);
-        let name = CStr::from_bytes_until_nul(path.bytes()).unwrap_or_default();
         loop {
-            let Ok((fd, status)) = open_own(name) else { return Ok(None) };
+            let path = own_path(place, b"/.shmkit-claim-")?;
+            let Ok((fd, status)) = open_own(path.c()) else { return Ok(None) };
             // From here on `Drop` closes it.
             hot.set_claim(fd);
             let mut claim = Claim { hot, fd, path, held: false };
@@ -714,7 +732,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // The name first, then the lock: who waits for the lock finds the file without a name.
         if self.held {
-            let _ = file::unlink_at(HERE, CStr::from_bytes_until_nul(self.path.bytes()).unwrap_or_default());
+            let _ = file::unlink_at(HERE, self.path.c());
             let _ = file::lock(self.fd, Lock::Unlocked, BUILD, 1);
         }
         self.hot.set_claim(-1);
@@ -790,7 +808,7 @@ pub fn unlink(backend: Backend, rest: &[u8], deadline: &mut Deadline) -> Outcome
         .or_else(|_| file::open_at(HERE, place.path(), libc::O_RDONLY | flags, 0))
         .map_err(|errno| match errno.0 {
             libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
-            _ => cannot_open(errno, &place),
+            _ => cannot_open(errno, place.path()),
         })?;
     let result = survey::require_region(fd)
         .and_then(|status| unlink_same(fd, backend, rest, (status.dev, status.ino), deadline))

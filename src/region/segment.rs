@@ -43,7 +43,6 @@ const OURS: i32 = 0x5348;
 const KEY_BITS: i32 = 0x5348_4d4b;
 /// A participant that found no free slot: counted, not described.
 const NO_SLOT: u32 = header::RECORDS;
-const MADV_POPULATE_WRITE: i32 = 23;
 
 /// The key of the semaphores of a segment, and the other way round. One key is its own other key: 0 would be IPC_PRIVATE,
 /// of which every get makes a new set.
@@ -67,6 +66,12 @@ pub fn by_key(
         return Err(Failure::backend(
             "a System V segment cannot grow, so max_size cannot be larger than size",
             "create it as large as it will ever be, or use posix:, file: or memfd:",
+        ));
+    }
+    if options.raw && options.init.is_some() && wish != Wish::Open {
+        return Err(Failure::backend(
+            "a raw System V segment is seen before an init callback has run, and nothing would say whether it has",
+            "fill it after it was made, and tell the others yourself; or create it without raw",
         ));
     }
     loop {
@@ -467,7 +472,7 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
     if !has_set(key) && sysv::shmget(key, 0, 0).is_ok() {
         return Err(exists());
     }
-    let set = set_of(key, options.mode(), options)?;
+    let set = set_of(key, first_mode(options), options)?;
     let locked = match semset::limits() {
         Ok(limits) if limits.of_operation < STEPS as u64 => Err(gone(Errno(libc::E2BIG))),
         _ => lock(set, deadline),
@@ -494,9 +499,8 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
 fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()> {
     region.hot.window.attach(id, options.size as usize, 0).map_err(|errno| refused(errno, None))?;
     region.set_capacity(options.size);
-    adjust(id, -1, options)?;
-    populate(region, options, options.size as usize)?;
-    region.initialise(options)
+    adjust(id, options)?;
+    populate(region, options, options.size as usize)
 }
 
 /// With LOCK held: no other creator lives. LOCK is given back by success alone.
@@ -579,7 +583,7 @@ fn get_new(key: i32, options: &Options<'_>, offset: u64) -> Outcome<(i32, bool)>
     let Some(total) = options.size.checked_add(offset).and_then(|total| usize::try_from(total).ok()) else {
         return Err(Failure::of(Status::ErrTooBig));
     };
-    let flags = libc::IPC_CREAT | libc::IPC_EXCL | options.mode() as i32;
+    let flags = libc::IPC_CREAT | libc::IPC_EXCL | first_mode(options) as i32;
     if options.huge != Huge::None {
         match sysv::shmget(key, total, flags | sysv::SHM_HUGETLB) {
             Ok(id) => return Ok((id, true)),
@@ -624,13 +628,16 @@ fn cannot_get(errno: Errno, total: u64) -> Failure {
     Failure { errno: errno.0, ..failure }.with(|figures| figures.needed = total)
 }
 
+/// The mode that a segment and its semaphores are made with. The creator's own group has the rights of the group until
+/// another one is named: so it gets none before that.
+fn first_mode(options: &Options<'_>) -> u32 {
+    if options.group.is_some() { options.mode() & 0o700 } else { options.mode() }
+}
+
 /// Mode and group, before anybody is told that the segment is ready.
-fn adjust(id: i32, set: i32, options: &Options<'_>) -> Outcome<()> {
+fn adjust(id: i32, options: &Options<'_>) -> Outcome<()> {
     let Some(group) = options.group else { return Ok(()) };
-    if set >= 0 {
-        semset::set_group(set, group).map_err(Failure::system)?;
-    }
-    sysv::set_group(id, group).map_err(Failure::system)
+    sysv::set_access(id, options.mode(), group).map_err(Failure::system)
 }
 
 /// A System V segment takes its memory at the first touch. Touched here, what cannot be had is an error here.
@@ -641,7 +648,7 @@ fn populate(region: &Region, options: &Options<'_>, length: usize) -> Outcome<()
     if length as u64 >= LARGE {
         require_memory(length as u64)?;
     }
-    match memory::madvise(region.hot.window.start(), length.next_multiple_of(page_size()), MADV_POPULATE_WRITE) {
+    match memory::madvise(region.hot.window.start(), length.next_multiple_of(page_size()), libc::MADV_POPULATE_WRITE) {
         // EINVAL: before Linux 5.14 there is no such advice.
         Ok(()) | Err(Errno(libc::EINVAL)) => Ok(()),
         Err(errno) => Err(Failure { errno: errno.0, ..Failure::of(Status::ErrNoMemory) }),
@@ -656,7 +663,7 @@ fn fill(region: &Region, id: i32, huge: bool, options: &mut Options<'_>) -> Outc
         false => refused(errno, None),
     })?;
     region.set_capacity(options.size);
-    adjust(id, -1, options)?;
+    adjust(id, options)?;
     // Huge pages are set aside already.
     if !huge {
         populate(region, options, length)?;

@@ -12,6 +12,7 @@ use super::handle::{RAW, READ_ONLY, get};
 use super::header::{self, Facts, Header, Process, RECORD_SIZE, Record};
 use super::identity;
 use super::lease::{self, BUILD, Lease};
+use super::object;
 use super::segment::{self, Collected};
 use crate::error::{Errno, Status};
 use crate::sys::file::{self, Lock};
@@ -50,8 +51,11 @@ impl Answer {
 /// The status of an object that carries a region's header; an error when it does not.
 pub fn require_region(fd: i32) -> Outcome<file::Status> {
     let status = file::status(fd).map_err(Failure::system)?;
+    if !status.is_regular() {
+        return Err(object::not_an_object(status.mode));
+    }
     let mut bytes = [0; header::SIZE];
-    match status.is_regular() && file::read_at(fd, &mut bytes, 0).is_ok() && Header::is_claimed(&bytes) {
+    match file::read_at(fd, &mut bytes, 0).is_ok() && Header::is_claimed(&bytes) {
         true => Ok(status),
         false => Err(Failure::of(Status::ErrNotARegion)),
     }
@@ -210,11 +214,19 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
         Address::Path(backend, rest) => {
             let path = path_of(backend, rest)?;
             let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-            let fd = file::open_at(HERE, path.c(), flags, 0).map_err(not_found)?;
-            let region = require_region(fd).is_ok();
+            let fd = file::open_at(HERE, path.c(), flags, 0).map_err(|errno| match errno.0 {
+                // What an open of a link and of a socket says.
+                libc::ELOOP | libc::ENXIO => object::cannot_open(errno, path.c()),
+                _ => not_found(errno),
+            })?;
+            let region = require_region(fd);
             let held = lease::is_held(fd);
             let _ = file::close(fd);
-            Ok(if region { Answer::of(held.map(|held| !held)) } else { Answer::Unknown })
+            match region {
+                Ok(_) => Ok(Answer::of(held.map(|held| !held))),
+                Err(failure) if failure.status == Status::ErrNotARegion => Ok(Answer::Unknown),
+                Err(failure) => Err(failure),
+            }
         }
         Address::Key(key) => {
             let id = sysv::shmget(key, 0, 0).map_err(not_found)?;
@@ -244,8 +256,6 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
 fn not_found(errno: Errno) -> Failure {
     match errno.0 {
         libc::ENOENT | libc::EIDRM => Failure::new(Status::ErrNotFound, "there is no {name}", "correct the name"),
-        // What an open of a socket says.
-        libc::ENXIO => Failure { errno: errno.0, ..Failure::of(Status::ErrNotAnObject) },
         _ => Failure::system(errno),
     }
 }
@@ -353,12 +363,12 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
             return true;
         }
         let mut object = describe(Backend::Posix, &status);
-        object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         if let Ok(fd) = file::open_at(HERE, path, flags, 0) {
             look_into(fd, name.to_bytes(), &mut object);
             let _ = file::close(fd);
         }
+        name_in_folder(&mut object, name, path);
         each(&object)
     });
     match result {
@@ -366,6 +376,17 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
         Ok(()) | Err(Errno(libc::ENOENT)) => Ok(()),
         Err(errno) => Err(Failure::system(errno)),
     }
+}
+
+/// The address of what lies in the folder of POSIX objects. A file: region may, and says so in its header.
+fn name_in_folder(object: &mut Object, name: &CStr, path: &CStr) {
+    let is_file = object.header.is_some_and(|header| header.backend == Backend::File as u32);
+    let (backend, scheme, rest): (_, &[u8], _) = match is_file {
+        true => (Backend::File, b"file:", path),
+        false => (Backend::Posix, b"posix:/", name),
+    };
+    object.backend = Some(backend);
+    object.address = Chars::join(&[scheme, rest.to_bytes()]).unwrap_or_default();
 }
 
 fn describe(backend: Backend, status: &file::Status) -> Object {
@@ -780,8 +801,9 @@ fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object
     let status = file::status(fd).ok().filter(|status| status.is_regular() && may_remove(status.uid))?;
     let mut object = describe(Backend::Posix, &status);
     look_into(fd, name.to_bytes(), &mut object);
-    object.address = Chars::join(&[b"posix:/", name.to_bytes()]).unwrap_or_default();
-    if object.orphan != Answer::Yes {
+    name_in_folder(&mut object, name, path);
+    // A file outlives its users, wherever it lies.
+    if object.orphan != Answer::Yes || object.backend == Some(Backend::File) {
         return None;
     }
     let proved = match object.content {

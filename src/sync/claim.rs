@@ -31,9 +31,6 @@ pub const DIED: u32 = 0x4000_0000;
 /// Nobody's id.
 pub const ABANDONED: u32 = ID;
 
-/// How often a taker looks before it sleeps.
-const SPINS: u32 = 100;
-
 /// Takes the word if it is free; what it is when it is not.
 pub fn try_take<F: Futex>(word: F, id: u32) -> Result<Taken, u32> {
     take_free(word, id)
@@ -74,7 +71,7 @@ pub fn take<F: Futex>(word: F, id: u32, until: u64, look: &mut dyn FnMut(u32)) -
         if is_over::<F>(until) {
             return Err(Refused::TimedOut);
         }
-        if spins < SPINS && seen & WAITERS == 0 {
+        if spins < F::SPINS && seen & WAITERS == 0 {
             spins += 1;
             F::relax();
             continue;

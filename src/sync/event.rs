@@ -40,9 +40,15 @@ pub fn wait_for<F: Futex>(word: F, key: u32, until: u64, beat_ns: u64) -> bool {
 /// that waiters take too, or by `Futex::fence`.
 #[inline(always)]
 pub fn notify<F: Futex>(word: F, count: u32) {
-    if word.load() & SLEEPERS != 0 {
+    if is_awaited(word) {
         notify_sleepers(word, count);
     }
+}
+
+/// Whether somebody may sleep.
+#[inline(always)]
+pub fn is_awaited<F: Futex>(word: F) -> bool {
+    word.load() & SLEEPERS != 0
 }
 
 #[cold]

@@ -4,6 +4,8 @@
 
 /// A word that threads change and sleep on.
 pub trait Futex: Copy {
+    /// How often a taker looks before it sleeps. Looking again adds nothing to what can happen: models take 0.
+    const SPINS: u32;
     /// Acquire.
     fn load(self) -> u32;
     /// Release.

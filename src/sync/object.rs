@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{compiler_fence, fence};
 
 use super::barrier::{Barrier, Marked, Passed};
-use super::claim::{ABANDONED, DIED, ID, give};
+use super::claim::{ABANDONED, DIED, ID, release};
 use super::cond::{self, Woken};
 use super::event;
 use super::futex::{Futex, Holder, Refused, Taken};
@@ -97,19 +97,31 @@ fn stamp(kind: Kind, space: u32) -> u64 {
 }
 
 // ------------------------------------------------------------------------------------------------------------------
-// The ways without contention. Each says false when it did nothing, and then the slow way is asked.
+// The ways without contention. Each says false when it did nothing, and then the slow way is asked. They call nothing
+// that comes back: what is rare is a call at the end of the exported function, which then needs no frame of its own.
 // ------------------------------------------------------------------------------------------------------------------
 
-/// Whether an object is of this kind and namespace, and this thread may write to it at `at`.
+/// How far a fast way came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fast {
+    /// It is done.
+    Done,
+    /// Nothing was done.
+    No,
+    /// The function that the fast way names must follow, with this.
+    Rest(Word),
+}
+
+/// Whether an object is of this kind and namespace, and this thread may write to it.
 #[inline(always)]
-fn is_home<const SIZE: usize>(object: Object<SIZE>, kind: Kind, seat: &Seat, at: usize) -> bool {
-    seat.knows(object.start() + at) && object.load(STAMP_AT) == stamp(kind, seat.space()) && seat.has_room()
+fn is_home<const SIZE: usize>(object: Object<SIZE>, kind: Kind, seat: &Seat) -> bool {
+    seat.knows(object.start()) && object.load(STAMP_AT) == stamp(kind, seat.space())
 }
 
 /// Holds a word that is 0.
 #[inline(always)]
 fn take_word(word: Word, seat: &Seat) -> bool {
-    seat.begin(word);
+    seat.begin_new(word);
     let taken = word.atomic().compare_exchange(0, seat.id(), SeqCst, Relaxed).is_ok();
     if taken {
         seat.keep(word);
@@ -123,93 +135,92 @@ fn take_word(word: Word, seat: &Seat) -> bool {
 #[inline(always)]
 pub fn lock_fast(object: Object<MUTEX_SIZE>) -> bool {
     let seat = seat();
-    is_home(object, Kind::Mutex, seat, 0) && take_word(object.half(0), seat)
+    is_home(object, Kind::Mutex, seat) && seat.has_room_now() && take_word(object.half(0), seat)
 }
 
-/// Unlocks a mutex of this thread's namespace.
+/// Unlocks a mutex of this thread's namespace. The rest: `give_up`.
 #[inline(always)]
-pub fn unlock_fast(object: Object<MUTEX_SIZE>) -> bool {
+pub fn unlock_fast(object: Object<MUTEX_SIZE>) -> Fast {
     let (seat, word) = (seat(), object.half(0));
-    if !is_home(object, Kind::Mutex, seat, 0) || word.atomic().load(Relaxed) & ID != seat.id() {
-        return false;
+    if !is_home(object, Kind::Mutex, seat) || word.atomic().load(Relaxed) & ID != seat.id() {
+        return Fast::No;
     }
-    give_up(seat, word, || ())
+    give_word(word, seat)
 }
 
-/// Gives a word up that this thread holds, once `before` is done. False when it holds it through another mapping: the
-/// list would go on leading the kernel there.
+/// Gives up a word that this thread holds, if it was taken last and nobody waits for it.
 #[inline(always)]
-fn give_up(seat: &Seat, word: Word, before: impl FnOnce()) -> bool {
+fn give_word(word: Word, seat: &Seat) -> Fast {
+    if !seat.is_latest(word) {
+        return Fast::Rest(word);
+    }
     seat.begin(word);
-    let held = seat.forget(word);
-    if held {
-        before();
-        give(word, seat.id());
+    seat.forget_latest();
+    if word.atomic().compare_exchange(seat.id(), 0, SeqCst, Relaxed).is_err() {
+        return Fast::Rest(word);
     }
     seat.end();
-    held
+    Fast::Done
+}
+
+/// Gives up a word that bears this thread's id, whether it is on the list still or not.
+pub fn give_up(word: Word) {
+    release(word, seat());
 }
 
 /// Locks a readers-writer lock for reading, where nobody writes, and the slot is free that this thread had there last.
+/// The rest: `read_not`, and then the slow way.
 #[inline(always)]
-pub fn read_fast(object: Object<RWLOCK_SIZE>) -> bool {
+pub fn read_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let seat = seat();
-    let Some(slot) = seat.slot_of(object.start()) else { return false };
-    if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space())
-        || !seat.has_room()
-        || !take_word(object.half(slot), seat)
-    {
-        return false;
+    let Some(slot) = seat.slot_of(object.start()) else { return Fast::No };
+    if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space()) || !seat.has_room_now() || !take_word(slot, seat) {
+        return Fast::No;
     }
     // The exchange that took the slot comes before this load, for all threads.
     Word::fence();
-    object.half(KIND_AT).atomic().load(SeqCst) == 0 || leave_again(object, slot, seat)
+    if object.half(KIND_AT).atomic().load(SeqCst) == 0 { Fast::Done } else { Fast::Rest(slot) }
 }
 
-#[cold]
-#[inline(never)]
-fn leave_again(object: Object<RWLOCK_SIZE>, slot: usize, seat: &Seat) -> bool {
-    leave_slot(object, slot, seat);
-    false
-}
-
-/// Unlocks it where this thread reads, and that was the last lock that it took.
-#[inline(always)]
-pub fn read_unlock_fast(object: Object<RWLOCK_SIZE>) -> bool {
-    let seat = seat();
-    let Some(slot) = seat.slot_of(object.start()) else { return false };
-    if !seat.is_latest(object.half(slot)) {
-        return false;
+/// Leaves a slot again that `read_fast` has just taken.
+pub fn read_not(object: Object<RWLOCK_SIZE>, slot: Word) {
+    if leave_slot(object, slot, seat()) {
+        wake_writer(slot);
     }
-    leave_slot(object, slot, seat);
-    true
 }
 
-/// Gives up the slot that was taken last.
+/// Unlocks it where this thread reads, and that was the last lock that it took. The rest: `wake_writer`.
 #[inline(always)]
-fn leave_slot(object: Object<RWLOCK_SIZE>, slot: usize, seat: &Seat) {
-    let word = object.half(slot);
-    seat.begin(word);
+pub fn read_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
+    let seat = seat();
+    let Some(slot) = seat.slot_of(object.start()) else { return Fast::No };
+    if !seat.is_latest(slot) {
+        return Fast::No;
+    }
+    if leave_slot(object, slot, seat) { Fast::Rest(slot) } else { Fast::Done }
+}
+
+/// Gives up the slot that was taken last; says whether somebody waits to write.
+#[inline(always)]
+fn leave_slot(object: Object<RWLOCK_SIZE>, slot: Word, seat: &Seat) -> bool {
+    seat.begin(slot);
     seat.forget_latest();
     // No exchange and no fence: see `rwlock.rs`.
-    word.atomic().store(0, Release);
+    slot.atomic().store(0, Release);
     seat.end();
-    if object.half(KIND_AT).atomic().load(Relaxed) != 0 {
-        wake_writer(word);
-    }
+    object.half(KIND_AT).atomic().load(Relaxed) != 0
 }
 
-#[cold]
-#[inline(never)]
-fn wake_writer(word: Word) {
-    word.wake(u32::MAX);
+/// Wakes who waits for a slot.
+pub fn wake_writer(slot: Word) {
+    slot.wake(u32::MAX);
 }
 
 /// Locks a readers-writer lock of this thread's namespace for writing, when nobody has it.
 #[inline(always)]
 pub fn write_fast(object: Object<RWLOCK_SIZE>) -> bool {
     let seat = seat();
-    if !is_home(object, Kind::RwLock, seat, 0) || !take_word(object.half(0), seat) {
+    if !is_home(object, Kind::RwLock, seat) || !seat.has_room_now() || !take_word(object.half(0), seat) {
         return false;
     }
     object.half(KIND_AT).atomic().swap(1, SeqCst);
@@ -221,23 +232,20 @@ pub fn write_fast(object: Object<RWLOCK_SIZE>) -> bool {
 #[cold]
 #[inline(never)]
 fn unwrite_again(object: Object<RWLOCK_SIZE>, seat: &Seat) -> bool {
-    write_unlock(object, seat);
+    object.half(KIND_AT).atomic().store(0, Release);
+    release(object.half(0), seat);
     false
 }
 
-/// Unlocks it where this thread writes, and what it guards is whole.
+/// Unlocks it where this thread writes, and what it guards is whole. The rest: `give_up`.
 #[inline(always)]
-pub fn write_unlock_fast(object: Object<RWLOCK_SIZE>) -> bool {
-    let seat = seat();
-    if !is_home(object, Kind::RwLock, seat, 0) || object.half(0).atomic().load(Relaxed) & (ID | DIED) != seat.id() {
-        return false;
+pub fn write_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
+    let (seat, word) = (seat(), object.half(0));
+    if !is_home(object, Kind::RwLock, seat) || word.atomic().load(Relaxed) & (ID | DIED) != seat.id() {
+        return Fast::No;
     }
-    write_unlock(object, seat)
-}
-
-#[inline(always)]
-fn write_unlock(object: Object<RWLOCK_SIZE>, seat: &Seat) -> bool {
-    give_up(seat, object.half(0), || object.half(KIND_AT).atomic().store(0, Release))
+    object.half(KIND_AT).atomic().store(0, Release);
+    give_word(word, seat)
 }
 
 /// Whether this is an object of this kind without a holder, that this thread may write to.
@@ -252,20 +260,21 @@ pub fn semaphore_wait_fast(object: Object<SMALL_SIZE>) -> bool {
     is_plain(object, Kind::Semaphore) && semaphore::try_wait(object.half(0))
 }
 
-/// Gives a permit. None when nothing was done.
+/// Gives a permit. None when nothing was done; what the word was before, when `semaphore_post_rest` must follow.
 #[inline(always)]
-pub fn semaphore_post_fast(object: Object<SMALL_SIZE>) -> Option<bool> {
-    is_plain(object, Kind::Semaphore).then(|| semaphore::post(object.half(0)))
+pub fn semaphore_post_fast(object: Object<SMALL_SIZE>) -> Option<Result<(), u32>> {
+    is_plain(object, Kind::Semaphore).then(|| semaphore::post_first(object.half(0)))
 }
 
-/// Wakes so many of those who wait on a condition variable.
+/// Wakes who sleeps, or takes the permit back where there are too many.
+pub fn semaphore_post_rest(object: Object<SMALL_SIZE>, before: u32) -> Outcome<()> {
+    if semaphore::post_rest(object.half(0), before) { Ok(()) } else { Err(too_many()) }
+}
+
+/// Wakes those who wait on a condition variable, when nobody does.
 #[inline(always)]
-pub fn signal_fast(object: Object<SMALL_SIZE>, count: u32) -> bool {
-    if !is_plain(object, Kind::Cond) {
-        return false;
-    }
-    event::notify(object.half(0), count);
-    true
+pub fn signal_fast(object: Object<SMALL_SIZE>) -> bool {
+    is_plain(object, Kind::Cond) && !event::is_awaited(object.half(0))
 }
 
 /// Whether the work of a once is done.
@@ -282,6 +291,8 @@ pub fn once_is_done(object: Object<MUTEX_SIZE>) -> bool {
 // ------------------------------------------------------------------------------------------------------------------
 
 impl Futex for Word {
+    const SPINS: u32 = 100;
+
     #[inline(always)]
     fn load(self) -> u32 {
         self.atomic().load(SeqCst)
@@ -717,6 +728,10 @@ pub fn consistent<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcom
 /// Says that what it guards is lost.
 pub fn abandon<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<()> {
     let (mutex, seat, lane) = given_parts(object, kind)?;
+    if kind == Kind::RwLock && mutex.is_own(seat, lane) {
+        // It may be a reader's, who found no slot: from now on readers must come by the mutex, and are told.
+        object.half(KIND_AT).store(1);
+    }
     plain(mutex.abandon(seat, lane))
 }
 
@@ -735,7 +750,7 @@ pub fn read_lock(object: Object<RWLOCK_SIZE>, wait: Wait) -> Outcome<()> {
     })?;
     // The slot that it has now is where it looks first the next time.
     if let Some(slot) = lock.slots.latest() {
-        seat.note_slot(object.start(), 64 * (1 + slot));
+        seat.note_slot(object.start(), object.half(64 * (1 + slot)));
     }
     Ok(())
 }
@@ -818,7 +833,7 @@ pub fn semaphore_post(object: Object<SMALL_SIZE>) -> Outcome<()> {
 
 /// What a post says beyond the largest value.
 #[cold]
-pub fn too_many() -> Failure {
+fn too_many() -> Failure {
     Failure::new(
         Status::ErrOverflow,
         "the semaphore is at SHMKIT_SEM_VALUE_MAX",

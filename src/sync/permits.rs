@@ -89,8 +89,13 @@ impl<F: Futex, P: Places<F>> Permits<F, P> {
         let patience = until.max(F::now().saturating_add(PATIENCE_NS));
         loop {
             lock_plain(&self.mutex, holder, lane, patience)?;
-            let key = event::prepare(self.event);
-            let taken = occupy(&self.places, holder, true);
+            let mut taken = occupy(&self.places, holder, true);
+            let mut key = 0;
+            if taken.is_none() {
+                // The key before the last look; and only now, because with it the next post makes a system call.
+                key = event::prepare(self.event);
+                taken = occupy(&self.places, holder, true);
+            }
             self.mutex.unlock(holder, lane)?;
             if taken.is_some() {
                 return Ok(());

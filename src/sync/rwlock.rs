@@ -23,7 +23,6 @@ use super::mutex::{Lane, Mutex};
 
 /// A writer looks again at a reader's slot after so long.
 pub const NAP_NS: u64 = 5_000_000;
-const SPINS: u32 = 200;
 
 /// The words of a readers-writer lock.
 #[derive(Clone, Copy)]
@@ -200,7 +199,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
             if is_over::<F>(until) {
                 return false;
             }
-            if spins < SPINS {
+            if spins < 2 * F::SPINS {
                 spins += 1;
                 F::relax();
                 continue;

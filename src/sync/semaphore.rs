@@ -17,7 +17,6 @@ const ONE: u32 = 2;
 /// The most that a semaphore counts to, as SEM_VALUE_MAX of other systems: the rest of the word is a reserve for posts
 /// that come at the same time and are refused.
 pub const MOST: u32 = 0x3fff_ffff;
-const SPINS: u32 = 100;
 
 /// The word of a value.
 pub fn of_value(value: u32) -> u32 {
@@ -58,7 +57,7 @@ pub fn wait<F: Futex>(word: F, until: u64) -> bool {
             return false;
         }
         let seen = word.load();
-        if spins < SPINS && seen == 0 {
+        if spins < F::SPINS && seen == 0 {
             spins += 1;
             F::relax();
             continue;
@@ -71,14 +70,22 @@ pub fn wait<F: Futex>(word: F, until: u64) -> bool {
 }
 
 /// Gives a permit; false when there are too many.
-#[inline(always)]
 pub fn post<F: Futex>(word: F) -> bool {
-    let before = word.add(ONE);
-    if before & SLEEPERS == 0 && before < of_value(MOST) { true } else { post_slowly(word, before) }
+    match post_first(word) {
+        Ok(()) => true,
+        Err(before) => post_rest(word, before),
+    }
 }
 
-#[cold]
-fn post_slowly<F: Futex>(word: F, before: u32) -> bool {
+/// Gives a permit. What the word was before, when that was not all: `post_rest` must follow.
+#[inline(always)]
+pub fn post_first<F: Futex>(word: F) -> Result<(), u32> {
+    let before = word.add(ONE);
+    if before & SLEEPERS == 0 && before < of_value(MOST) { Ok(()) } else { Err(before) }
+}
+
+/// Wakes who sleeps; false when there are too many.
+pub fn post_rest<F: Futex>(word: F, before: u32) -> bool {
     if before >= of_value(MOST) {
         word.add(ONE.wrapping_neg());
         return false;

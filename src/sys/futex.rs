@@ -64,10 +64,14 @@ impl<const SIZE: usize> Object<SIZE> {
 }
 
 /// Four bytes of an object.
+#[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Word(usize);
 
 impl Word {
+    /// No word: nobody touches it. All zeros.
+    pub const NOWHERE: Word = Word(0);
+
     /// Its address.
     #[inline(always)]
     pub fn address(self) -> usize {

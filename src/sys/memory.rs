@@ -6,6 +6,9 @@
 
 use super::{Sys, check, check_address};
 
+/// Advice since Linux 6.1: gathers pages into huge ones. Not every C library has a name for it.
+pub const COLLAPSE: i32 = 25;
+
 /// mmap(addr, length, prot, flags, fd, offset)—maps memory or a file.
 ///
 /// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mmap.html),
@@ -77,6 +80,19 @@ pub fn mlock(addr: usize, length: usize) -> Sys<()> {
 pub fn munlock(addr: usize, length: usize) -> Sys<()> {
     // SAFETY: the call only reads the process's own page tables.
     check(unsafe { libc::munlock(addr as *const _, length) }).map(drop)
+}
+
+/// Takes a range of addresses in which nothing is mapped, for memory that nobody may touch; a forked child does not get it.
+/// EEXIST when something is mapped there: that stays.
+pub fn occupy(addr: usize, length: usize) -> Sys<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+    let found = mmap(addr, length, libc::PROT_NONE, flags, -1, 0)?;
+    if found != addr {
+        // Before Linux 4.17 the address is a wish.
+        munmap(found, length)?;
+        return Err(crate::error::Errno(libc::EEXIST));
+    }
+    madvise(addr, length, libc::MADV_DONTFORK)
 }
 
 /// Whether every page of the range is mapped.

@@ -53,7 +53,7 @@ pub struct Seat {
     room: Cell<u32>,
     /// The lock that this thread has read last, and its slot: see `sync/object.rs`.
     read: Cell<usize>,
-    slot: Cell<usize>,
+    slot: Cell<Word>,
     /// The kernel takes the anchor for a node, and looks for its word here: zero, which bears nobody's id. The last of
     /// these is where glibc writes its link to the node before.
     nobody: [Cell<u64>; 4],
@@ -111,7 +111,7 @@ pub fn seat() -> &'static Seat {
                 nodes: Cell::new(core::ptr::null()),
                 room: Cell::new(0),
                 read: Cell::new(0),
-                slot: Cell::new(0),
+                slot: Cell::new(Word::NOWHERE),
                 nobody: [const { Cell::new(0) }; 4],
                 anchor: Cell::new(0),
                 pages: [const { Cell::new(0) }; PAGES],
@@ -162,12 +162,12 @@ impl Seat {
 
     /// The slot of the lock that this thread has read last, if it is this one.
     #[inline(always)]
-    pub fn slot_of(&self, lock: usize) -> Option<usize> {
+    pub fn slot_of(&self, lock: usize) -> Option<Word> {
         (self.read.get() == lock).then(|| self.slot.get())
     }
 
     /// Notes it.
-    pub fn note_slot(&self, lock: usize, slot: usize) {
+    pub fn note_slot(&self, lock: usize, slot: Word) {
         self.read.set(lock);
         self.slot.set(slot);
     }
@@ -178,10 +178,7 @@ impl Seat {
         if self.id.get() != 0 {
             return Ok(());
         }
-        static WATCHED: AtomicBool = AtomicBool::new(false);
-        if !WATCHED.swap(true, Ordering::Relaxed) {
-            process::at_fork(nothing, nothing, stand_up);
-        }
+        watch_forks();
         let (mut head, mut length) = (core::ptr::null::<Head>(), 0usize);
         // SAFETY: both places are writable.
         check(unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) } as i32)?;
@@ -226,9 +223,14 @@ impl Seat {
     }
 
     /// Whether one more can be held; asked before `begin`.
-    #[inline(always)]
     pub fn has_room(&self) -> bool {
-        self.count.get() < self.room.get() || self.make_room()
+        self.has_room_now() || self.make_room()
+    }
+
+    /// The same, of the room that there is.
+    #[inline(always)]
+    pub fn has_room_now(&self) -> bool {
+        self.count.get() < self.room.get()
     }
 
     #[cold]
@@ -254,6 +256,13 @@ impl Seat {
         if pending.get() != node {
             pending.set(node);
         }
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// As `begin`, for a word that is not held: seldom the one that is named already, so nobody looks.
+    #[inline(always)]
+    pub fn begin_new(&self, word: Word) {
+        self.head().pending.set(word.address() + NODE);
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -334,6 +343,14 @@ fn set_next(node: usize, next: usize) {
     unsafe { AtomicU64::from_ptr(node as *mut u64) }.store(next as u64, Ordering::Relaxed);
 }
 
+/// Registers what is done in a forked child. When the library is loaded, or else with the first thread that sits down.
+pub fn watch_forks() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        process::at_fork(nothing, nothing, stand_up);
+    }
+}
+
 extern "C" fn nothing() {}
 
 /// In a forked child: it is another thread and holds nothing, and the C library has given it an empty list.
@@ -342,7 +359,7 @@ extern "C" fn stand_up() {
     seat.id.set(0);
     seat.count.set(0);
     seat.pages.iter().for_each(|page| page.set(0));
-    seat.note_slot(0, 0);
+    seat.note_slot(0, Word::NOWHERE);
 }
 
 #[cfg(test)]

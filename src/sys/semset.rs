@@ -205,17 +205,6 @@ pub fn limits() -> Sys<Limits> {
     })
 }
 
-/// IPC_SET—gives a set to a group.
-pub fn set_group(set: i32, group: u32) -> Sys<()> {
-    let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
-    // SAFETY: the buffer is of the right type; the first call fills it.
-    unsafe {
-        check(libc::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr()))?;
-        stat.assume_init_mut().sem_perm.gid = group;
-        check(libc::semctl(set, 0, libc::IPC_SET, stat.as_mut_ptr())).map(drop)
-    }
-}
-
 /// The highest index of a set in the kernel's table.
 pub fn last_index() -> Sys<i32> {
     let mut info = [0i32; 16];

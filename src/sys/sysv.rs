@@ -71,13 +71,14 @@ pub fn remove(id: i32) -> Sys<()> {
     unsafe { shmctl(id, libc::IPC_RMID, core::ptr::null_mut()) }.map(drop)
 }
 
-/// IPC_SET—gives a segment to a group.
-pub fn set_group(id: i32, group: u32) -> Sys<()> {
+/// shmctl(id, IPC_SET)—gives a segment this mode and group, in one.
+pub fn set_access(id: i32, mode: u32, group: u32) -> Sys<()> {
     let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: the buffer is of the right type; the first call fills it.
     unsafe {
         shmctl(id, libc::IPC_STAT, stat.as_mut_ptr())?;
-        stat.assume_init_mut().shm_perm.gid = group;
+        let perm = &mut stat.assume_init_mut().shm_perm;
+        (perm.mode, perm.gid) = (mode as _, group);
         shmctl(id, libc::IPC_SET, stat.as_mut_ptr()).map(drop)
     }
 }

@@ -1,7 +1,7 @@
 //! One body for every kind of memory: life, sizes, growth, layouts, copies, protection, facts, lists, collection.
 //! A table says of each call and each kind of memory what it answers.
 
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::in_a_room;
@@ -380,6 +380,60 @@ fn scopes_need_the_guard_where_a_peer_may_truncate() {
         region.end().expect("nothing happened");
         assert_eq!(shmkit_guard_disable(), 0);
         region.closed();
+    }));
+}
+
+#[test]
+fn what_a_peer_cut_off_is_said_before_anything_else() {
+    in_a_room!("what_a_peer_cut_off_is_said_before_anything_else", || over(&[Posix, File], |place| {
+        type Use = (&'static str, fn(Region) -> Outcome<()>);
+        let uses: [Use; 9] = [
+            ("lock", |region| region.lock(0, SHMKIT_TO_END)),
+            ("unlock", |region| region.unlock(0, SHMKIT_TO_END)),
+            ("protect", |region| region.protect(0, SHMKIT_TO_END, libc::PROT_READ)),
+            ("advise WILLNEED", |region| region.advise(0, SHMKIT_TO_END, libc::MADV_WILLNEED)),
+            ("advise POPULATE_WRITE", |region| region.advise(0, SHMKIT_TO_END, libc::MADV_POPULATE_WRITE)),
+            ("a part that is left", |region| region.advise(0, PAGE, libc::MADV_WILLNEED)),
+            ("an empty range", |region| region.lock(0, 0)),
+            ("copy", |region| region.copy_out(5 * PAGE, &mut [0])),
+            ("sync", |region| region.sync(0, SHMKIT_TO_END, SHMKIT_SYNC_NAME)),
+        ];
+        let cut = || {
+            let file = std::fs::File::options().write(true).open(place.path()).expect("it is there");
+            let full = file.metadata().expect("it is open").len();
+            file.set_len(2 * PAGE as u64).expect("it is ours");
+            (file, full)
+        };
+        let guards: [fn() -> i32; 2] = [|| 0, || shmkit_guard_enable()];
+        for (guarded, guard) in guards.into_iter().enumerate() {
+            assert_eq!(guard(), 0);
+            for wanted in [options(10 * PAGE), raw(10 * PAGE)] {
+                for (what, work) in uses.iter().filter(|one| place.kind == File || one.0 != "sync") {
+                    let region = create(&place.address, &wanted).expect("there is room");
+                    assert_eq!(region.size(), 10 * PAGE);
+                    let (file, full) = cut();
+                    let refusal = work(region).expect_err(what);
+                    assert_eq!(refusal.status, Status::ErrTruncated, "{what}, guard {guarded}: {refusal:?}");
+                    assert_eq!(region.size(), 0, "{what}");
+                    // It stays so: what was cut off is lost.
+                    file.set_len(full).expect("it is ours");
+                    refused(work(region), Status::ErrTruncated);
+                    assert_eq!(region.size(), 0, "{what}");
+                    region.unlink().expect("the name is its own");
+                    region.closed();
+                }
+                if guarded == 0 {
+                    let region = create(&place.address, &wanted).expect("there is room");
+                    let (file, full) = cut();
+                    assert_eq!(region.size(), 0, "a size of which a part is not there");
+                    file.set_len(full).expect("it is ours");
+                    refused(region.copy_out(0, &mut [0]), Status::ErrTruncated);
+                    region.unlink().expect("the name is its own");
+                    region.closed();
+                }
+            }
+        }
+        assert_eq!(shmkit_guard_disable(), 0);
     }));
 }
 
@@ -821,6 +875,24 @@ fn gc_finds_what_nobody_has_open() {
 }
 
 #[test]
+fn a_file_stays_wherever_it_lies() {
+    in_a_room!("a_file_stays_wherever_it_lies", || {
+        let (address, path) = ("file:/dev/shm/kept", std::path::Path::new("/dev/shm/kept"));
+        create(address, &options(5000)).expect("there is room").closed();
+        let object = create("posix:/gone", &options(5000)).expect("there is room");
+        object.closed();
+        assert_eq!(left_over().into_iter().collect::<Vec<_>>(), ["posix:/gone"]);
+        assert_eq!(gc(SHMKIT_GC_REMOVE).expect("gc can remove").len(), 1);
+        assert!(path.exists(), "gc removed a file");
+        let shown = listed(SHMKIT_LIST_ALL, address).expect("it is there").object;
+        assert_eq!((shown.backend, shown.content), (SHMKIT_BACKEND_FILE, SHMKIT_CONTENT_REGION));
+        assert_eq!(listed(SHMKIT_LIST_ALL, "posix:/kept").map(|shown| shown.address), None);
+        open(address, &options(5000)).expect("it is what the list says").closed();
+        unlink(address).expect("the name is there");
+    });
+}
+
+#[test]
 fn a_callback_of_gc_may_open_what_it_is_shown() {
     in_a_room!("a_callback_of_gc_may_open_what_it_is_shown", || {
         unsafe extern "C" fn look(object: *const ListedObject, user: *mut std::ffi::c_void) -> i32 {
@@ -1016,6 +1088,15 @@ fn the_callback_of_a_creator() {
                 ..options(5000)
             };
             let before = Traces::look();
+            // Nothing would say whether it has run.
+            if place.kind == Sysv && is_raw == 1 {
+                refused(create(&place.address, &with(&mut answer)), Status::ErrBackend).names("callback");
+                refused(open_or_create(&place.address, &with(&mut answer)), Status::ErrBackend);
+                assert_eq!((answer, Traces::look()), (-5, before), "the callback ran, or something was made");
+                create(&place.address, &raw(5000)).expect("it needs no callback").closed();
+                open(&place.address, &with(&mut answer)).expect("opening runs none").closed();
+                continue;
+            }
             refused(create(&place.address, &with(&mut answer)), Status::ErrCallback).names("-5");
             refused(open_or_create(&place.address, &with(&mut answer)), Status::ErrCallback);
             assert_eq!(Traces::look(), before, "a refused creation left something");
@@ -1034,6 +1115,87 @@ fn the_callback_of_a_creator() {
             }
             region.closed();
         }
+    }));
+}
+
+/// What says that a callback runs lies where all creators see it: containers that share a folder have a /dev/shm each.
+#[test]
+fn the_callback_runs_once_wherever_dev_shm_is() {
+    use std::ffi::c_void;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    unsafe extern "C" fn slow(_: *mut c_void, _: usize, user: *mut c_void) -> i32 {
+        // SAFETY: the counter that was given below; the call takes no pointers.
+        unsafe {
+            (*user.cast::<AtomicU32>()).fetch_add(1, SeqCst);
+            libc::usleep(20_000);
+        }
+        0
+    }
+    unsafe extern "C" fn die(_: *mut c_void, _: usize, _: *mut c_void) -> i32 {
+        // SAFETY: takes no pointers.
+        unsafe { libc::raise(libc::SIGKILL) }
+    }
+    in_a_room!("the_callback_runs_once_wherever_dev_shm_is", || over(&[File], |place| {
+        let before = || std::fs::read_dir(place.folder()).expect("the folder is ours").count();
+        assert_eq!(before(), 0);
+        // SAFETY: a new mapping of zeros is what an atomic needs.
+        let runs = unsafe {
+            let at = libc::mmap(null_mut(), PAGE, 3, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED);
+            &*at.cast::<AtomicU32>()
+        };
+        let wanted =
+            RegionOptions { init: Some(slow), init_user: std::ptr::from_ref(runs).cast_mut().cast(), ..options(100) };
+        // One that dies in its callback, first: what it leaves is taken over.
+        let killed = support::in_child(|| {
+            let _never_ends = create(&place.address, &RegionOptions { init: Some(die), ..wanted });
+            0
+        });
+        assert!(libc::WIFSIGNALED(killed) && !place.is_taken(), "{killed:#x}");
+        assert_eq!(before(), 1, "the claim of a dead creator");
+        let [mut ready, mut begin] = [[0; 2]; 2];
+        for ends in [&mut ready, &mut begin] {
+            // SAFETY: the ends are writable.
+            assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        }
+        let mut byte = 0u8;
+        let children = [0; 3].map(|_| {
+            // SAFETY: the child leaves by _exit; the byte is readable and writable.
+            unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    let made = std::panic::catch_unwind(|| {
+                        support::own_namespaces(1 << 20);
+                        libc::close(begin[1]);
+                        libc::write(ready[1], b"+".as_ptr().cast(), 1);
+                        // Until there is nobody who could write.
+                        let mut byte = 0u8;
+                        libc::read(begin[0], (&raw mut byte).cast(), 1);
+                        let (region, _) = open_or_create(&place.address, &wanted).expect("one makes it");
+                        region.closed();
+                    });
+                    libc::_exit(i32::from(made.is_err()));
+                }
+                child
+            }
+        });
+        close_all(&[ready[1]]);
+        // SAFETY: the byte is writable.
+        let prepared = (0..3).filter(|_| unsafe { libc::read(ready[0], (&raw mut byte).cast(), 1) } == 1).count();
+        close_all(&[ready[0], begin[0], begin[1]]);
+        for child in children {
+            let mut status = 0;
+            // SAFETY: the child is ours.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            assert_eq!(status, 0, "see the output of the child");
+        }
+        assert_eq!((prepared, runs.load(SeqCst)), (3, 1), "the callback ran more than once");
+        let region = open(&place.address, &options(100)).expect("they made it");
+        assert_eq!(before(), 1, "the region, and nothing beside it");
+        region.unlink().expect("the name is its own");
+        region.closed();
+        // SAFETY: the mapping is this test's own, and nobody uses it any more.
+        unsafe { libc::munmap(std::ptr::from_ref(runs).cast_mut().cast(), PAGE) };
     }));
 }
 

@@ -21,7 +21,7 @@ pub struct Denial {
 const TMPFILE: Denial =
     Denial { call: libc::SYS_openat, bits: Some((2, libc::O_TMPFILE as u32)), answer: error(libc::EOPNOTSUPP) };
 const RENAME: Denial = Denial { call: libc::SYS_renameat2, bits: None, answer: error(libc::EINVAL) };
-const DIE: u32 = 0x8000_0000;
+pub const DIE: u32 = 0x8000_0000;
 
 pub const fn error(errno: i32) -> u32 {
     0x0005_0000 | errno as u32

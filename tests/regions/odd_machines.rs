@@ -221,3 +221,28 @@ fn a_file_system_without_room_for_names() {
         remount(0, c"nr_inodes=1000");
     });
 }
+
+#[test]
+fn a_full_file_system_and_lazy_regions() {
+    in_a_room!("a_full_file_system_and_lazy_regions", || {
+        unsafe extern "C" fn agree(_: *mut std::ffi::c_void, _: usize, _: *mut std::ffi::c_void) -> i32 {
+            0
+        }
+        remount(0, c"size=64k");
+        let filling = std::path::Path::new("/dev/shm/filling");
+        std::fs::write(filling, vec![1; 64 << 10]).expect("there is room for it, and for nothing else");
+        let before = Traces::look();
+        for init in [None, Some(agree as unsafe extern "C" fn(_, _, _) -> _)] {
+            for space in [SHMKIT_SPACE_LAZY, SHMKIT_SPACE_RESERVE] {
+                let place = Posix.fresh();
+                let wanted = RegionOptions { init, space, ..options(10) };
+                let refusal = refused(create(&place.address, &wanted), Status::ErrNoSpace);
+                assert_eq!(refusal.errno, libc::ENOSPC);
+                refusal.names("needs 8192 more bytes").names("0 free of 65536");
+                assert_eq!(Traces::look(), before);
+            }
+        }
+        std::fs::remove_file(filling).expect("it is ours");
+        remount(0, c"size=256m");
+    });
+}

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::in_a_room;
+use crate::no_tmpfile::{DIE, Denial, deny};
 use crate::room::Kind::{File, Posix, Sysv};
 use crate::room::*;
 use crate::support::in_good_child;
@@ -143,6 +144,41 @@ fn a_umask_does_not_make_the_callback_run_twice() {
         crate::room::close_all(&ends);
         unlink(&place.address).expect("the name is there");
     }));
+}
+
+/// The creator's own group must not get in before another one is named: who has attached stays attached.
+#[test]
+fn a_segment_is_its_owners_alone_until_its_group_is_named() {
+    in_a_room!("a_segment_is_its_owners_alone_until_its_group_is_named", || {
+        const GROUP: u32 = 54_321;
+        for is_raw in [0, 1] {
+            let place = Sysv.fresh();
+            // It dies when it names the group.
+            let status = support::in_child(|| {
+                deny(&[Denial { call: libc::SYS_shmctl, bits: Some((1, libc::IPC_SET as u32)), answer: DIE }]);
+                let wanted = RegionOptions { mode: 0o664, group: GROUP, raw: is_raw, ..options(100) };
+                let _never_ends = create(&place.address, &wanted);
+                0
+            });
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS, "{status:#x}");
+            assert_eq!(plain_mode(&place), 0o600, "raw {is_raw}");
+            if is_raw == 0 {
+                // Its semaphores have their group already, and the next creator takes over.
+                // SAFETY: the buffer is writable.
+                let access = unsafe {
+                    let mut stat: libc::semid_ds = std::mem::zeroed();
+                    let set = place.set().expect("a creator makes them first");
+                    assert_eq!(libc::semctl(set, 0, libc::IPC_STAT, &raw mut stat), 0);
+                    (u32::from(stat.sem_perm.mode) & 0o777, stat.sem_perm.gid)
+                };
+                assert_eq!(access, (0o666, GROUP));
+                let (region, created) = open_or_create(&place.address, &options(100)).expect("its creator is dead");
+                assert!(created);
+                region.unlink().expect("the name is its own");
+                region.closed();
+            }
+        }
+    });
 }
 
 #[test]
@@ -403,21 +439,27 @@ fn what_is_no_object() {
             for read_only in [0, 1] {
                 for is_raw in [0, 1] {
                     let any = RegionOptions { read_only, raw: is_raw, owner: SHMKIT_OWNER_ANY, ..options(0) };
-                    refused(open(address, &any), Status::ErrNotAnObject).names(what).names(address);
+                    let refusal = refused(open(address, &any), Status::ErrNotAnObject);
+                    let errno = match *what {
+                        "symbolic link" => libc::ELOOP,
+                        "directory" => libc::EISDIR,
+                        // Nobody can open one.
+                        "socket" => libc::ENXIO,
+                        _ => libc::ENODEV,
+                    };
+                    assert_eq!(refusal.errno, errno, "{refusal:?}");
+                    refusal.names(what).names(address);
                 }
             }
             for is_raw in [0, 1] {
                 let wanted = RegionOptions { raw: is_raw, ..options(10) };
                 refused(open_or_create(address, &wanted), Status::ErrNotAnObject).names(what);
-                refused(create(address, &wanted), Status::ErrExists).names(address);
+                let refusal = refused(create(address, &wanted), Status::ErrExists).names(address);
+                assert!(!refusal.remedy.contains("open it"), "it cannot be opened: {refusal:?}");
+                refusal.names(what);
             }
-            let removed = unlink(address).expect_err("it is no region");
-            assert!(matches!(removed.status, Status::ErrNotAnObject | Status::ErrNotARegion), "{what}: {removed:?}");
-            let orphan = is_orphan(address);
-            assert!(
-                matches!(orphan, Ok(SHMKIT_ANSWER_UNKNOWN) | Err(Refusal { status: Status::ErrNotAnObject, .. })),
-                "{orphan:?}"
-            );
+            refused(unlink(address), Status::ErrNotAnObject).names(what).names(address);
+            refused(is_orphan(address), Status::ErrNotAnObject).names(what).names(address);
             assert!(gc(SHMKIT_GC_REMOVE).expect("gc can look").is_empty());
             list(SHMKIT_LIST_ALL).expect("a list can be had");
             let after = (Traces::look(), path.symlink_metadata().expect("it is there").file_type());

@@ -134,6 +134,8 @@ pub struct Plan<'a, S> {
     budget: Duration,
     scope: Scope,
     survivor: Option<&'a dyn Fn(&S) -> u64>,
+    before: Option<&'a dyn Fn(&S)>,
+    least: usize,
 }
 
 /// Walks everything between the operation's first and last instruction: `Plan::new(operation, budget).walk(...)`.
@@ -151,7 +153,7 @@ impl<'a, S> Plan<'a, S> {
     /// The budget is for the kills; recordings come on top, with 20 microseconds an instruction in a virtual machine. When
     /// it is used up, the boundaries not yet killed at are left out, except system calls and changes.
     pub fn new(operation: &'static str, budget: Duration) -> Self {
-        Plan { operation, budget, scope: Scope::Everything, survivor: None }
+        Plan { operation, budget, scope: Scope::Everything, survivor: None, before: None, least: 0 }
     }
 
     pub fn scope(self, scope: Scope) -> Self {
@@ -163,6 +165,16 @@ impl<'a, S> Plan<'a, S> {
     /// each state is seen even by a walk that leaves boundaries out. It must change nothing.
     pub fn watching(self, survivor: &'a dyn Fn(&S) -> u64) -> Self {
         Plan { survivor: Some(survivor), ..self }
+    }
+
+    /// So many boundaries are killed at whatever the budget.
+    pub fn at_least(self, least: usize) -> Self {
+        Plan { least, ..self }
+    }
+
+    /// What the child does before its first boundary: it is not walked, and nobody is killed in it.
+    pub fn before(self, before: &'a dyn Fn(&S)) -> Self {
+        Plan { before: Some(before), ..self }
     }
 
     /// `prepare` makes a fresh state before each run; `work` runs in a child and is killed; `check` is called when the
@@ -442,7 +454,8 @@ mod walker {
         let _until_the_end = Pinned::here();
         let mut stops = 0;
         // One closure for all children: what surrounds the work is then the same, too.
-        let start = |state: &S| Child::start(|| work(state));
+        let start =
+            |state: &S| Child::start(|| plan.before.into_iter().for_each(|before| before(state)), || work(state));
         let mut judge = |state: S, point: &Point| {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(state, point))) {
                 eprintln!("kill points: {operation}: the check failed after a kill at {point}");
@@ -495,7 +508,7 @@ mod walker {
             let taken = match choice {
                 Choice::All => true,
                 Choice::One(only) => index == only,
-                Choice::Budget => turn < script.needed || recorded.elapsed() < plan.budget,
+                Choice::Budget => turn < script.needed.max(plan.least) || recorded.elapsed() < plan.budget,
             };
             if !taken {
                 continue;
@@ -608,8 +621,8 @@ mod traced {
     const PANICKED: i32 = 101;
 
     impl Child {
-        /// Forks a child that stops before the first instruction of `work`.
-        pub fn start(work: impl FnOnce()) -> Child {
+        /// Forks a child that stops after `before`, and before the first instruction of `work`.
+        pub fn start(before: impl FnOnce(), work: impl FnOnce()) -> Child {
             let born = Instant::now();
             // SAFETY: the child runs `work` alone and leaves by _exit; it is the only thread in either process.
             let pid = unsafe {
@@ -621,6 +634,7 @@ mod traced {
                         libc::_exit(UNTRACED);
                     }
                     let done = catch_unwind(AssertUnwindSafe(|| {
+                        before();
                         kill_points_work_begins();
                         work();
                         kill_points_work_ends();
@@ -806,7 +820,7 @@ mod traced {
     pub fn has_breakpoints() -> bool {
         static WORK: OnceLock<bool> = OnceLock::new();
         *WORK.get_or_init(|| {
-            let mut child = Child::start(|| {});
+            let mut child = Child::start(|| {}, || {});
             child.set_breakpoint(end_of_work());
             child.go_on() == Stop::Trap && child.place().0 == end_of_work()
         })

@@ -1,0 +1,702 @@
+//! What processes and threads do to each other with locks and their kin: waiters, readers and holders that are killed,
+//! stopped, replaced by other programs or forked; equal thread ids in two pid namespaces; robust mutexes of the C library
+//! on the same list; and a storm in which eight processes use everything and one of them dies all the time.
+//! Each test runs alone and ends by an alarm clock if something hangs. `SHMKIT_STORM_SECONDS` is the storm's length. The
+//! memory is in `support/sync_room.rs`.
+
+mod support;
+
+use std::ffi::{CString, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use shmkit::capi::options::{RegionLayout, RegionOptions};
+use shmkit::capi::region::*;
+use shmkit::capi::sync::*;
+use shmkit::error::Status;
+use support::message;
+use support::sync_room::*;
+
+const MS: u64 = 1_000_000;
+/// Longer than a sleeper sleeps before it looks for the dead, twice over.
+const LONG: u64 = 600 * MS;
+const LIMIT: i32 = Status::ErrLimit as i32;
+
+fn room() -> Room {
+    let room = Room::new();
+    room.reset(2, 2);
+    room
+}
+
+/// Runs a test in a process of its own, with an alarm clock.
+fn apart(test: &str, body: impl FnOnce()) {
+    support::alone(test, &[], || {
+        alarm(STALLED);
+        body();
+        alarm(0);
+    });
+}
+
+fn sign(room: Room, which: usize) {
+    room.facts().signs[which].store(1, SeqCst);
+}
+
+fn until_sign(room: Room, which: usize) {
+    until(|| room.facts().signs[which].load(SeqCst) != 0);
+}
+
+/// Waits for ever; somebody kills it.
+fn stay() -> ! {
+    loop {
+        // SAFETY: takes no pointers.
+        unsafe { libc::pause() };
+    }
+}
+
+fn die() -> ! {
+    // SAFETY: takes no pointers.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    stay();
+}
+
+/// A process that does `work`, says so with a sign, and stays until it is killed.
+fn start_holder(room: Room, which: usize, work: impl FnOnce()) -> i32 {
+    let pid = start(|| {
+        work();
+        sign(room, which);
+        stay();
+    });
+    until_sign(room, which);
+    pid
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// Deaths
+// ------------------------------------------------------------------------------------------------------------------
+
+fn wait_for_flag(room: Room) {
+    room.lock();
+    while room.facts().flag.load(SeqCst) == 0 {
+        room.after(shmkit_cond_wait(room.cond(), room.mutex()));
+    }
+    room.unlock();
+}
+
+/// Three wait; one is killed, whichever; two go on by one signal each, or by one broadcast, and so do two more that come later.
+#[test]
+fn a_condition_variable_whose_waiter_was_killed() {
+    apart("a_condition_variable_whose_waiter_was_killed", || {
+        for (broadcast, victim) in (0..6).map(|turn| (turn % 2 == 1, turn / 2)) {
+            let room = room();
+            let waiters: Vec<i32> = (0..3)
+                .map(|_| {
+                    let pid = start(|| wait_for_flag(room));
+                    until(|| is_asleep(pid));
+                    pid
+                })
+                .collect();
+            kill(waiters[victim]);
+            for round in 0..2 {
+                let rest: Vec<i32> = match round {
+                    0 => (0..3).filter(|index| *index != victim).map(|index| waiters[index]).collect(),
+                    _ => (0..2).map(|_| start(|| wait_for_flag(room))).collect(),
+                };
+                rest.iter().for_each(|pid| until(|| is_asleep(*pid)));
+                assert!(!room.lock(), "a waiter does not hold the mutex");
+                room.facts().flag.store(1, SeqCst);
+                for _ in 0..if broadcast { 1 } else { 2 } {
+                    good(if broadcast { shmkit_cond_broadcast(room.cond()) } else { shmkit_cond_signal(room.cond()) });
+                }
+                room.unlock();
+                rest.into_iter().for_each(reap_well);
+                room.facts().flag.store(0, SeqCst);
+            }
+        }
+    });
+}
+
+/// The holder of the mutex is killed while another one comes back from its wait: it is told.
+#[test]
+fn a_wait_tells_of_the_death_of_the_holder() {
+    apart("a_wait_tells_of_the_death_of_the_holder", || {
+        let room = room();
+        let waiter = start(|| {
+            assert!(!room.lock());
+            let mut died = false;
+            while room.facts().flag.load(SeqCst) == 0 {
+                died |= room.after(shmkit_cond_wait(room.cond(), room.mutex()));
+            }
+            assert!(died, "nobody told it");
+            room.unlock();
+        });
+        until(|| is_asleep(waiter));
+        let holder = start_holder(room, 0, || {
+            room.lock();
+            room.facts().a.fetch_add(1, SeqCst);
+            room.facts().flag.store(1, SeqCst);
+            good(shmkit_cond_signal(room.cond()));
+        });
+        kill(holder);
+        reap_well(waiter);
+        assert!(!room.lock());
+        room.unlock();
+    });
+}
+
+/// Readers are killed, one of many and all of them; a writer that waits goes on, and nobody is told of anything.
+#[test]
+fn a_readers_writer_lock_whose_reader_was_killed() {
+    apart("a_readers_writer_lock_whose_reader_was_killed", || {
+        let room = room();
+        for readers in [1, 2, 31] {
+            let pids: Vec<i32> = (0..readers)
+                .map(|_| {
+                    room.facts().signs[0].store(0, SeqCst);
+                    start_holder(room, 0, || good(shmkit_rwlock_read_lock(room.rwlock())))
+                })
+                .collect();
+            assert_eq!(shmkit_rwlock_try_write_lock(room.rwlock()), BUSY);
+            assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), 30 * MS), TIMEOUT);
+            let writer = start(|| {
+                assert!(!room.write_lock(), "no writer died");
+                room.write();
+                room.rwlock_unlock();
+            });
+            until(|| is_asleep(writer));
+            pids.into_iter().for_each(kill);
+            reap_well(writer);
+            good(shmkit_rwlock_read_lock(room.rwlock()));
+            room.rwlock_unlock();
+        }
+    });
+}
+
+/// The 32nd reader has the mutex instead of a slot: its death is no writer's.
+#[test]
+fn a_reader_without_a_slot_was_killed() {
+    apart("a_reader_without_a_slot_was_killed", || {
+        let room = room();
+        let mut pids: Vec<i32> = (0..32)
+            .map(|_| {
+                room.facts().signs[0].store(0, SeqCst);
+                start_holder(room, 0, || good(shmkit_rwlock_read_lock(room.rwlock())))
+            })
+            .collect();
+        kill(pids.pop().expect("there are 32"));
+        assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), 30 * MS), TIMEOUT);
+        kill(pids.pop().expect("there are 31"));
+        good(shmkit_rwlock_read_lock(room.rwlock()));
+        room.rwlock_unlock();
+        pids.into_iter().for_each(kill);
+        assert!(!room.write_lock());
+        room.rwlock_unlock();
+    });
+}
+
+/// Timed locks of what a dead one holds, with the death before and during the wait: they are held, and were not lost.
+#[test]
+fn a_timed_lock_taken_over_from_the_dead() {
+    apart("a_timed_lock_taken_over_from_the_dead", || {
+        for during in [false, true] {
+            let room = room();
+            let holder = start_holder(room, 0, || {
+                room.lock();
+                room.write_lock();
+                room.facts().a.fetch_add(1, SeqCst);
+                room.facts().writes.store(1, SeqCst);
+            });
+            if !during {
+                kill(holder);
+            }
+            let take = |which: fn(Room)| {
+                let pid = start(|| which(room));
+                if during {
+                    until(|| is_asleep(pid));
+                }
+                pid
+            };
+            let mutex = take(|room| {
+                assert_eq!(shmkit_mutex_timedlock(room.mutex(), u64::MAX / 2), OWNER_DIED);
+                assert_eq!(shmkit_mutex_lock(room.mutex()), Status::ErrDeadlock as i32, "it is held");
+                sign(room, 1);
+                until_sign(room, 3);
+                good(shmkit_mutex_consistent(room.mutex()));
+                room.unlock();
+            });
+            let rwlock = take(|room| {
+                assert_eq!(shmkit_rwlock_timed_read_lock(room.rwlock(), u64::MAX / 2), OWNER_DIED);
+                sign(room, 2);
+                until_sign(room, 3);
+                good(shmkit_rwlock_consistent(room.rwlock()));
+                room.rwlock_unlock();
+            });
+            if during {
+                kill(holder);
+            }
+            until_sign(room, 1);
+            until_sign(room, 2);
+            assert_eq!(shmkit_mutex_timedlock(room.mutex(), MS), TIMEOUT, "the guard was lost");
+            assert_eq!(shmkit_rwlock_timed_read_lock(room.rwlock(), MS), TIMEOUT, "the guard was lost");
+            assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), MS), TIMEOUT, "the guard was lost");
+            room.repair();
+            sign(room, 3);
+            reap_well(mutex);
+            reap_well(rwlock);
+            assert!(!room.lock() && !room.write_lock());
+        }
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// Ends of threads and programs
+// ------------------------------------------------------------------------------------------------------------------
+
+fn hold_everything(room: Room) {
+    assert!(!room.lock());
+    assert!(!room.write_lock());
+    good(shmkit_robust_sem_wait(room.robust()));
+    good(shmkit_robust_sem_wait(room.robust()));
+    room.facts().a.fetch_add(1, SeqCst);
+    room.facts().writes.store(1, SeqCst);
+}
+
+/// Whoever held everything is dead: that is told, and the permits are back.
+#[track_caller]
+fn everything_is_inherited(room: Room) {
+    assert_eq!(shmkit_mutex_lock(room.mutex()), OWNER_DIED);
+    assert_eq!(shmkit_rwlock_write_lock(room.rwlock()), OWNER_DIED);
+    room.repair();
+    good(shmkit_mutex_consistent(room.mutex()));
+    good(shmkit_rwlock_consistent(room.rwlock()));
+    room.unlock();
+    room.rwlock_unlock();
+    good(shmkit_robust_sem_wait(room.robust()));
+    good(shmkit_robust_sem_wait(room.robust()));
+    good(shmkit_robust_sem_post(room.robust()));
+    good(shmkit_robust_sem_post(room.robust()));
+}
+
+/// Somebody holds everything and lives, though nobody would think so.
+#[track_caller]
+fn everything_is_held(room: Room) {
+    assert_eq!(shmkit_mutex_trylock(room.mutex()), BUSY);
+    assert_eq!(shmkit_mutex_timedlock(room.mutex(), LONG), TIMEOUT);
+    assert_eq!(shmkit_mutex_unlock(room.mutex()), NOT_OWNER);
+    assert_eq!(shmkit_rwlock_try_read_lock(room.rwlock()), BUSY);
+    assert_eq!(shmkit_rwlock_timed_read_lock(room.rwlock(), LONG), TIMEOUT);
+    assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), LONG), TIMEOUT);
+    assert_eq!(shmkit_rwlock_unlock(room.rwlock()), NOT_OWNER);
+    assert_eq!(shmkit_robust_sem_trywait(room.robust()), BUSY);
+    assert_eq!(shmkit_robust_sem_timedwait(room.robust(), LONG), TIMEOUT);
+    assert_eq!(shmkit_robust_sem_post(room.robust()), NOT_OWNER);
+}
+
+#[track_caller]
+fn let_everything_go(room: Room) {
+    room.repair();
+    room.unlock();
+    room.rwlock_unlock();
+    good(shmkit_robust_sem_post(room.robust()));
+    good(shmkit_robust_sem_post(room.robust()));
+}
+
+#[test]
+fn a_thread_ends_and_its_process_lives() {
+    apart("a_thread_ends_and_its_process_lives", || {
+        let room = room();
+        for _ in 0..3 {
+            let address = room.address();
+            std::thread::spawn(move || hold_everything(Room::at(address))).join().expect("it ends well");
+            everything_is_inherited(room);
+            // And where somebody of the same process waits already.
+            let waiter = std::thread::spawn(move || {
+                let room = Room::at(address);
+                until_sign(room, 0);
+                assert!(room.lock(), "its death was not told of");
+                room.unlock();
+            });
+            std::thread::spawn(move || {
+                let room = Room::at(address);
+                room.lock();
+                sign(room, 0);
+                std::thread::sleep(Duration::from_millis(20));
+            })
+            .join()
+            .expect("it ends well");
+            waiter.join().expect("it ends well");
+            room.facts().signs[0].store(0, SeqCst);
+        }
+    });
+}
+
+/// The program that a holder becomes holds nothing; also when it was another thread than the first that held and
+/// called execve(2), whose thread id is gone then.
+#[test]
+fn exec_while_holding() {
+    apart("exec_while_holding", || {
+        let sleep = || {
+            let arguments = [c"sleep".as_ptr(), c"1000".as_ptr(), null()];
+            // SAFETY: the strings are terminated, and so is the list.
+            unsafe { libc::execv(c"/bin/sleep".as_ptr(), arguments.as_ptr()) };
+            panic!("{}", std::io::Error::last_os_error());
+        };
+        for by_first_thread in [true, false] {
+            let room = room();
+            let holder = start(|| {
+                // An alarm clock goes on after execve(2), and the handler does not.
+                alarm(0);
+                if by_first_thread {
+                    hold_everything(room);
+                    sign(room, 0);
+                    sleep();
+                }
+                let address = room.address();
+                let _ = std::thread::spawn(move || {
+                    hold_everything(Room::at(address));
+                    sign(Room::at(address), 0);
+                    sleep();
+                })
+                .join();
+            });
+            until_sign(room, 0);
+            everything_is_inherited(room);
+            assert_ne!(state_of(holder), 'Z');
+            kill(holder);
+        }
+    });
+}
+
+#[test]
+fn fork_while_holding() {
+    apart("fork_while_holding", || {
+        let room = room();
+        for _ in 0..2 {
+            hold_everything(room);
+            // The child does not hold it, and takes nothing with it when it ends, in whichever way.
+            reap_well(start(|| {
+                everything_is_held(room);
+                good(shmkit_mutex_lock(room.other()));
+                good(shmkit_mutex_unlock(room.other()));
+            }));
+            kill(start_holder(room, 0, || assert_eq!(shmkit_mutex_trylock(room.mutex()), BUSY)));
+            room.facts().signs[0].store(0, SeqCst);
+            reap_well(start(|| everything_is_held(room)));
+            let_everything_go(room);
+            reap_well(start(|| {
+                hold_everything(room);
+                let_everything_go(room);
+            }));
+        }
+        // A child that holds something itself when its parent dies.
+        let parent = start(|| {
+            hold_everything(room);
+            // SAFETY: the child does only what follows, and leaves by _exit.
+            unsafe {
+                if libc::fork() == 0 {
+                    good(shmkit_mutex_lock(room.other()));
+                    sign(room, 1);
+                    until_sign(room, 2);
+                    good(shmkit_mutex_unlock(room.other()));
+                    sign(room, 3);
+                    libc::_exit(0);
+                }
+            }
+            sign(room, 0);
+            stay();
+        });
+        until_sign(room, 0);
+        until_sign(room, 1);
+        kill(parent);
+        everything_is_inherited(room);
+        assert_eq!(shmkit_mutex_timedlock(room.other(), LONG), TIMEOUT, "the child holds it");
+        sign(room, 2);
+        until_sign(room, 3);
+        good(shmkit_mutex_lock(room.other()));
+    });
+}
+
+#[test]
+fn a_holder_that_is_stopped() {
+    apart("a_holder_that_is_stopped", || {
+        let room = room();
+        let holder = start(|| {
+            hold_everything(room);
+            sign(room, 0);
+            until_sign(room, 1);
+            let_everything_go(room);
+        });
+        until_sign(room, 0);
+        // SAFETY: take no pointers; the process is not reaped.
+        unsafe { libc::kill(holder, libc::SIGSTOP) };
+        until(|| state_of(holder) == 'T');
+        everything_is_held(room);
+        // SAFETY: as above.
+        unsafe { libc::kill(holder, libc::SIGCONT) };
+        sign(room, 1);
+        assert!(!room.lock() && !room.write_lock(), "nobody died");
+        room.unlock();
+        room.rwlock_unlock();
+        reap_well(holder);
+        // Killed while it is stopped.
+        room.facts().signs[0].store(0, SeqCst);
+        let holder = start_holder(room, 0, || hold_everything(room));
+        // SAFETY: as above.
+        unsafe { libc::kill(holder, libc::SIGSTOP) };
+        kill(holder);
+        everything_is_inherited(room);
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// The list of robust futexes
+// ------------------------------------------------------------------------------------------------------------------
+
+/// All orders of four things.
+fn orders() -> Vec<[usize; 4]> {
+    let mut all = Vec::new();
+    for code in 0..256 {
+        let order = [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6];
+        if (0..4).all(|thing| order.contains(&thing)) {
+            all.push(order);
+        }
+    }
+    assert_eq!(all.len(), 24);
+    all
+}
+
+/// Two robust mutexes of the C library and two of ours are locked in every order, unlocked in every order as far as one,
+/// two, three of them or all, and then their holder dies.
+#[test]
+fn robust_mutexes_of_the_c_library_in_every_order() {
+    apart("robust_mutexes_of_the_c_library_in_every_order", || {
+        let theirs = Room::new().address() as *mut libc::pthread_mutex_t;
+        let (orders, mut deaths) = (orders(), 0);
+        for (turn, (locks, unlocks)) in
+            orders.iter().flat_map(|locks| orders.iter().map(move |unlocks| (locks, unlocks))).enumerate()
+        {
+            let room = Room::at(fresh());
+            room.reset(1, 1);
+            let mine = [room.mutex(), room.other()];
+            // SAFETY: in shared memory that stays, initialised before use.
+            unsafe {
+                let mut attributes = MaybeUninit::zeroed();
+                libc::pthread_mutexattr_init(attributes.as_mut_ptr());
+                libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
+                libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
+                (0..2).for_each(|index| {
+                    theirs.add(index).write_bytes(0, 1);
+                    libc::pthread_mutex_init(theirs.add(index), attributes.as_ptr());
+                });
+            }
+            let given = turn % 5;
+            let pid = start(|| {
+                for thing in locks {
+                    match thing {
+                        // SAFETY: they are initialised.
+                        0 | 1 => assert_eq!(unsafe { libc::pthread_mutex_lock(theirs.add(*thing)) }, 0),
+                        _ => good(shmkit_mutex_lock(mine[thing - 2])),
+                    }
+                }
+                for thing in &unlocks[..given] {
+                    match thing {
+                        // SAFETY: they are initialised.
+                        0 | 1 => assert_eq!(unsafe { libc::pthread_mutex_unlock(theirs.add(*thing)) }, 0),
+                        _ => good(shmkit_mutex_unlock(mine[thing - 2])),
+                    }
+                }
+            });
+            reap_well(pid);
+            for (turn, thing) in unlocks.iter().enumerate() {
+                let held = turn >= given;
+                deaths += usize::from(held);
+                let words = format!("locked in order {locks:?}, unlocked {:?}", &unlocks[..given]);
+                match thing {
+                    0 | 1 => {
+                        // SAFETY: they are initialised.
+                        let status = unsafe { libc::pthread_mutex_trylock(theirs.add(*thing)) };
+                        assert_eq!(status, if held { libc::EOWNERDEAD } else { 0 }, "{words}");
+                        // SAFETY: as above; this thread has it.
+                        unsafe { libc::pthread_mutex_unlock(theirs.add(*thing)) };
+                    }
+                    _ => {
+                        let status = shmkit_mutex_trylock(mine[thing - 2]);
+                        assert_eq!(status, if held { OWNER_DIED } else { OK }, "{words}");
+                        good(shmkit_mutex_unlock(mine[thing - 2]));
+                    }
+                }
+            }
+        }
+        println!("{deaths} deaths of holders told of");
+    });
+}
+
+/// The same memory again, without what this process remembers of it.
+fn fresh() -> usize {
+    static AT: AtomicU64 = AtomicU64::new(0);
+    if AT.load(SeqCst) == 0 {
+        AT.store(Room::new().address() as u64, SeqCst);
+    }
+    AT.load(SeqCst) as usize
+}
+
+fn map(bytes: usize) -> usize {
+    // SAFETY: a new mapping.
+    let at = unsafe {
+        let kind = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        libc::mmap(null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, kind, -1, 0)
+    };
+    assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    at as usize
+}
+
+fn mutexes(count: usize) -> Vec<*mut shmkit_mutex_t> {
+    let at = map(64 * count);
+    let all: Vec<_> = (0..count).map(|index| (at + 64 * index) as *mut shmkit_mutex_t).collect();
+    all.iter().for_each(|mutex| good(shmkit_mutex_init(*mutex)));
+    all
+}
+
+/// More than fit into the thread's own place, more than a thousand, and more than the kernel follows (2048): all are
+/// told of.
+#[test]
+fn many_locks_of_one_thread() {
+    apart("many_locks_of_one_thread", || {
+        for count in [15, 16, 17, 40, 1500, 2060] {
+            let all = mutexes(count);
+            reap_well(start(|| all.iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)))));
+            for (index, mutex) in all.iter().enumerate() {
+                assert_eq!(shmkit_mutex_lock(*mutex), OWNER_DIED, "{index} of {count}");
+                good(shmkit_mutex_consistent(*mutex));
+            }
+            all.iter().for_each(|mutex| good(shmkit_mutex_unlock(*mutex)));
+            all.iter().for_each(|mutex| good(shmkit_mutex_trylock(*mutex)));
+            // Every third one, from the front; the rest backwards.
+            all.iter().step_by(3).for_each(|mutex| good(shmkit_mutex_unlock(*mutex)));
+            let rest = || all.iter().enumerate().filter(|(index, _)| index % 3 != 0);
+            rest().for_each(|(_, mutex)| assert_eq!(shmkit_mutex_trylock(*mutex), Status::ErrDeadlock as i32));
+            rest().rev().for_each(|(_, mutex)| good(shmkit_mutex_unlock(*mutex)));
+        }
+    });
+}
+
+/// Unlocked in every order; what is left is told of.
+#[test]
+fn unlocked_in_another_order() {
+    apart("unlocked_in_another_order", || {
+        for order in orders() {
+            for given in 0..=4 {
+                let all = mutexes(4);
+                reap_well(start(|| {
+                    all.iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+                    order[..given].iter().for_each(|index| good(shmkit_mutex_unlock(all[*index])));
+                }));
+                for (turn, index) in order.iter().enumerate() {
+                    let expected = if turn < given { OK } else { OWNER_DIED };
+                    assert_eq!(shmkit_mutex_trylock(all[*index]), expected, "{order:?}, {given} unlocked");
+                    good(shmkit_mutex_unlock(all[*index]));
+                }
+            }
+        }
+    });
+}
+
+/// Memory that goes when nothing in it is held takes nothing else with it.
+#[test]
+fn memory_unmapped_after_unlock() {
+    apart("memory_unmapped_after_unlock", || {
+        let room = room();
+        let holder = start(|| {
+            good(shmkit_mutex_lock(room.other()));
+            let gone = map(4096) as *mut shmkit_mutex_t;
+            for turn in 0..3 {
+                good(shmkit_mutex_init(gone));
+                good(shmkit_mutex_lock(gone));
+                if turn == 1 {
+                    good(shmkit_mutex_lock(room.mutex()));
+                }
+                good(shmkit_mutex_unlock(gone));
+            }
+            // SAFETY: it is this test's.
+            assert_eq!(unsafe { libc::munmap(gone.cast(), 4096) }, 0);
+            assert!(!room.write_lock());
+            die();
+        });
+        assert!(libc::WIFSIGNALED(reap(holder)));
+        assert_eq!(shmkit_mutex_lock(room.other()), OWNER_DIED);
+        assert_eq!(shmkit_mutex_lock(room.mutex()), OWNER_DIED);
+        assert_eq!(shmkit_rwlock_read_lock(room.rwlock()), OWNER_DIED);
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// Kinds of memory
+// ------------------------------------------------------------------------------------------------------------------
+
+fn holders_die_in(room: Room) {
+    room.reset(2, 2);
+    reap_well(start(|| {
+        hold_everything(room);
+        let_everything_go(room);
+    }));
+    assert!(!room.lock() && !room.write_lock());
+    room.unlock();
+    room.rwlock_unlock();
+    kill(start_holder(room, 0, || hold_everything(room)));
+    everything_is_inherited(room);
+}
+
+#[test]
+fn a_mapping_a_segment_and_a_region() {
+    apart("a_mapping_a_segment_and_a_region", || {
+        let size = Room::SIZE.next_multiple_of(4096);
+        holders_die_in(Room::new());
+        // A file that each process maps for itself, at another address.
+        // SAFETY: the name is terminated; the descriptor is new; the mappings are new.
+        unsafe {
+            let file = libc::memfd_create(c"sync".as_ptr(), libc::MFD_CLOEXEC);
+            assert!(file >= 0);
+            let file = std::fs::File::from_raw_fd(file);
+            file.set_len(size as u64).expect("there is room");
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let again = || libc::mmap(null_mut(), size, access, libc::MAP_SHARED, file.as_raw_fd(), 0) as usize;
+            let (here, there) = (Room::at(again()), Room::at(again()));
+            assert_ne!(here.address(), there.address());
+            holders_die_in(here);
+            kill(start_holder(here, 1, || hold_everything(there)));
+            everything_is_inherited(here);
+        }
+        // SAFETY: the segment is new and goes with its last user.
+        unsafe {
+            let segment = libc::shmget(libc::IPC_PRIVATE, size, 0o600);
+            assert!(segment >= 0, "{}", std::io::Error::last_os_error());
+            let at = libc::shmat(segment, null(), 0);
+            assert_eq!(libc::shmctl(segment, libc::IPC_RMID, null_mut()), 0);
+            assert_ne!(at as isize, -1);
+            holders_die_in(Room::at(at as usize));
+            assert_eq!(libc::shmdt(at), 0);
+        }
+        for kind in ["memfd", "posix"] {
+            let address = CString::new(format!("{kind}:/shmkit-sync-{}", support::unique())).expect("no NUL inside");
+            let address = if kind == "memfd" { CString::new("memfd:sync").expect("no NUL inside") } else { address };
+            // SAFETY: zeros are the defaults.
+            let mut options: RegionOptions = unsafe { std::mem::zeroed() };
+            options.struct_size = size_of::<RegionOptions>();
+            options.size = size as u64;
+            options.layout = RegionLayout { name: c"sync".as_ptr(), size: 8, version: 1, alignment: 64 };
+            let mut handle = null_mut();
+            // SAFETY: all are valid for the call.
+            good(unsafe { shmkit_region_create(address.as_ptr(), &options, &mut handle) });
+            if kind == "posix" {
+                good(shmkit_region_unlink(handle));
+            }
+            let at = shmkit_region_data(handle) as usize;
+            assert!(at != 0 && at.is_multiple_of(64));
+            holders_die_in(Room::at(at));
+            good(shmkit_region_close(handle));
+        }
+    });
+}
