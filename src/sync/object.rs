@@ -142,18 +142,16 @@ pub fn lock_fast(object: Object<MUTEX_SIZE>) -> bool {
 #[inline(always)]
 pub fn unlock_fast(object: Object<MUTEX_SIZE>) -> Fast {
     let (seat, word) = (seat(), object.half(0));
-    if !is_home(object, Kind::Mutex, seat) || word.atomic().load(Relaxed) & ID != seat.id() {
+    // One that was not taken last is left to the slow way, which looks whether it was taken by this address at all.
+    if !is_home(object, Kind::Mutex, seat) || word.atomic().load(Relaxed) & ID != seat.id() || !seat.is_latest(word) {
         return Fast::No;
     }
     give_word(word, seat)
 }
 
-/// Gives up a word that this thread holds, if it was taken last and nobody waits for it.
+/// Gives up a word that this thread took last, if nobody waits for it.
 #[inline(always)]
 fn give_word(word: Word, seat: &Seat) -> Fast {
-    if !seat.is_latest(word) {
-        return Fast::Rest(word);
-    }
     seat.begin(word);
     seat.forget_latest();
     if word.atomic().compare_exchange(seat.id(), 0, SeqCst, Relaxed).is_err() {
@@ -163,7 +161,7 @@ fn give_word(word: Word, seat: &Seat) -> Fast {
     Fast::Done
 }
 
-/// Gives up a word that bears this thread's id, whether it is on the list still or not.
+/// Gives up a word that bears this thread's id and was taken off the list.
 pub fn give_up(word: Word) {
     release(word, seat());
 }
@@ -241,7 +239,10 @@ fn unwrite_again(object: Object<RWLOCK_SIZE>, seat: &Seat) -> bool {
 #[inline(always)]
 pub fn write_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let (seat, word) = (seat(), object.half(0));
-    if !is_home(object, Kind::RwLock, seat) || word.atomic().load(Relaxed) & (ID | DIED) != seat.id() {
+    if !is_home(object, Kind::RwLock, seat)
+        || word.atomic().load(Relaxed) & (ID | DIED) != seat.id()
+        || !seat.is_latest(word)
+    {
         return Fast::No;
     }
     object.half(KIND_AT).atomic().store(0, Release);
