@@ -1269,7 +1269,7 @@ inline result<shmkit_limits_t> limits()
  * Errors. The members whose names the standard gives (lock, try_lock, wait, acquire, ...) have its signatures, so that
  * its guards work, and throw shmkit::error, as value() does; without exceptions they end the program with the message.
  * With shmkit::as_result as the last argument they give a result instead. What the standard does not name gives
- * results. An unlock() by a thread that does not hold is an error too; in the destructor of a guard it ends the program.
+ * results. An unlock() by a thread that does not hold it is an error too; in a guard's destructor it ends the program.
  *
  * The death of a holder. When the last holder died in the midst of its work, what the lock guards is perhaps half
  * changed. Nobody shall use that by accident, so every plain lock() throws shmkit::owner_died, **with the lock given
@@ -1465,7 +1465,7 @@ public:
     }
     template <class Clock, class Duration> bool try_lock_until(const std::chrono::time_point<Clock, Duration> &moment)
     {
-        return detail::try_until(moment, [this](auto left) { return try_lock_for(left); });
+        return detail::try_until(moment, [this](auto left) { return this->try_lock_for(left); });
     }
 
     void unlock() { detail::need_ok(shmkit_mutex_unlock(&c_)); }
@@ -1547,7 +1547,7 @@ public:
     }
     template <class Clock, class Duration> bool try_lock_until(const std::chrono::time_point<Clock, Duration> &moment)
     {
-        return detail::try_until(moment, [this](auto left) { return try_lock_for(left); });
+        return detail::try_until(moment, [this](auto left) { return this->try_lock_for(left); });
     }
 
     void unlock() { detail::need_ok(shmkit_rwlock_unlock(&c_)); }
@@ -1585,7 +1585,7 @@ public:
     template <class Clock, class Duration>
     bool try_lock_shared_until(const std::chrono::time_point<Clock, Duration> &moment)
     {
-        return detail::try_until(moment, [this](auto left) { return try_lock_shared_for(left); });
+        return detail::try_until(moment, [this](auto left) { return this->try_lock_shared_for(left); });
     }
 
     void unlock_shared() { unlock(); }
@@ -1780,7 +1780,7 @@ public:
     template <class Clock, class Duration>
     bool try_acquire_until(const std::chrono::time_point<Clock, Duration> &moment)
     {
-        return detail::try_until(moment, [this](auto left) { return try_acquire_for(left); });
+        return detail::try_until(moment, [this](auto left) { return this->try_acquire_for(left); });
     }
 
     /** Gives permits, one after another. See shmkit_semaphore_post(), which is for signal handlers. */
@@ -1842,7 +1842,7 @@ public:
     template <class Clock, class Duration>
     bool try_acquire_until(const std::chrono::time_point<Clock, Duration> &moment)
     {
-        return detail::try_until(moment, [this](auto left) { return try_acquire_for(left); });
+        return detail::try_until(moment, [this](auto left) { return this->try_acquire_for(left); });
     }
 
     /** Gives back a permit of this thread. SHMKIT_ERR_NOT_OWNER: it has none. See shmkit_robust_sem_post(). */
@@ -1963,25 +1963,41 @@ private:
     shmkit_once_t c_;
 };
 
+namespace detail {
+
+/** Work that is done once, as a C callback and its user pointer. */
+template <class Work> class once_work {
+public:
+    explicit once_work(Work &work) noexcept : work_(work) {}
+
+    static int run(void *user) noexcept
+    {
+        once_work &self = *static_cast<once_work *>(user);
+        return self.contained_.run(self.work_) ? 0 : 1;
+    }
+
+    void rethrow() { contained_.rethrow(); }
+
+private:
+    Work &work_;
+    contained contained_;
+};
+
+} // namespace detail
+
 /**
  * Calls work(arguments...) if nobody has done so for this flag, waits while another one does, and returns when it is
  * done. Who dies in the midst of it is followed by the next one, who does it from the beginning: the work must stand
  * that. It returns nothing, or a bool: false says that it could not be done (SHMKIT_ERR_CALLBACK); an exception says
- * so too, and goes on. The next one tries then.
+ * so too, and goes on. The next one tries then. See shmkit_once_run().
  */
 template <class Work, class... Arguments> void call_once(once_flag &flag, Work &&work, Arguments &&...arguments)
 {
-    if (!flag.begin().value())
-        return;
-    detail::contained contained;
-    const bool done = contained.run(
-        [&] { return std::invoke(std::forward<Work>(work), std::forward<Arguments>(arguments)...); });
-    const auto ended = flag.end(done);
-    contained.rethrow();
-    ended.value();
-    if (!done)
-        detail::raise(failure(SHMKIT_ERR_CALLBACK, ECANCELED,
-                              "shmkit::call_once(): ECANCELED: the work returned false: it could not be done"));
+    auto bound = [&] { return std::invoke(std::forward<Work>(work), std::forward<Arguments>(arguments)...); };
+    detail::once_work<decltype(bound)> once(bound);
+    const shmkit_status_t status = shmkit_once_run(flag.native_handle(), &decltype(once)::run, &once);
+    once.rethrow();
+    detail::need_ok(status);
 }
 
 /** shmkit_event_t: what everything here waits on, for building more. */
@@ -2011,7 +2027,7 @@ public:
     template <class Clock, class Duration>
     bool wait_until(std::uint32_t key, const std::chrono::time_point<Clock, Duration> &moment)
     {
-        return detail::try_until(moment, [this, key](auto left) { return wait_for(key, left); });
+        return detail::try_until(moment, [this, key](auto left) { return this->wait_for(key, left); });
     }
 
     /** Returns when holds() does, which looks at what others change before they notify. */

@@ -140,6 +140,7 @@ pub fn lock_fast(object: Object<MUTEX_SIZE>) -> bool {
 #[inline(always)]
 pub fn unlock_fast(object: Object<MUTEX_SIZE>) -> Fast {
     let (seat, word) = (seat(), object.half(0));
+    // One that was not taken last is left to the slow way, which looks whether it was taken by this address at all.
     if !is_home(object, Kind::Mutex, seat) || word.atomic().load(Relaxed) & ID != seat.id() || !seat.is_latest(word) {
         return Fast::No;
     }
@@ -158,7 +159,7 @@ fn give_word(word: Word, seat: &Seat) -> Fast {
     Fast::Done
 }
 
-/// Gives up a word that bears this thread's id and is off the list already.
+/// Gives up a word that bears this thread's id and was taken off the list.
 pub fn give_up(word: Word) {
     let seat = seat();
     give(word, seat.id());

@@ -115,7 +115,7 @@ int use([[maybe_unused]] region &shared)
     return bool(region::create<destroys>("anon:"));
 #elif CASE == 21 // deleted|trivially copyable
     return bool(shared.copy_out<shmkit::mutex>(0));
-#elif CASE == 22 // no matching function
+#elif CASE == 22 // no matching
     std::mutex own;
     std::unique_lock held(own);
     shmkit::condition_variable().wait(held);
@@ -136,7 +136,7 @@ int use([[maybe_unused]] region &shared)
     shmkit::mutex one;
     one.lock([] { return 1; });
     return 0;
-#elif CASE == 27 // no matching function
+#elif CASE == 27 // no matching
     shmkit::counting_semaphore items;
     return 0;
 #elif CASE == 28 // returns nothing, or a bool
