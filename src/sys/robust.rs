@@ -51,7 +51,8 @@ pub struct Seat {
     /// What is held, from index 1 on; before the first stands the address of the head.
     nodes: Cell<*const Cell<usize>>,
     room: Cell<u32>,
-    /// The lock that this thread has read last, and its slot: see `sync/object.rs`.
+    /// One more than the address of the lock that this thread has read last, so that 0 is none and not the lock at NULL;
+    /// and its slot: see `sync/object.rs`.
     read: Cell<usize>,
     slot: Cell<usize>,
     /// The kernel takes the anchor for a node, and looks for its word here: zero, which bears nobody's id. The last of
@@ -163,12 +164,12 @@ impl Seat {
     /// The slot of the lock that this thread has read last, if it is this one.
     #[inline(always)]
     pub fn slot_of(&self, lock: usize) -> Option<usize> {
-        (self.read.get() == lock).then(|| self.slot.get())
+        (self.read.get() == lock.wrapping_add(1)).then(|| self.slot.get())
     }
 
     /// Notes it.
     pub fn note_slot(&self, lock: usize, slot: usize) {
-        self.read.set(lock);
+        self.read.set(lock + 1);
         self.slot.set(slot);
     }
 
@@ -342,7 +343,7 @@ extern "C" fn stand_up() {
     seat.id.set(0);
     seat.count.set(0);
     seat.pages.iter().for_each(|page| page.set(0));
-    seat.note_slot(0, 0);
+    seat.read.set(0);
 }
 
 #[cfg(test)]
