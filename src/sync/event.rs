@@ -19,7 +19,10 @@ pub const SLEEPERS: u32 = 1;
 
 /// Before the last look: what to wait with.
 pub fn prepare<F: Futex>(word: F) -> u32 {
-    word.or(SLEEPERS) | SLEEPERS
+    let key = word.or(SLEEPERS) | SLEEPERS;
+    // The bit comes before the look, as the notifier's change comes before its look at the bit: one sees the other.
+    F::fence();
+    key
 }
 
 /// Waits for a notification after `prepare` gave the key; also returns without one, now and then. False when the time

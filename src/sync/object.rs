@@ -942,9 +942,7 @@ pub fn once_end(object: Object<MUTEX_SIZE>, done: bool) -> Outcome<()> {
 /// What to wait with.
 pub fn event_prepare(object: Object<SMALL_SIZE>) -> Outcome<u32> {
     open(object, Kind::Event)?;
-    let key = event::prepare(object.half(0));
-    Word::fence();
-    Ok(key)
+    Ok(event::prepare(object.half(0)))
 }
 
 /// Waits for a notification.
