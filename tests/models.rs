@@ -363,7 +363,6 @@ fn fetch(me: &Thread) {
     let (event, things) = (me.word(0), me.word(1));
     loop {
         let key = event::prepare(event);
-        Word::fence();
         let seen = things.load();
         match seen {
             0 => assert!(event::wait(event, key, FOREVER)),
@@ -616,8 +615,8 @@ fn permit_once(me: &Rc<Thread>, count: usize) {
 fn permits_are_conserved_and_no_wake_is_lost() {
     explore(2, || {
         let world = World::new(MUTEX + 2);
-        let other = go(world, 2, ALIVE, |me| permit_once(&me, 1));
-        here(world, 1, ALIVE, |me| permit_once(&me, 1));
+        let other = go(world, 2, ALIVE, |me| (0..2).for_each(|_| permit_once(&me, 1)));
+        here(world, 1, ALIVE, |me| (0..2).for_each(|_| permit_once(&me, 1)));
         join(other);
         assert_eq!((world.raw(0), world.raw(MUTEX + 1)), (0, 0));
         world.end();

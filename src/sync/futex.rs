@@ -20,7 +20,7 @@ pub trait Futex: Copy {
     fn or(self, bits: u32) -> u32;
     /// Acquire and release; wraps.
     fn add(self, value: u32) -> u32;
-    /// What this thread changed before, by `exchange` or `swap`, comes before what it loads after, for all threads.
+    /// What this thread changed before, by anything but `store`, comes before what it loads after, for all threads.
     fn fence();
     /// Sleeps while the word is `expected`, until the moment `until` at most. May return at any time.
     fn wait(self, expected: u32, until: u64);

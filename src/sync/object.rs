@@ -528,7 +528,7 @@ fn reach<const SIZE: usize>(object: Object<SIZE>) -> Outcome<&'static Seat> {
     let seat = sit()?;
     for at in [object.start(), object.start() + SIZE - 4] {
         if !seat.knows(at) {
-            writable(at).map_err(|errno| match (errno.0, memory::peek(object.start(), &mut [0]).is_ok()) {
+            writable(at).map_err(|errno| match (errno.0, memory::peek(at, &mut [0]).is_ok()) {
                 (libc::EFAULT, true) => Failure::new(
                     Status::ErrAccess,
                     "the memory is mapped for reading only, and whoever locks or counts must write",
