@@ -141,11 +141,14 @@ pub fn unlock_fast(object: Object<MUTEX_SIZE>) -> bool {
 }
 
 /// Locks a readers-writer lock for reading, where nobody writes, and the slot is free that this thread had there last.
+/// There may be another lock at this address by now, whose slot belongs to another pid namespace, or to none yet: an id
+/// in it would be looked for there, not be found, and be taken for a dead thread's.
 #[inline(always)]
 pub fn read_fast(object: Object<RWLOCK_SIZE>) -> bool {
     let seat = seat();
     let Some(slot) = seat.slot_of(object.start()) else { return false };
     if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space())
+        || object.half(slot + 4).atomic().load(Relaxed) != seat.space()
         || !seat.has_room()
         || !take_word(object.half(slot), seat)
     {
