@@ -700,3 +700,417 @@ fn a_mapping_a_segment_and_a_region() {
         }
     });
 }
+
+// ------------------------------------------------------------------------------------------------------------------
+// Pid namespaces
+// ------------------------------------------------------------------------------------------------------------------
+
+/// Runs `work` as process 2 of a pid namespace of its own. `killed`: it dies by SIGKILL.
+fn start_namespace(killed: bool, work: impl FnOnce()) -> i32 {
+    start(|| {
+        // SAFETY: take no pointers.
+        unsafe {
+            let own = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+            let error = || std::io::Error::last_os_error();
+            let words = "this test needs root or unprivileged user namespaces";
+            assert_eq!(libc::unshare(libc::CLONE_NEWPID | own), 0, "{words}: {}", error());
+        }
+        let first = start(|| {
+            let pid = start(|| {
+                assert_eq!(std::process::id(), 2);
+                work();
+            });
+            let status = reap(pid);
+            assert_eq!(libc::WIFSIGNALED(status), killed, "{status:#x}");
+            assert!(killed || status == 0, "{status:#x}");
+        });
+        reap_well(first);
+    })
+}
+
+/// Waits for its turn in a story.
+fn turn(room: Room, number: u64) {
+    until(|| room.facts().count.load(SeqCst) == number);
+}
+
+fn next(room: Room) {
+    room.facts().count.fetch_add(1, SeqCst);
+}
+
+/// What one does whose own id is the same as that of the holder in the other namespace: it holds nothing, and nobody died.
+#[track_caller]
+fn the_other_one_holds(room: Room) {
+    everything_is_held(room);
+    // SAFETY: nothing is asked for.
+    assert_eq!(unsafe { shmkit_barrier_timedwait(room.barrier(), LONG, null_mut()) }, TIMEOUT);
+}
+
+/// The objects are made in the namespace that is started first, or in the other one.
+fn equal_ids(home_first: bool, home_dies: bool) {
+    let room = Room::new();
+    let home = move || {
+        room.reset(2, 2);
+        actor(room, true, home_dies);
+    };
+    let gate = move || actor(room, false, !home_dies);
+    let pids = match home_first {
+        true => [start_namespace(home_dies, home), start_namespace(!home_dies, gate)],
+        false => [start_namespace(!home_dies, gate), start_namespace(home_dies, home)],
+    };
+    pids.into_iter().for_each(reap_well);
+    // This namespace is the third that uses it.
+    hold_everything(room);
+    let_everything_go(room);
+}
+
+/// One of the two. They hold everything in turn, and each looks at what the other one holds; then they read together;
+/// then one of them dies.
+fn actor(room: Room, home: bool, dies: bool) {
+    if home {
+        next(room);
+    }
+    for round in 0..4 {
+        let start = 1 + 3 * round;
+        if home == (round % 2 == 0) {
+            turn(room, start);
+            hold_everything(room);
+            next(room);
+            turn(room, start + 2);
+            let_everything_go(room);
+            next(room);
+        } else {
+            turn(room, start + 1);
+            the_other_one_holds(room);
+            next(room);
+        }
+    }
+    // Both read, and neither takes the other for dead: who waits to write waits in vain.
+    let begin = if home { 13 } else { 14 };
+    turn(room, begin);
+    good(shmkit_rwlock_read_lock(room.rwlock()));
+    next(room);
+    if home {
+        turn(room, 15);
+        room.rwlock_unlock();
+        assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), LONG), TIMEOUT, "a writer beside a reader");
+        good(shmkit_rwlock_read_lock(room.rwlock()));
+        next(room);
+        turn(room, 17);
+        room.rwlock_unlock();
+    } else {
+        turn(room, 16);
+        room.rwlock_unlock();
+        assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), LONG), TIMEOUT, "a writer beside a reader");
+        next(room);
+    }
+    // One waits on the condition variable for the other one.
+    if home {
+        room.lock();
+        while room.facts().flag.load(SeqCst) == 0 {
+            room.after(shmkit_cond_wait(room.cond(), room.mutex()));
+        }
+        room.unlock();
+        next(room);
+    } else {
+        room.lock();
+        room.facts().flag.store(1, SeqCst);
+        good(shmkit_cond_signal(room.cond()));
+        room.unlock();
+    }
+    if dies {
+        turn(room, 18);
+        hold_everything(room);
+        next(room);
+        die();
+    }
+    turn(room, 19);
+    everything_is_inherited(room);
+}
+
+#[test]
+fn equal_thread_ids_in_two_pid_namespaces() {
+    apart("equal_thread_ids_in_two_pid_namespaces", || {
+        let stories = [(true, true), (true, false), (false, true), (false, false)];
+        let pids = stories.map(|(home_first, home_dies)| start(|| equal_ids(home_first, home_dies)));
+        pids.into_iter().for_each(reap_well);
+    });
+}
+
+/// A namespace uses everything once, and stays: the number of one that is gone is given to another.
+fn use_from_a_namespace(room: Room, which: usize, expected: i32) -> i32 {
+    let pid = start_namespace(false, || {
+        assert_eq!(shmkit_mutex_lock(room.mutex()), expected, "{}", message());
+        assert_eq!(shmkit_rwlock_write_lock(room.rwlock()), expected, "{}", message());
+        assert_eq!(shmkit_robust_sem_wait(room.robust()), expected, "{}", message());
+        assert_eq!(shmkit_barrier_join(room.barrier()), expected, "{}", message());
+        if expected == OK {
+            room.unlock();
+            room.rwlock_unlock();
+            good(shmkit_robust_sem_post(room.robust()));
+            good(shmkit_barrier_leave(room.barrier()));
+        }
+        // What has no holder has no namespace.
+        good(shmkit_semaphore_wait(room.sem()));
+        good(shmkit_semaphore_post(room.sem()));
+        good(shmkit_event_notify(room.event(), 1));
+        good(shmkit_cond_signal(room.cond()));
+        sign(room, which);
+        until_sign(room, 9);
+    });
+    until(|| room.facts().signs[which].load(SeqCst) != 0 || state_of(pid) == 'Z');
+    pid
+}
+
+#[test]
+fn three_and_four_pid_namespaces() {
+    apart("three_and_four_pid_namespaces", || {
+        let room = room();
+        let pids = [OK, OK, LIMIT, LIMIT].into_iter().enumerate().map(|(which, expected)| {
+            let pid = use_from_a_namespace(room, which, expected);
+            hold_everything(room);
+            let_everything_go(room);
+            pid
+        });
+        let pids: Vec<i32> = pids.collect();
+        sign(room, 9);
+        pids.into_iter().for_each(reap_well);
+    });
+}
+
+/// A lock for readers that is made anew, or another one at the same address, is not read by what this thread remembers of
+/// the one before: its slots may be of another namespace.
+#[test]
+fn a_readers_writer_lock_at_the_address_of_another() {
+    apart("a_readers_writer_lock_at_the_address_of_another", || {
+        let room = room();
+        // Its first slot is the one that a process 2 takes first, by its thread id.
+        let reader = loop {
+            let pid = start(|| {
+                let slot = std::process::id() % 31;
+                if slot != 2 {
+                    // SAFETY: takes no pointers.
+                    unsafe { libc::_exit(1) };
+                }
+                for _ in 0..2 {
+                    good(shmkit_rwlock_read_lock(room.rwlock()));
+                    good(shmkit_rwlock_unlock(room.rwlock()));
+                }
+                sign(room, 0);
+                until_sign(room, 1);
+                good(shmkit_rwlock_read_lock(room.rwlock()));
+                sign(room, 2);
+                until_sign(room, 3);
+                good(shmkit_rwlock_unlock(room.rwlock()));
+            });
+            until(|| room.facts().signs[0].load(SeqCst) != 0 || state_of(pid) == 'Z');
+            if room.facts().signs[0].load(SeqCst) != 0 {
+                break pid;
+            }
+            reap(pid);
+        };
+        good(shmkit_rwlock_destroy(room.rwlock()));
+        good(shmkit_rwlock_init(room.rwlock()));
+        sign(room, 1);
+        until_sign(room, 2);
+        reap_well(start_namespace(false, || {
+            good(shmkit_rwlock_read_lock(room.rwlock()));
+            good(shmkit_rwlock_unlock(room.rwlock()));
+            // An id of another namespace than the slot's would be looked up here, not found, and taken for dead.
+            let looks = start(|| {
+                assert_eq!(shmkit_rwlock_timed_write_lock(room.rwlock(), LONG), TIMEOUT, "a writer beside a reader");
+            });
+            reap_well(looks);
+        }));
+        sign(room, 3);
+        reap_well(reader);
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// The storm
+// ------------------------------------------------------------------------------------------------------------------
+
+const STORMERS: usize = 8;
+const ONCES: usize = 4096;
+const PERMITS: u32 = 3;
+
+/// What the storm shares beside two rooms, one for the mutex and one for the readers-writer lock.
+#[repr(C)]
+struct Sky {
+    stop: AtomicU64,
+    /// Which once is next.
+    next: AtomicU64,
+    /// What came into the queue and out of it, with the mutex held.
+    tokens: AtomicU64,
+    /// Of each process: what it did, of each kind.
+    done: [[AtomicU64; 8]; STORMERS],
+    /// How often the work of each once was done to its end.
+    works: [AtomicU64; ONCES],
+    onces: [MaybeUninit<shmkit_once_t>; ONCES],
+}
+
+const KINDS: [&str; 8] = ["mutex", "write", "read", "condition", "semaphore", "robust", "barrier", "once"];
+
+extern "C" fn count_one(user: *mut c_void) -> c_int {
+    // SAFETY: one of the counters of the sky.
+    unsafe { AtomicU64::from_ptr(user.cast()) }.fetch_add(1, SeqCst);
+    0
+}
+
+/// One of eight: does whatever comes until it is told to stop, or is killed.
+fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
+    let mut random = seed | 1;
+    while sky.stop.load(SeqCst) == 0 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let kind = (random >> 20) as usize % 8;
+        let patience = (random >> 40) % (3 * MS);
+        match kind {
+            0 => {
+                match shmkit_mutex_timedlock(first.mutex(), 1000 * patience) {
+                    TIMEOUT | BUSY => continue,
+                    status => first.after(status),
+                };
+                first.raise();
+                // Counted with the lock held, so that a death in between is one count at most.
+                sky.done[own][0].fetch_add(1, SeqCst);
+                first.unlock();
+                continue;
+            }
+            1 => {
+                match random & 1 << 60 {
+                    0 => second.write_lock(),
+                    _ => match shmkit_rwlock_timed_write_lock(second.rwlock(), patience) {
+                        TIMEOUT | BUSY => continue,
+                        status => second.after_write(status),
+                    },
+                };
+                second.write();
+                sky.done[own][1].fetch_add(1, SeqCst);
+                second.rwlock_unlock();
+                continue;
+            }
+            2 => {
+                match shmkit_rwlock_read_lock(second.rwlock()) {
+                    OK => (0..20).for_each(|_| second.read()),
+                    status => assert!(second.after_write(status)),
+                }
+                second.rwlock_unlock();
+            }
+            3 => {
+                first.lock();
+                if random & 1 << 60 == 0 {
+                    sky.tokens.fetch_add(1, SeqCst);
+                    let all = random & 1 << 61 == 0;
+                    good(if all { shmkit_cond_broadcast(first.cond()) } else { shmkit_cond_signal(first.cond()) });
+                } else if sky.tokens.load(SeqCst) == 0 {
+                    match shmkit_cond_timedwait(first.cond(), first.mutex(), patience) {
+                        TIMEOUT => {}
+                        status => drop(first.after(status)),
+                    }
+                } else {
+                    sky.tokens.fetch_sub(1, SeqCst);
+                }
+                assert!(sky.tokens.load(SeqCst) < u64::MAX / 2, "more came out than went in");
+                first.unlock();
+            }
+            4 => {
+                // Who gives before it takes leaves one more when it dies, and never too few.
+                good(shmkit_semaphore_post(first.sem()));
+                good(shmkit_semaphore_wait(first.sem()));
+            }
+            5 => {
+                let more = random & 1 << 60 != 0;
+                match shmkit_robust_sem_timedwait(first.robust(), 1000 * patience) {
+                    TIMEOUT | BUSY => continue,
+                    status => good(status),
+                }
+                let second = more.then(|| shmkit_robust_sem_trywait(first.robust()));
+                if second == Some(OK) {
+                    good(shmkit_robust_sem_post(first.robust()));
+                }
+                good(shmkit_robust_sem_post(first.robust()));
+            }
+            6 => {
+                // SAFETY: nothing is asked for.
+                match unsafe { shmkit_barrier_timedwait(first.barrier(), patience, null_mut()) } {
+                    OWNER_DIED => good(shmkit_barrier_reset(first.barrier())),
+                    TIMEOUT | BUSY => continue,
+                    status => good(status),
+                }
+            }
+            _ => {
+                let index = sky.next.load(SeqCst) as usize % ONCES;
+                let (once, works) = (sky.onces[index].as_ptr().cast_mut(), sky.works[index].as_ptr());
+                // SAFETY: the work returns.
+                good(unsafe { shmkit_once_run(once, Some(count_one), works.cast()) });
+                assert!(sky.works[index].load(SeqCst) > 0, "it is done, and nobody did it");
+                let _ = sky.next.compare_exchange(index as u64, index as u64 + 1, SeqCst, SeqCst);
+            }
+        }
+        sky.done[own][kind].fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn eight_processes_use_everything_and_one_dies_all_the_time() {
+    let seconds = std::env::var("SHMKIT_STORM_SECONDS").map_or(8, |text| text.parse().expect("a number of seconds"));
+    support::alone("eight_processes_use_everything_and_one_dies_all_the_time", &[], || {
+        let (first, second) = (Room::new(), Room::new());
+        first.reset(0, 3);
+        good(shmkit_robust_sem_init(first.robust(), PERMITS));
+        second.reset(1, 1);
+        // SAFETY: the mapping is new, larger than it, all zeros, and stays.
+        let sky: &'static Sky = unsafe { &*(map(size_of::<Sky>()) as *const Sky) };
+        let start_one = |own: usize, seed: u64| {
+            start(|| {
+                alarm(seconds as u32 + STALLED);
+                storm(sky, first, second, own, seed);
+            })
+        };
+        let seed = 0x9e37_79b9_7f4a_7c15 ^ u64::from(std::process::id()) << 32;
+        let begin = Instant::now();
+        let mut pids: Vec<i32> = (0..STORMERS).map(|own| start_one(own, seed.rotate_left(own as u32))).collect();
+        let mut kills = 0u64;
+        while begin.elapsed().as_secs() < seconds {
+            std::thread::sleep(Duration::from_millis(20));
+            let victim = (kills.wrapping_mul(5) ^ kills >> 3) as usize % STORMERS;
+            kill(pids[victim]);
+            kills += 1;
+            pids[victim] = start_one(victim, seed.wrapping_mul(2 * kills + 1));
+        }
+        sky.stop.store(1, SeqCst);
+        alarm(STALLED);
+        pids.into_iter().for_each(reap_well);
+
+        let sum = |kind: usize| sky.done.iter().map(|one| one[kind].load(SeqCst)).sum::<u64>();
+        // The last death may not have been told of yet.
+        first.lock();
+        second.write_lock();
+        for (room, kind) in [(first, 0), (second, 1)] {
+            let (raised, counted) = (room.facts().a.load(SeqCst), sum(kind));
+            assert!(counted <= raised && raised <= counted + kills, "{}: {raised} for {counted}", KINDS[kind]);
+        }
+        first.unlock();
+        second.rwlock_unlock();
+        for _ in 0..PERMITS {
+            good(shmkit_robust_sem_trywait(first.robust()));
+        }
+        assert_eq!(shmkit_robust_sem_trywait(first.robust()), BUSY, "more permits than there were");
+        let mut value = 0;
+        // SAFETY: the value is writable.
+        good(unsafe { shmkit_semaphore_value(first.sem(), &mut value) });
+        assert!(u64::from(value) <= kills, "{value} permits after {kills} deaths");
+        for index in 0..(sky.next.load(SeqCst) as usize).min(ONCES) {
+            assert!(sky.works[index].load(SeqCst) > 0, "nobody did the work of {index}");
+        }
+        let works: u64 = sky.works.iter().map(|works| works.load(SeqCst)).sum();
+        assert!(works <= sky.next.load(SeqCst) + 1 + kills, "work was done twice, and nobody died");
+        let counts: Vec<String> =
+            KINDS.iter().enumerate().map(|(kind, name)| format!("{} {name}", sum(kind))).collect();
+        assert!((0..8).all(|kind| sum(kind) > 0), "{counts:?}");
+        println!("storm: {seconds} s, {kills} killed, {}; {value} permits left of the dead", counts.join(", "));
+        alarm(0);
+    });
+}
