@@ -22,14 +22,14 @@ const MOST: usize = 100_000;
 const PATTERN: u8 = 0xa7;
 const ADDRESSES: [&CStr; 3] = [c"posix:/walk", c"sysv:0x77616c6b", c"file:/dev/shm/folder/walk"];
 
-/// What the walk over the library's own instructions may cost: 8 seconds, or SHMKIT_KILL_SECONDS.
+/// What the walk over the library's own instructions may cost: 2 seconds, or SHMKIT_KILL_SECONDS.
 fn budget() -> Duration {
     let seconds = std::env::var("SHMKIT_KILL_SECONDS").ok();
-    Duration::from_secs(seconds.map_or(8, |seconds| seconds.parse().expect("a number of seconds")))
+    Duration::from_secs(seconds.map_or(2, |seconds| seconds.parse().expect("a number of seconds")))
 }
 
 /// What the walk over all instructions, those of the C library too, may cost: it is a sample.
-const SAMPLE: Duration = Duration::from_secs(3);
+const SAMPLE: Duration = Duration::from_secs(1);
 
 type Handle = *mut shmkit_region_t;
 

@@ -667,11 +667,14 @@ impl Wait {
             Refused::Abandoned => Failure::of(Status::ErrNotRecoverable),
             Refused::Own => Failure::of(Status::ErrDeadlock),
             Refused::NotOwn => Failure::of(Status::ErrNotOwner),
-            Refused::NoRoom => Failure::new(
-                Status::ErrLimit,
-                "this thread holds 2000 locks, or there is no memory to note another one",
-                "hold fewer at once: the kernel tells of no more than 2048 when a thread dies",
-            ),
+            Refused::NoRoom => {
+                let failure = Failure::new(
+                    Status::ErrLimit,
+                    "this thread holds 2000 locks, or there is no memory to note another one",
+                    "hold fewer at once: the kernel tells of no more than 2048 when a thread dies",
+                );
+                Failure { errno: libc::ENOLCK, ..failure }
+            }
         }
     }
 
