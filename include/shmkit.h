@@ -955,7 +955,10 @@ shmkit_status_t shmkit_gc(int32_t mode, shmkit_list_callback_t callback, void *u
  *   that is mapped read-only, SHMKIT_ERR_ACCESS; at an address that is none, SHMKIT_ERR_BAD_POINTER, and at one that is
  *   not aligned, SHMKIT_ERR_INVALID_ARGUMENT.
  * - The holder is a thread. When it dies, however it does (exit, exec, SIGKILL, the end of the thread), the kernel says so
- *   to the next one. The memory must stay mapped, where it is, while something in it is held.
+ *   to the next one. The memory must stay mapped, where it is, while something in it is held. One thread holds 2000 locks
+ *   at most (SHMKIT_ERR_LIMIT).
+ * - Whether memory is there and can be written is looked at when a thread uses a page first. What is unmapped or protected
+ *   later faults, as any memory does.
  * - A forked child holds nothing of what its parent holds.
  * - Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end.
  * - A wait goes on after a signal handler, and is no cancellation point.
