@@ -240,6 +240,17 @@ fn files_and_links_are_where_they_belong() {
     assert!(!dynamic.contains("TEXTREL") && !dynamic.contains("RPATH") && !dynamic.contains("RUNPATH"), "{dynamic}");
 }
 
+/// A program in whose threads the library was not there when they began loads it, and they lock.
+#[test]
+fn loaded_at_run_time() {
+    let package = Package::get();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let program = folder.path().join("loads");
+    let source = root().join("tests/consumers/loads.c");
+    run(command("gcc").args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&program).arg(source));
+    run(command(&program).arg(package.library("libshmkit.so")));
+}
+
 #[test]
 fn sizes_stay_small() {
     let package = Package::get();

@@ -882,6 +882,149 @@ fn three_and_four_pid_namespaces() {
     });
 }
 
+/// The first who dies behind a gate is told of; the next one who holds it lives, however long it holds it.
+#[test]
+fn a_holder_behind_a_gate_after_a_death_there() {
+    apart("a_holder_behind_a_gate_after_a_death_there", || {
+        let room = room();
+        let pid = start_namespace(false, || {
+            let dead = start(|| {
+                room.lock();
+                die();
+            });
+            reap(dead);
+            assert_eq!(shmkit_mutex_lock(room.mutex()), OWNER_DIED);
+            good(shmkit_mutex_consistent(room.mutex()));
+            room.unlock();
+            room.lock();
+            sign(room, 0);
+            until_sign(room, 1);
+            room.unlock();
+        });
+        until_sign(room, 0);
+        assert_eq!(shmkit_mutex_timedlock(room.mutex(), LONG), TIMEOUT, "two hold it: {}", message());
+        assert_eq!(shmkit_mutex_trylock(room.mutex()), BUSY);
+        sign(room, 1);
+        assert!(!room.lock(), "nobody died");
+        room.unlock();
+        reap_well(pid);
+    });
+}
+
+/// Who never waits is told of a death in another namespace, too.
+#[test]
+fn a_try_finds_the_dead_of_another_namespace() {
+    apart("a_try_finds_the_dead_of_another_namespace", || {
+        let room = room();
+        let pid = start_namespace(true, || {
+            room.lock();
+            assert!(!room.write_lock());
+            die();
+        });
+        reap_well(pid);
+        assert_eq!(shmkit_mutex_trylock(room.mutex()), OWNER_DIED);
+        assert_eq!(shmkit_rwlock_try_write_lock(room.rwlock()), OWNER_DIED);
+        let destroyed = [shmkit_mutex_destroy(room.mutex()), shmkit_rwlock_destroy(room.rwlock())];
+        assert_eq!(destroyed, [BUSY; 2], "this thread holds them");
+    });
+}
+
+/// A signal that comes more often than sleepers look does not keep them from looking.
+#[test]
+fn signals_do_not_hide_a_death() {
+    extern "C" fn came(_: i32) {}
+    apart("signals_do_not_hide_a_death", || {
+        let room = room();
+        let pid = start_namespace(true, || {
+            room.lock();
+            die();
+        });
+        reap_well(pid);
+        let waiter = start(|| {
+            let every = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+            // SAFETY: the handler does nothing; the struct is readable.
+            unsafe {
+                libc::signal(libc::SIGPROF, came as *const () as usize);
+                libc::signal(libc::SIGVTALRM, came as *const () as usize);
+                let mut event: libc::sigevent = std::mem::zeroed();
+                (event.sigev_notify, event.sigev_signo) = (libc::SIGEV_SIGNAL, libc::SIGVTALRM);
+                let mut timer = null_mut();
+                assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
+                let step = libc::timespec { tv_sec: 0, tv_nsec: every.tv_usec * 1000 };
+                let often = libc::itimerspec { it_interval: step, it_value: step };
+                assert_eq!(libc::timer_settime(timer, 0, &often, null_mut()), 0);
+            }
+            assert_eq!(shmkit_mutex_lock(room.mutex()), OWNER_DIED);
+        });
+        reap_well(waiter);
+    });
+}
+
+unsafe extern "C" {
+    /// A fork that runs no handlers.
+    fn _Fork() -> libc::pid_t;
+}
+
+/// A child that was made behind the fork handlers holds nothing of its parent's, and its own death is told.
+#[test]
+fn a_child_behind_the_fork_handlers() {
+    apart("a_child_behind_the_fork_handlers", || {
+        let room = room();
+        room.lock();
+        // SAFETY: the child leaves by SIGKILL, and this process has one thread.
+        let child = unsafe { _Fork() };
+        if child == 0 {
+            let seen = [shmkit_mutex_trylock(room.mutex()), shmkit_mutex_unlock(room.mutex())];
+            good(shmkit_mutex_lock(room.other()));
+            room.facts().count.store(u64::from(seen == [BUSY, NOT_OWNER]), SeqCst);
+            die();
+        }
+        assert!(libc::WIFSIGNALED(reap(child)));
+        assert_eq!(room.facts().count.load(SeqCst), 1, "it took itself for its parent");
+        room.unlock();
+        assert_eq!(shmkit_mutex_trylock(room.other()), OWNER_DIED, "its death was not told");
+    });
+}
+
+/// What was pending in a parent when it forked is nothing to the child: another namespace's thread of the same number may
+/// hold it by the time that the child ends.
+#[test]
+fn a_child_has_nothing_pending() {
+    apart("a_child_has_nothing_pending", || {
+        let room = room();
+        room.lock();
+        let child = start(|| {
+            // SAFETY: reads this thread's own list of robust futexes, as the kernel would.
+            unsafe {
+                let (mut head, mut length) = (std::ptr::null::<[usize; 3]>(), 0usize);
+                assert_eq!(libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length), 0);
+                assert_eq!((*head)[2], 0, "a word of the parent's is pending");
+                assert_eq!((*head)[0], head.addr(), "a node of the parent's is on the list");
+            }
+        });
+        reap_well(child);
+        room.unlock();
+    });
+}
+
+/// Readers that died leave their slots to readers: no writer needs to come by first.
+#[test]
+fn readers_follow_dead_readers() {
+    apart("readers_follow_dead_readers", || {
+        let room = room();
+        for _ in 0..31 {
+            room.facts().signs[0].store(0, SeqCst);
+            kill(start_holder(room, 0, || good(shmkit_rwlock_read_lock(room.rwlock()))));
+        }
+        good(shmkit_rwlock_read_lock(room.rwlock()));
+        reap_well(start(|| {
+            good(shmkit_rwlock_try_read_lock(room.rwlock()));
+            room.rwlock_unlock();
+        }));
+        room.rwlock_unlock();
+    });
+}
+
 /// A lock for readers that is made anew, or another one at the same address, is not read by what this thread remembers of
 /// the one before: its slots may be of another namespace.
 #[test]
