@@ -187,7 +187,9 @@ fn with_own_world(test: &str, chosen: &[usize], body: impl Fn(&CStr)) {
 fn say(walk: &Walk) {
     // What /proc says of a process is longer or shorter from run to run, and System V gives out other places of its tables:
     // the loops over them differ, and a run may be over before the boundary. Those are counted apart.
-    assert!(walk.missed * 10 <= walk.killed + walk.missed, "{walk:?}");
+    // Where no two recordings were the same, as when others make and remove segments beside it, more of them.
+    let allowed = if walk.steady == Some(false) { 3 } else { 10 };
+    assert!(walk.missed * allowed <= walk.killed + walk.missed, "{walk:?}");
     assert!(walk.library > 100 && walk.system_calls > 0, "{walk:?}");
 }
 
