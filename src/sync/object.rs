@@ -31,7 +31,7 @@ use crate::error::Status;
 use crate::region::identity;
 use crate::region::{Failure, Outcome};
 use crate::sys::futex::{Object, Word, writable};
-use crate::sys::robust::{Seat, seat};
+use crate::sys::robust::{Seat, knows, learn, seat};
 use crate::sys::{memory, process};
 
 /// Bytes of the objects.
@@ -113,7 +113,7 @@ pub enum Fast {
 /// Whether an object is of this kind and namespace, and this thread may write to it.
 #[inline(always)]
 fn is_home<const SIZE: usize>(object: Object<SIZE>, kind: Kind, seat: &Seat) -> bool {
-    seat.knows(object.start()) && object.load(STAMP_AT) == stamp(kind, seat.space())
+    knows(object.start()) && object.load(STAMP_AT) == stamp(kind, seat.space())
 }
 
 /// Holds a word that is 0.
@@ -172,26 +172,18 @@ pub fn give_up(word: Word) {
 pub fn read_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let seat = seat();
     let Some(slot) = seat.slot_of(object.start()) else { return Fast::No };
-    if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space()) || !seat.has_room_now() || !take_slot(slot, seat) {
+    let space = seat.space();
+    // Another lock may stand at this address by now: its slots are of other namespaces, or of none yet.
+    if object.load(STAMP_AT) != stamp(Kind::RwLock, space)
+        || slot.behind().atomic().load(Relaxed) != space
+        || !seat.has_room_now()
+        || !take_word(slot, seat)
+    {
         return Fast::No;
     }
     // The exchange that took the slot comes before this load, for all threads.
     Word::fence();
     if object.half(KIND_AT).atomic().load(SeqCst) == 0 { Fast::Done } else { Fast::Rest(slot) }
-}
-
-/// Holds a slot that is 0 and of this thread's namespace, as it may not be: another lock can stand at this address by now.
-#[inline(always)]
-fn take_slot(slot: Word, seat: &Seat) -> bool {
-    let space = seat.space();
-    seat.begin_new(slot);
-    let taken = slot.exchange_pair((0, space), (seat.id(), space));
-    if taken {
-        seat.keep(slot);
-    } else {
-        seat.end();
-    }
-    taken
 }
 
 /// Leaves a slot again that `read_fast` has just taken.
@@ -270,7 +262,7 @@ pub fn write_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
 /// Whether this is an object of this kind without a holder, that this thread may write to.
 #[inline(always)]
 fn is_plain(object: Object<SMALL_SIZE>, kind: Kind) -> bool {
-    seat().knows(object.start()) && object.load(STAMP_AT) == stamp(kind, 0)
+    knows(object.start()) && object.load(STAMP_AT) == stamp(kind, 0)
 }
 
 /// Takes a permit that is there.
@@ -299,8 +291,7 @@ pub fn signal_fast(object: Object<SMALL_SIZE>) -> bool {
 /// Whether the work of a once is done.
 #[inline(always)]
 pub fn once_is_done(object: Object<MUTEX_SIZE>) -> bool {
-    let seat = seat();
-    seat.knows(object.start())
+    knows(object.start())
         && object.load(STAMP_AT) >> 32 == u64::from(MAGIC | Kind::Once as u32)
         && object.half(KIND_AT).atomic().load(Acquire) == 1
 }
@@ -527,7 +518,7 @@ fn sit() -> Outcome<&'static Seat> {
 fn reach<const SIZE: usize>(object: Object<SIZE>) -> Outcome<&'static Seat> {
     let seat = sit()?;
     for at in [object.start(), object.start() + SIZE - 4] {
-        if !seat.knows(at) {
+        if !knows(at) {
             writable(at).map_err(|errno| match (errno.0, memory::peek(at, &mut [0]).is_ok()) {
                 (libc::EFAULT, true) => Failure::new(
                     Status::ErrAccess,
@@ -536,7 +527,7 @@ fn reach<const SIZE: usize>(object: Object<SIZE>) -> Outcome<&'static Seat> {
                 ),
                 _ => Failure::of(Status::ErrBadPointer),
             })?;
-            seat.learn(at);
+            learn(at);
         }
     }
     Ok(seat)

@@ -91,18 +91,6 @@ impl Word {
         Word(self.0 + 4)
     }
 
-    /// Exchanges this and the half word behind it, as one, if both are as expected.
-    #[inline(always)]
-    pub fn exchange_pair(self, old: (u32, u32), new: (u32, u32)) -> bool {
-        let both = |pair: (u32, u32)| match cfg!(target_endian = "little") {
-            true => u64::from(pair.0) | u64::from(pair.1) << 32,
-            false => u64::from(pair.0) << 32 | u64::from(pair.1),
-        };
-        // SAFETY: claims are pairs of half words at multiples of eight, inside an object that is mapped.
-        let pair = unsafe { AtomicU64::from_ptr(self.0 as *mut u64) };
-        pair.compare_exchange(both(old), both(new), Ordering::SeqCst, Ordering::Relaxed).is_ok()
-    }
-
     /// futex(FUTEX_WAIT_BITSET): sleeps while the word is `expected`, until the moment `until` of the monotonic clock,
     /// in nanoseconds; u64::MAX for no end. ETIMEDOUT when the time is over, EAGAIN and EINTR as they come.
     ///

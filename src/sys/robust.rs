@@ -16,7 +16,7 @@
 //! wait for.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use super::futex::Word;
 use super::{Sys, check, memory, pages, process};
@@ -29,8 +29,8 @@ const NEAR: u32 = 16;
 /// So many in pages of their own, from the first time that there are more. The kernel follows a list no further than
 /// 2048 nodes (ROBUST_LIST_LIMIT), and some may be glibc's: what lies behind would not be told.
 const FAR: u32 = 2000;
-/// Pages of which this thread knows that it may write to them.
-const PAGES: usize = 4;
+/// Pages of which this process knows that it may write to them.
+const PAGES: usize = 64;
 const PAGE_BITS: u32 = 12;
 
 /// struct robust_list_head
@@ -59,23 +59,53 @@ pub struct Seat {
     /// these is where glibc writes its link to the node before.
     nobody: [Cell<u64>; 4],
     anchor: Cell<usize>,
-    pages: [Cell<usize>; PAGES],
     near: [Cell<usize>; NEAR as usize + 1],
 }
 
 const _: () = assert!(core::mem::offset_of!(Seat, anchor) - core::mem::offset_of!(Seat, nobody) == NODE);
 
-/// This thread's seat: a thread-local variable, reached by a TLS descriptor. The call of the general model costs as
-/// much as a lock; the initial-exec model costs nothing, but a library that has it cannot be loaded by dlopen when its
-/// variables are larger than the room that the loader keeps. A descriptor is a call of two instructions where there is
-/// room, as there is for what is linked at the start, and works where there is none.
+/// This thread's seat: a thread-local variable, reached by its TLS descriptor. The call of the general model costs as much
+/// as a lock; the initial-exec model costs nothing, but a library that has it cannot be loaded by dlopen when its
+/// variables are larger than the room that the loader keeps. A descriptor is two words, a function and its argument.
+/// Where the variable has a fixed place in every thread's block, as in all that is linked at the start, the argument is
+/// that place, a distance below the thread pointer, and negative; otherwise it is an address, and the function is called.
+/// A linker that knows the place writes it itself instead of the descriptor's address: that is negative as well.
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #[inline(always)]
 pub fn seat() -> &'static Seat {
+    let place: isize;
+    // SAFETY: reads a descriptor of this library, which the loader has filled in: the library is linked to be bound at once.
+    unsafe {
+        core::arch::asm!(
+            "lea rax, [rip + __shmkit_seat@TLSDESC]",
+            "test rax, rax",
+            "js 2f",
+            "mov rax, qword ptr [rax + 8]",
+            "2:",
+            out("rax") place,
+            options(pure, readonly, nostack)
+        );
+    }
+    if place >= 0 {
+        return far_seat();
+    }
+    let seat: *const Seat;
+    // SAFETY: the thread pointer, and a variable at a fixed distance from it; see `far_seat`.
+    unsafe {
+        core::arch::asm!("mov {0}, qword ptr fs:[0]", out(reg) seat, options(pure, readonly, nostack, preserves_flags));
+        &*seat.byte_offset(place)
+    }
+}
+
+/// The same by the descriptor's function.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cold]
+#[inline(never)]
+fn far_seat() -> &'static Seat {
     let seat: *const Seat;
     // SAFETY: the call of a descriptor, in the two instructions that linkers know: it takes and gives its value in rax and
-    // changes no other register. The variable is all zeros in a new thread, as large and aligned as a seat, and lives
-    // as long as the thread, which alone has its address: a seat is not Sync.
+    // changes no other register. The variable is all zeros in a new thread, as large and aligned as a seat, and lives as
+    // long as the thread, which alone has its address: a seat is not Sync.
     unsafe {
         core::arch::asm!(
             "lea rax, [rip + __shmkit_seat@TLSDESC]",
@@ -116,13 +146,27 @@ pub fn seat() -> &'static Seat {
                 slot: Cell::new(Word::NOWHERE),
                 nobody: [const { Cell::new(0) }; 4],
                 anchor: Cell::new(0),
-                pages: [const { Cell::new(0) }; PAGES],
                 near: [const { Cell::new(0) }; NEAR as usize + 1],
             }
         };
     }
     // SAFETY: it has no destructor and lives as long as the thread, which alone has its address.
     SEAT.with(|seat| unsafe { &*core::ptr::from_ref(seat) })
+}
+
+static WRITABLE: [AtomicUsize; PAGES] = [const { AtomicUsize::new(0) }; PAGES];
+
+/// Whether it is known that the page of an address can be written. NULL's is not.
+#[inline(always)]
+pub fn knows(address: usize) -> bool {
+    let page = address >> PAGE_BITS;
+    WRITABLE[page % PAGES].load(Ordering::Relaxed) == page + 1
+}
+
+/// Notes that the page of an address can be written.
+pub fn learn(address: usize) {
+    let page = address >> PAGE_BITS;
+    WRITABLE[page % PAGES].store(page + 1, Ordering::Relaxed);
 }
 
 impl Seat {
@@ -148,19 +192,6 @@ impl Seat {
     /// Chooses the number.
     pub fn set_hint(&self, hint: u32) {
         self.hint.set(hint);
-    }
-
-    /// Whether it is known that the page of an address can be written. Such a thread has sat down.
-    #[inline(always)]
-    pub fn knows(&self, address: usize) -> bool {
-        let page = address >> PAGE_BITS;
-        self.pages[page % PAGES].get() == page + 1
-    }
-
-    /// Notes that the page of an address can be written.
-    pub fn learn(&self, address: usize) {
-        let page = address >> PAGE_BITS;
-        self.pages[page % PAGES].set(page + 1);
     }
 
     /// The slot of the lock that this thread has read last, if it is this one.
@@ -223,7 +254,8 @@ impl Seat {
     fn stand_up(&self) {
         self.id.set(0);
         self.count.set(0);
-        self.pages.iter().for_each(|page| page.set(0));
+        // None, so that nothing is taken before this thread has sat down.
+        self.room.set(0);
         self.note_slot(0, Word::NOWHERE);
         // SAFETY: the head of this thread's list, which in a forked child stands where it stood.
         if let Some(head) = unsafe { self.head.get().as_ref() } {
@@ -261,15 +293,10 @@ impl Seat {
         if self.room.get() != NEAR {
             return false;
         }
-        let Some(pages) = pages::reserve(FAR_BYTES) else { return false };
-        let far = pages.as_ptr().cast::<Cell<usize>>();
-        if OWNED.try_with(|owned| owned.0.set(pages.as_ptr() as usize)).is_err() {
-            let _ = memory::munmap(pages.as_ptr() as usize, FAR_BYTES);
-            return false;
-        }
+        let Ok(Some(far)) = OWNED.try_with(Owned::get) else { return false };
         for (index, node) in self.near.iter().enumerate() {
-            // SAFETY: the pages are new, this thread's, and longer than what is near.
-            unsafe { far.add(index).write(Cell::new(node.get())) };
+            // SAFETY: the pages are this thread's, zeros are cells, and they are longer than what is near.
+            unsafe { &*far.add(index) }.set(node.get());
         }
         self.nodes.set(far);
         self.room.set(FAR);
@@ -389,6 +416,15 @@ const FAR_BYTES: usize = (FAR as usize + 1) * size_of::<usize>();
 
 /// The pages of a thread that has held much, which go when it ends. What it holds then the kernel finds without them.
 struct Owned(Cell<usize>);
+
+impl Owned {
+    fn get(&self) -> Option<*const Cell<usize>> {
+        if self.0.get() == 0 {
+            self.0.set(pages::reserve(FAR_BYTES)?.as_ptr() as usize);
+        }
+        Some(self.0.get() as *const Cell<usize>)
+    }
+}
 
 impl Drop for Owned {
     fn drop(&mut self) {
