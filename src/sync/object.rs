@@ -31,7 +31,7 @@ use crate::error::Status;
 use crate::region::identity;
 use crate::region::{Failure, Outcome};
 use crate::sys::futex::{Object, Word, writable};
-use crate::sys::robust::{Seat, knows, learn, seat};
+use crate::sys::robust::{Seat, seat};
 use crate::sys::{memory, process};
 
 /// Bytes of the objects.
@@ -113,7 +113,7 @@ pub enum Fast {
 /// Whether an object is of this kind and namespace, and this thread may write to it.
 #[inline(always)]
 fn is_home<const SIZE: usize>(object: Object<SIZE>, kind: Kind, seat: &Seat) -> bool {
-    knows(object.start()) && object.load(STAMP_AT) == stamp(kind, seat.space())
+    seat.knows(object.start()) && object.load(STAMP_AT) == stamp(kind, seat.space())
 }
 
 /// Holds a word that is 0.
@@ -262,7 +262,7 @@ pub fn write_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
 /// Whether this is an object of this kind without a holder, that this thread may write to.
 #[inline(always)]
 fn is_plain(object: Object<SMALL_SIZE>, kind: Kind) -> bool {
-    knows(object.start()) && object.load(STAMP_AT) == stamp(kind, 0)
+    seat().knows(object.start()) && object.load(STAMP_AT) == stamp(kind, 0)
 }
 
 /// Takes a permit that is there.
@@ -291,7 +291,7 @@ pub fn signal_fast(object: Object<SMALL_SIZE>) -> bool {
 /// Whether the work of a once is done.
 #[inline(always)]
 pub fn once_is_done(object: Object<MUTEX_SIZE>) -> bool {
-    knows(object.start())
+    seat().knows(object.start())
         && object.load(STAMP_AT) >> 32 == u64::from(MAGIC | Kind::Once as u32)
         && object.half(KIND_AT).atomic().load(Acquire) == 1
 }
@@ -518,7 +518,7 @@ fn sit() -> Outcome<&'static Seat> {
 fn reach<const SIZE: usize>(object: Object<SIZE>) -> Outcome<&'static Seat> {
     let seat = sit()?;
     for at in [object.start(), object.start() + SIZE - 4] {
-        if !knows(at) {
+        if !seat.knows(at) {
             writable(at).map_err(|errno| match (errno.0, memory::peek(at, &mut [0]).is_ok()) {
                 (libc::EFAULT, true) => Failure::new(
                     Status::ErrAccess,
@@ -527,7 +527,7 @@ fn reach<const SIZE: usize>(object: Object<SIZE>) -> Outcome<&'static Seat> {
                 ),
                 _ => Failure::of(Status::ErrBadPointer),
             })?;
-            learn(at);
+            seat.learn(at);
         }
     }
     Ok(seat)

@@ -16,7 +16,7 @@
 //! wait for.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use super::futex::Word;
 use super::{Sys, check, memory, pages, process};
@@ -29,8 +29,8 @@ const NEAR: u32 = 16;
 /// So many in pages of their own, from the first time that there are more. The kernel follows a list no further than
 /// 2048 nodes (ROBUST_LIST_LIMIT), and some may be glibc's: what lies behind would not be told.
 const FAR: u32 = 2000;
-/// Pages of which this process knows that it may write to them.
-const PAGES: usize = 64;
+/// Pages of which this thread knows that it may write to them.
+const PAGES: usize = 4;
 const PAGE_BITS: u32 = 12;
 
 /// struct robust_list_head
@@ -59,6 +59,7 @@ pub struct Seat {
     /// these is where glibc writes its link to the node before.
     nobody: [Cell<u64>; 4],
     anchor: Cell<usize>,
+    pages: [Cell<usize>; PAGES],
     near: [Cell<usize>; NEAR as usize + 1],
 }
 
@@ -146,27 +147,13 @@ pub fn seat() -> &'static Seat {
                 slot: Cell::new(Word::NOWHERE),
                 nobody: [const { Cell::new(0) }; 4],
                 anchor: Cell::new(0),
+                pages: [const { Cell::new(0) }; PAGES],
                 near: [const { Cell::new(0) }; NEAR as usize + 1],
             }
         };
     }
     // SAFETY: it has no destructor and lives as long as the thread, which alone has its address.
     SEAT.with(|seat| unsafe { &*core::ptr::from_ref(seat) })
-}
-
-static WRITABLE: [AtomicUsize; PAGES] = [const { AtomicUsize::new(0) }; PAGES];
-
-/// Whether it is known that the page of an address can be written. NULL's is not.
-#[inline(always)]
-pub fn knows(address: usize) -> bool {
-    let page = address >> PAGE_BITS;
-    WRITABLE[page % PAGES].load(Ordering::Relaxed) == page + 1
-}
-
-/// Notes that the page of an address can be written.
-pub fn learn(address: usize) {
-    let page = address >> PAGE_BITS;
-    WRITABLE[page % PAGES].store(page + 1, Ordering::Relaxed);
 }
 
 impl Seat {
@@ -192,6 +179,19 @@ impl Seat {
     /// Chooses the number.
     pub fn set_hint(&self, hint: u32) {
         self.hint.set(hint);
+    }
+
+    /// Whether it is known that the page of an address can be written. NULL's is not.
+    #[inline(always)]
+    pub fn knows(&self, address: usize) -> bool {
+        let page = address >> PAGE_BITS;
+        self.pages[page % PAGES].get() == page + 1
+    }
+
+    /// Notes that the page of an address can be written.
+    pub fn learn(&self, address: usize) {
+        let page = address >> PAGE_BITS;
+        self.pages[page % PAGES].set(page + 1);
     }
 
     /// The slot of the lock that this thread has read last, if it is this one.
@@ -254,6 +254,7 @@ impl Seat {
     fn stand_up(&self) {
         self.id.set(0);
         self.count.set(0);
+        self.pages.iter().for_each(|page| page.set(0));
         // None, so that nothing is taken before this thread has sat down.
         self.room.set(0);
         self.note_slot(0, Word::NOWHERE);
