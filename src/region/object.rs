@@ -106,6 +106,10 @@ pub fn by_path(
         }
         match build(new(options)?, &mut place, options, deadline) {
             Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {}
+            // Its temporary name went: from the beginning.
+            Err(failure) if failure.status == Status::ErrRemoved => {
+                deadline.pause("other processes removed what was being built, again and again")?;
+            }
             other => return other.map(|region| (region, true)),
         }
     }
@@ -302,16 +306,21 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
     let published = fill(&mut region, options, page_size() as u64, deadline).and_then(|()| {
         match &temporary {
             None => file::link_unnamed(region.fd(), HERE, place.path()),
+            // What stands there under the temporary name must be this builder's: another one may have taken it for left over.
+            Some(path) if !leads_to(path.c(), region.fd()) => return Err(Failure::of(Status::ErrRemoved)),
             Some(path) => file::rename_exclusively(HERE, path.c(), place.path()),
         }
         .map_err(|errno| match errno.0 {
             libc::EEXIST => exists(place),
+            libc::ENOENT if temporary.is_some() && file::status_in(HERE, place.folder()).is_ok() => {
+                Failure::of(Status::ErrRemoved)
+            }
             libc::ENOENT if temporary.is_none() && file::status_in(HERE, place.folder()).is_ok() => no_proc(errno),
             _ => cannot_create(errno, place),
         })
     });
     if let Some(path) = &temporary {
-        if published.is_err() {
+        if published.is_err() && leads_to(path.c(), region.fd()) {
             let _ = file::unlink_at(HERE, path.c());
         }
         let _ = file::lock(region.fd(), Lock::Unlocked, BUILD, 1);
@@ -381,6 +390,14 @@ fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Out
             None => {}
         }
         region.release();
+    }
+}
+
+/// Whether a name leads to what a descriptor is of.
+fn leads_to(name: &CStr, fd: i32) -> bool {
+    match (file::status_in(HERE, name), file::status(fd)) {
+        (Ok(there), Ok(own)) => (there.dev, there.ino) == (own.dev, own.ino),
+        _ => false,
     }
 }
 
