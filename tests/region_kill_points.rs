@@ -187,9 +187,7 @@ fn with_own_world(test: &str, chosen: &[usize], body: impl Fn(&CStr)) {
 fn say(walk: &Walk) {
     // What /proc says of a process is longer or shorter from run to run, and System V gives out other places of its tables:
     // the loops over them differ, and a run may be over before the boundary. Those are counted apart.
-    // Where no two recordings were the same, as when others make and remove segments beside it, more of them.
-    let allowed = if walk.steady == Some(false) { 3 } else { 10 };
-    assert!(walk.missed * allowed <= walk.killed + walk.missed, "{walk:?}");
+    assert!(walk.missed * 10 <= walk.killed + walk.missed, "{walk:?}");
     assert!(walk.library > 100 && walk.system_calls > 0, "{walk:?}");
 }
 
@@ -427,13 +425,26 @@ fn unlink() {
     });
 }
 
+/// The next segment and set get the first places of System V's tables, and not the next ones in a circle: a collection
+/// looks at all places up to the last that is taken, and is as long each time. Of this IPC namespace alone.
+fn first_places() {
+    for kind in ["shm", "sem"] {
+        // Root alone may, and only where the kernel can restore processes; elsewhere more boundaries are missed.
+        let _ = std::fs::write(format!("/proc/sys/kernel/{kind}_next_id"), "0");
+    }
+}
+
 #[test]
 fn gc() {
     with_own_world("gc", &[0, 1], |address| {
         let work = |_: &()| {
             collect(SHMKIT_GC_REMOVE);
         };
-        walk("gc", address, || orphan(address, true), work, |(), point| survives(address, true, point));
+        let prepare = || {
+            first_places();
+            orphan(address, true);
+        };
+        walk("gc", address, prepare, work, |(), point| survives(address, true, point));
     });
 }
 
