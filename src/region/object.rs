@@ -306,7 +306,8 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
     let published = fill(&mut region, options, page_size() as u64, deadline).and_then(|()| {
         match &temporary {
             None => file::link_unnamed(region.fd(), HERE, place.path()),
-            // What stands there under the temporary name must be this builder's: another one may have taken it for left over.
+            // What stands under the temporary name must be this builder's. Under load the name has been seen to go while
+            // its builder held the lock; how is not known yet, so nothing here relies on the lock alone.
             Some(path) if !leads_to(path.c(), region.fd()) => return Err(Failure::of(Status::ErrRemoved)),
             Some(path) => file::rename_exclusively(HERE, path.c(), place.path()),
         }
