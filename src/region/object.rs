@@ -300,14 +300,15 @@ fn build(mut region: Region, place: &mut Place, options: &mut Options<'_>, deadl
             None
         }
         // What a file system or kernel without O_TMPFILE says.
-        Err(Errno(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => Some(temporary(&region, place, deadline)?),
+        Err(Errno(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {
+            Some(temporary(&region, place, options, deadline)?)
+        }
         Err(errno) => return Err(cannot_create(errno, place)),
     };
     let published = fill(&mut region, options, page_size() as u64, deadline).and_then(|()| {
         match &temporary {
             None => file::link_unnamed(region.fd(), HERE, place.path()),
-            // What stands under the temporary name must be this builder's. Under load the name has been seen to go while
-            // its builder held the lock; how is not known yet, so nothing here relies on the lock alone.
+            // Who keeps to the lock leaves the name alone; others may have removed or replaced it.
             Some(path) if !leads_to(path.c(), region.fd()) => return Err(Failure::of(Status::ErrRemoved)),
             Some(path) => file::rename_exclusively(HERE, path.c(), place.path()),
         }
@@ -367,18 +368,20 @@ fn cannot_create(errno: Errno, place: &Place) -> Failure {
 }
 
 /// Opens the temporary file of a name, alone: one that a dead builder left is used again.
-fn temporary(region: &Region, place: &mut Place, deadline: &mut Deadline) -> Outcome<Chars> {
+fn temporary(region: &Region, place: &mut Place, options: &Options<'_>, deadline: &mut Deadline) -> Outcome<Chars> {
     let path = own_path(place, b"/.shmkit-new-")?;
     let name = path.c();
     loop {
-        let (fd, status) = open_own(name).map_err(|errno| cannot_create(errno, place))?;
+        let (fd, status) = open_own(name, options.mode()).map_err(|errno| cannot_create(errno, place))?;
         region.set_fd(fd);
-        lock_build(fd, deadline)?;
+        let locked = lock_build(fd, deadline)?;
         if !status.is_regular() || status.uid != process::effective_user() {
             return Err(Failure::of(Status::ErrOwner).with(|figures| figures.uid = status.uid));
         }
-        // The one before may have given this file its final name, or removed it.
-        let now = file::status_in(HERE, name).ok().filter(|now| (now.dev, now.ino) == (status.dev, status.ino));
+        // The one before may have given this file its final name, or removed it. Without the lock the name says
+        // nothing: while the kernel removes it, it still leads to the file for a moment, which has no links any more.
+        let now = file::status_in(HERE, name).ok();
+        let now = now.filter(|now| locked && (now.dev, now.ino) == (status.dev, status.ino));
         match now {
             // It died between giving the object its final name and taking this one away: it is a region, and in use.
             Some(now) if now.links > 1 => {
@@ -409,9 +412,10 @@ fn own_path(place: &mut Place, prefix: &[u8]) -> Outcome<Chars> {
     Chars::join(&[place.folder().to_bytes(), prefix, digits.bytes()])
 }
 
-/// Opens or makes a file of the library's own, for this user alone. A umask may take all permissions from a new one: its
-/// maker gives them back at once, and so does whoever comes before that, or after its maker's death.
-fn open_own(name: &CStr) -> Result<(i32, file::Status), Errno> {
+/// Opens or makes a file of the library's own. A umask may take all permissions from a new one: its maker gives them
+/// back at once, and so does whoever comes before that, or after its maker's death. Who comes before that and is slow
+/// may be late: hence the mode that the file shall have in the end, which all who make the same region want alike.
+fn open_own(name: &CStr, mode: u32) -> Result<(i32, file::Status), Errno> {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut tries = 0;
     loop {
@@ -421,12 +425,12 @@ fn open_own(name: &CStr) -> Result<(i32, file::Status), Errno> {
                     let _ = file::close(fd);
                 })?;
                 if is_closed_own(&status) {
-                    let _ = file::set_mode(fd, 0o600);
+                    let _ = file::set_mode(fd, mode);
                 }
                 return Ok((fd, status));
             }
             // Each time it may be another file: its maker is done with the one before.
-            Err(Errno(libc::EACCES)) if tries < 1000 && open_up(name) => tries += 1,
+            Err(Errno(libc::EACCES)) if tries < 1000 && open_up(name, mode) => tries += 1,
             Err(errno) => return Err(errno),
         }
     }
@@ -437,12 +441,12 @@ fn is_closed_own(status: &file::Status) -> bool {
 }
 
 /// Gives the permissions back to a file of this user's that has none. Not by its name, which may lead elsewhere by now.
-fn open_up(name: &CStr) -> bool {
+fn open_up(name: &CStr, mode: u32) -> bool {
     let Ok(fd) = file::open_at(HERE, name, libc::O_PATH | libc::O_NOFOLLOW, 0) else {
         return file::status_in(HERE, name).is_err();
     };
     let done = match file::status(fd) {
-        Ok(status) if is_closed_own(&status) => file::set_mode_of_path(fd, 0o600).is_ok(),
+        Ok(status) if is_closed_own(&status) => file::set_mode_of_path(fd, mode).is_ok(),
         // Its maker was first.
         Ok(status) => status.is_regular() && status.uid == process::effective_user(),
         Err(_) => false,
@@ -451,14 +455,18 @@ fn open_up(name: &CStr) -> bool {
     done
 }
 
-/// Locks a file for building; gives up, as if it had it, when the file has lost its name: the caller looks at that anyway.
-fn lock_build(fd: i32, deadline: &mut Deadline) -> Outcome<()> {
+/// Locks a file for building. False: its holder removed it, and it is of no use any more.
+fn lock_build(fd: i32, deadline: &mut Deadline) -> Outcome<bool> {
     loop {
         match file::lock(fd, Lock::Exclusive, BUILD, 1) {
-            Err(Errno(libc::EAGAIN | libc::EACCES)) if file::status(fd).is_ok_and(|status| status.links > 0) => {
+            Err(Errno(libc::EAGAIN | libc::EACCES)) => {
+                if file::status(fd).is_ok_and(|status| status.links == 0) {
+                    return Ok(false);
+                }
                 deadline.pause("another process built the region")?;
             }
-            _ => return Ok(()),
+            Ok(()) => return Ok(true),
+            Err(errno) => return Err(Failure::system(errno)),
         }
     }
 }
@@ -553,7 +561,8 @@ pub fn reserve(fd: i32, start: u64, end: u64, space: Space) -> Outcome<()> {
     if needed >= LARGE && file::is_memory(fd) {
         require_memory(needed)?;
     }
-    // A signal that comes again and again must not keep a large reservation from ever ending: smaller and smaller steps.
+    // A signal that comes again and again must not keep a large reservation from ever ending: smaller and smaller
+    // steps.
     let (mut at, mut step) = (start, end - start);
     while at < end {
         let length = step.min(end - at);
@@ -681,8 +690,8 @@ pub fn read_header(fd: i32, bytes: &mut [u8; header::SIZE]) -> Outcome<Facts> {
 }
 
 /// In a forked child: an open file description of its own, with a lease of its own, under the descriptor and under the
-/// mapping, so that the parent's lease ends with the parent. What cannot be had (/proc is missing, the process gave up the
-/// right to open it) leaves the parent's: then either keeps the other's lease alive, which is the safe side.
+/// mapping, so that the parent's lease ends with the parent. What cannot be had (/proc is missing, the process gave up
+/// the right to open it) leaves the parent's: then either keeps the other's lease alive, which is the safe side.
 pub fn renew(region: &Region) {
     let fd = region.fd();
     region.set_own_description(false);
@@ -714,8 +723,8 @@ pub fn renew(region: &Region) {
     }
 }
 
-/// Keeps others from creating a region that this process is about to initialise: a file of its own beside the name, where
-/// all see it who could create it, locked. A dead claimer's lock is gone, and its file is used again.
+/// Keeps others from creating a region that this process is about to initialise: a file of its own beside the name,
+/// where all see it who could create it, locked. A dead claimer's lock is gone, and its file is used again.
 struct Claim {
     hot: &'static Hot,
     fd: i32,
@@ -724,21 +733,25 @@ struct Claim {
 }
 
 impl Claim {
-    /// Waits for other claimers. `None` where no claim can be made (no such folder, another user's file in the way):
-    /// then the region is still made atomically, but two callbacks may run, on two objects of which one is discarded.
+    /// Waits for other claimers. `None` where no claim can be made (no such folder, another user's file in the way, no
+    /// locks): then the region is still made atomically, but two callbacks may run, on two objects of which one is
+    /// discarded.
     fn take(hot: &'static Hot, place: &mut Place, deadline: &mut Deadline) -> Outcome<Option<Claim>> {
         loop {
             let path = own_path(place, b"/.shmkit-claim-")?;
-            let Ok((fd, status)) = open_own(path.c()) else { return Ok(None) };
+            let Ok((fd, status)) = open_own(path.c(), 0o600) else { return Ok(None) };
             // From here on `Drop` closes it.
             hot.set_claim(fd);
             let mut claim = Claim { hot, fd, path, held: false };
             if status.uid != process::effective_user() {
                 return Ok(None);
             }
-            lock_build(fd, deadline)?;
+            let locked = match lock_build(fd, deadline) {
+                Err(failure) if failure.status != Status::ErrTimeout => return Ok(None),
+                locked => locked?,
+            };
             // The claimer before removed the file when it was done: then another one counts now.
-            if file::status(fd).is_ok_and(|status| status.links > 0) {
+            if locked && file::status(fd).is_ok_and(|status| status.links > 0) {
                 claim.held = true;
                 return Ok(Some(claim));
             }
@@ -776,7 +789,8 @@ impl Drop for Writable {
     }
 }
 
-/// Removes a region's name, if it still leads to the object of this identity. The lock is held until the result is dropped.
+/// Removes a region's name, if it still leads to the object of this identity. The lock is held until the result is
+/// dropped.
 pub fn unlink_same(
     fd: i32,
     backend: Backend,

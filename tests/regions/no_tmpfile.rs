@@ -3,6 +3,8 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::in_a_room;
 use crate::room::Kind::{File, Posix};
@@ -151,6 +153,98 @@ fn creation_is_the_same() {
     }));
 }
 
+const ROUNDS: usize = 200;
+
+/// Children that do the same at the same time, in rounds.
+struct Race {
+    children: Vec<libc::pid_t>,
+    /// Who has come to the first and to the second gate of a round, and who has failed.
+    gates: &'static [AtomicUsize; 3],
+}
+
+/// Begins a race of four children: `round` is what each does, and is given a function that waits for the others.
+fn start_race(round: impl Fn(&dyn Fn())) -> Race {
+    const CHILDREN: usize = 4;
+    // SAFETY: a new mapping of zeros is what an atomic needs; `end` unmaps it.
+    let gates = unsafe {
+        let at = libc::mmap(null_mut(), PAGE, 3, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        &*at.cast::<[AtomicUsize; 3]>()
+    };
+    let wait = |number: usize, gate: usize| {
+        gates[gate].fetch_add(1, SeqCst);
+        while gates[gate].load(SeqCst) < (number + 1) * CHILDREN {
+            assert_eq!(gates[2].load(SeqCst), 0, "another child failed");
+            // SAFETY: takes no pointers.
+            unsafe { libc::usleep(50) };
+        }
+    };
+    let children = (0..CHILDREN).map(|_| {
+        // SAFETY: the child leaves by _exit.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for number in 0..ROUNDS {
+                    wait(number, 0);
+                    round(&|| wait(number, 1));
+                }
+            }));
+            // Who fails frees the others.
+            gates[2].fetch_add(usize::from(done.is_err()), SeqCst);
+            // SAFETY: takes no pointers.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+        child
+    });
+    Race { children: children.collect(), gates }
+}
+
+impl Race {
+    /// Waits until all have come to their end, and well.
+    fn end(self) {
+        for child in self.children {
+            let mut status = 0;
+            // SAFETY: the child is ours.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            assert_eq!(status, 0);
+        }
+        // SAFETY: the mapping is this race's own, and all children are gone.
+        unsafe { libc::munmap(std::ptr::from_ref(self.gates).cast_mut().cast(), PAGE) };
+    }
+}
+
+/// A region has its mode, whoever else wants to build it at the same time and finds a file without permissions, which a
+/// umask left, under the temporary name.
+#[test]
+fn the_mode_is_kept_in_every_race() {
+    in_a_room!("the_mode_is_kept_in_every_race", || on_each(|place| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(place.folder(), std::fs::Permissions::from_mode(0o1777)).expect("the folder is ours");
+        for user in [0, 12_345] {
+            let race = start_race(|wait| {
+                if user != 0 {
+                    // SAFETY: takes no pointers.
+                    unsafe { libc::setresuid(user, user, user) };
+                }
+                // SAFETY: takes no pointers.
+                unsafe { libc::umask(0o777) };
+                let made = create(&place.address, &RegionOptions { mode: 0o664, ..options(64) });
+                wait();
+                match made {
+                    Ok(region) => {
+                        assert_eq!(region.stat().expect("it is open").mode, 0o664);
+                        region.unlink().expect("the name is its own");
+                        region.closed();
+                    }
+                    Err(refusal) => assert_eq!(refusal.status, Status::ErrExists, "{refusal:?}"),
+                }
+            });
+            race.end();
+            assert!(own_names(place).is_empty());
+        }
+    }));
+}
+
 #[test]
 fn one_creator_in_every_race() {
     in_a_room!("one_creator_in_every_race", || on_each(|place| {
@@ -164,63 +258,30 @@ fn one_creator_in_every_race() {
             }
             0
         }
-        const ROUNDS: usize = 200;
-        const CHILDREN: usize = 4;
         for init in [false, true] {
             let mut ends = [0; 2];
             // SAFETY: the ends are writable.
             assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
-            // A barrier that all children reach before each round, in memory that they share.
-            // SAFETY: a new mapping of zeros is what an atomic needs.
-            let barrier = unsafe {
-                let at = libc::mmap(null_mut(), PAGE, 3, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0);
-                assert_ne!(at, libc::MAP_FAILED);
-                &*at.cast::<[std::sync::atomic::AtomicUsize; 3]>()
-            };
-            let wait = |round: usize, gate: usize| {
-                use std::sync::atomic::Ordering::SeqCst;
-                barrier[gate].fetch_add(1, SeqCst);
-                while barrier[gate].load(SeqCst) < (round + 1) * CHILDREN {
-                    assert_eq!(barrier[2].load(SeqCst), 0, "another child failed");
-                    // SAFETY: takes no pointers.
-                    unsafe { libc::usleep(50) };
+            let user = ends[1] as usize as *mut c_void;
+            let children = start_race(|wait| {
+                let mut wanted = RegionOptions { init_user: user, ..options(64) };
+                if init {
+                    wanted.init = Some(count);
                 }
-            };
-            let mut children = Vec::new();
-            for _ in 0..CHILDREN {
-                // SAFETY: the child leaves by _exit.
-                let child = unsafe { libc::fork() };
-                if child == 0 {
-                    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                        for round in 0..ROUNDS {
-                            wait(round, 0);
-                            let user = ends[1] as usize as *mut c_void;
-                            let mut wanted = RegionOptions { init_user: user, ..options(64) };
-                            if init {
-                                wanted.init = Some(count);
-                            }
-                            let (region, created) = open_or_create(&place.address, &wanted).expect("one makes it");
-                            if init {
-                                assert_eq!(region.bytes(0, 8), 42u64.to_ne_bytes(), "it was seen unfinished");
-                            }
-                            if created {
-                                // SAFETY: the byte is readable.
-                                unsafe { libc::write(ends[1], b"c".as_ptr().cast(), 1) };
-                            }
-                            wait(round, 1);
-                            if created {
-                                region.unlink().expect("the name is its own");
-                            }
-                            region.closed();
-                        }
-                    }));
-                    // Who fails frees the others.
-                    barrier[2].fetch_add(usize::from(done.is_err()), std::sync::atomic::Ordering::SeqCst);
-                    // SAFETY: takes no pointers.
-                    unsafe { libc::_exit(i32::from(done.is_err())) }
+                let (region, created) = open_or_create(&place.address, &wanted).expect("one makes it");
+                if init {
+                    assert_eq!(region.bytes(0, 8), 42u64.to_ne_bytes(), "it was seen unfinished");
                 }
-                children.push(child);
-            }
+                if created {
+                    // SAFETY: the byte is readable.
+                    unsafe { libc::write(ends[1], b"c".as_ptr().cast(), 1) };
+                }
+                wait();
+                if created {
+                    region.unlink().expect("the name is its own");
+                }
+                region.closed();
+            });
             close_all(&[ends[1]]);
             let (mut creations, mut callbacks) = (0, 0);
             loop {
@@ -234,15 +295,8 @@ fn one_creator_in_every_race() {
                 creations += got.iter().filter(|byte| **byte == b'c').count();
                 callbacks += got.iter().filter(|byte| **byte == b'i').count();
             }
-            for child in children {
-                let mut status = 0;
-                // SAFETY: the child is ours.
-                unsafe { libc::waitpid(child, &mut status, 0) };
-                assert_eq!(status, 0);
-            }
+            children.end();
             close_all(&[ends[0]]);
-            // SAFETY: the mapping is this loop's own, and all children are gone.
-            unsafe { libc::munmap(std::ptr::from_ref(barrier).cast_mut().cast(), PAGE) };
             assert_eq!((creations, callbacks), (ROUNDS, if init { ROUNDS } else { 0 }));
             assert!(own_names(place).is_empty());
         }
