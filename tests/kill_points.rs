@@ -34,7 +34,7 @@ fn adds_up(walk: &Walk) {
 #[track_caller]
 fn is_complete(walk: &Walk) {
     adds_up(walk);
-    assert!(walk.is_complete() && walk.steady == Some(true) && walk.missed == 0 && walk.left_out() == 0, "{walk:?}");
+    assert!(walk.is_complete() && walk.steady && walk.missed == 0 && walk.left_out() == 0, "{walk:?}");
 }
 
 /// The words with which a walk fails, as it must. None: it did not run.
@@ -290,7 +290,7 @@ fn what_differs_from_run_to_run_is_missed_and_never_counted() {
         );
         let Some(walk) = walk else { return };
         adds_up(&walk);
-        assert_eq!((walk.steady, walk.left_out()), (Some(false), 0), "{walk:?}");
+        assert_eq!((walk.steady, walk.left_out()), (false, 0), "{walk:?}");
         assert!(walk.missed > 16 && walk.killed > 16, "sixteen rounds are too many: {walk:?}");
         // Each missed boundary was tried three times; the first run and the recordings reached the end.
         assert_eq!((reached, elsewhere), (walk.killed + 1 + RECORDINGS, 3 * walk.missed));

@@ -22,7 +22,7 @@ fn budget() -> Duration {
     Duration::from_secs_f64(seconds.map_or(0.7, |seconds| seconds.parse().expect("a number of seconds")))
 }
 
-/// Kills in each walk, whatever its budget.
+/// Deaths in each walk, whatever its budget.
 const LEAST: usize = 16;
 
 /// The sign of the child that is walked, and that the check has begun.
@@ -49,8 +49,6 @@ struct Scene {
     check: fn(Room, &Point),
     /// When the crew is gone too.
     after: fn(Room, &Point),
-    /// Out of ten boundaries so many may be missed, because a clock decides how the operation goes.
-    missed: usize,
     /// So many times the budget of others: many of its deaths are seen by those only who look again by themselves.
     share: u32,
 }
@@ -65,7 +63,6 @@ const SCENE: Scene = Scene {
     work: |_| (),
     check: |_, _| (),
     after: |_, _| (),
-    missed: 1,
     share: 1,
 };
 
@@ -159,8 +156,10 @@ fn walk(room: Room, scene: Scene) {
         },
     );
     if let Some(walk) = walk {
-        assert!(walk.killed > 3 && walk.killed + walk.missed >= LEAST && walk.library > LEAST, "{walk:?}");
-        assert!(walk.missed * 10 <= 30 + (walk.killed + walk.missed) * scene.missed, "{walk:?}");
+        assert!(walk.killed >= LEAST && walk.library > LEAST, "{walk:?}");
+        // Where others decide how the operation goes, no two runs need be the same.
+        let alone = scene.crew.is_empty();
+        assert!(!alone || walk.missed * 10 <= 30 + walk.killed + walk.missed, "{walk:?}");
     }
 }
 
@@ -439,7 +438,6 @@ fn mutex_contended() {
                 // The second one is why the child does not look a hundred times before it sleeps.
                 crew: &[long_holder, sleeper],
                 work: |room| assert_eq!(shmkit_mutex_timedlock(room.mutex(), 60_000_000), TIMEOUT),
-                missed: 7,
                 ..held
             },
             Scene {
@@ -816,7 +814,6 @@ fn rwlock_contended() {
                 operation: "rwlock write_lock and unlock, a reader reads",
                 crew: &[reader],
                 work: write_pass,
-                missed: 7,
                 ..crowd
             },
             Scene {
@@ -838,7 +835,6 @@ fn rwlock_contended() {
                 // The slot of a reader depends on its thread id, and so how many slots the child looks at.
                 operation: "rwlock try_write_lock, a reader reads",
                 crew: &[reader],
-                missed: 7,
                 work: |room| assert_eq!(shmkit_rwlock_try_write_lock(room.rwlock()), BUSY),
                 ..crowd
             },
@@ -985,7 +981,6 @@ fn cond() {
                 operation: "cond wait, one signals, another one waits",
                 crew: &[cond_waiter, cond_helper],
                 work: waits,
-                missed: 7,
                 check: signal_the_rest,
                 ..crowd
             },
@@ -993,7 +988,6 @@ fn cond() {
                 operation: "cond wait, one broadcasts",
                 crew: &[cond_helper],
                 work: waits,
-                missed: 7,
                 check: broadcast_to_the_rest,
                 ..crowd
             },
@@ -1006,7 +1000,6 @@ fn cond() {
                     room.unlock();
                 },
                 check: broadcast_to_the_rest,
-                missed: 7,
                 ..crowd
             },
             Scene {
@@ -1086,7 +1079,6 @@ fn event() {
                     good(unsafe { shmkit_event_prepare(room.event(), &mut key) });
                     assert_eq!(shmkit_event_timedwait(room.event(), key, 30_000_000), TIMEOUT);
                 },
-                missed: 7,
                 ..crowd
             },
             Scene {
@@ -1212,7 +1204,6 @@ fn semaphore() {
                     let left = value(room);
                     assert!(left == 0 && !not_begun(point) || left == 1 && !ended(point), "{left} left");
                 },
-                missed: 7,
                 share: 2,
                 ..SCENE
             },
@@ -1224,7 +1215,6 @@ fn semaphore() {
                 work: |room| assert_eq!(shmkit_semaphore_timedwait(room.sem(), 30_000_000), TIMEOUT),
                 check: |room, _| post(room),
                 after: |room, _| assert_eq!(value(room), 0, "who timed out took nothing"),
-                missed: 7,
                 ..SCENE
             },
             Scene {
@@ -1327,7 +1317,6 @@ fn robust_semaphore() {
                 operation: "robust_sem wait, none is free",
                 crew: &[permit_holder, permit_holder],
                 work: take_robust,
-                missed: 7,
                 ..alone
             },
             Scene {
@@ -1418,7 +1407,7 @@ fn waits_for_the_joined(room: Room, own: usize) {
 #[test]
 fn barrier() {
     walks("barrier", || {
-        let two = Scene { before: warm_beside, check: barrier_goes_on, missed: 7, ..SCENE };
+        let two = Scene { before: warm_beside, check: barrier_goes_on, ..SCENE };
         let mut scenes = vec![
             Scene {
                 operation: "barrier wait, the other one is late",

@@ -17,8 +17,8 @@ const CHOICE: &str = "SHMKIT_KILL_POINTS";
 /// A boundary is tried so often before it counts as missed.
 const ATTEMPTS: usize = 3;
 
-/// A recording is made anew until it equals the one before, at most so often, and in half of the budget: the first ones
-/// warm the heap.
+/// A recording is made anew until it equals the one before, at most so often, and in half of the budget, but twice at
+/// least: the first ones warm the heap. If none equals another, the shortest counts: the others waited for somebody.
 pub const RECORDINGS: usize = 6;
 
 /// A longer operation is a mistake: a step takes up to 20 microseconds.
@@ -92,8 +92,10 @@ pub struct Walk {
     pub system_calls: usize,
     /// Boundaries of one run at which the surviving state had just changed; 0 when nobody watches it.
     pub changes: usize,
-    /// Two recordings in a row were the same, instruction by instruction. None: the budget was too small for a second.
-    pub steady: Option<bool>,
+    /// Two recordings in a row were the same, instruction by instruction.
+    pub steady: bool,
+    /// The longest time that the check of one death took: who survives has gone on by then.
+    pub slowest: Duration,
     /// Stops of all children.
     pub stops: u64,
     pub took: Duration,
@@ -121,7 +123,8 @@ impl Walk {
         if self.left_out() > 0 {
             line += &format!(", {} left out, phase {phase}", self.left_out());
         }
-        if self.steady == Some(false) {
+        line += &format!(", survivors went on within {} ms", self.slowest.as_millis());
+        if !self.steady {
             line += ", no two recordings were the same";
         }
         println!("{line}");
@@ -167,7 +170,7 @@ impl<'a, S> Plan<'a, S> {
         Plan { survivor: Some(survivor), ..self }
     }
 
-    /// So many boundaries are killed at whatever the budget.
+    /// At so many boundaries a child is killed whatever the budget, if there are as many.
     pub fn at_least(self, least: usize) -> Self {
         Plan { least, ..self }
     }
@@ -456,12 +459,15 @@ mod walker {
         // One closure for all children: what surrounds the work is then the same, too.
         let start =
             |state: &S| Child::start(|| plan.before.into_iter().for_each(|before| before(state)), || work(state));
+        let mut slowest = Duration::ZERO;
         let mut judge = |state: S, point: &Point| {
+            let dead = Instant::now();
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(state, point))) {
                 eprintln!("kill points: {operation}: the check failed after a kill at {point}");
                 eprintln!("{CHOICE}={} repeats it", point.index);
                 resume_unwind(panic);
             }
+            slowest = slowest.max(dead.elapsed());
         };
 
         // The first child is not stepped: an operation that fails by itself, perhaps in a long unwinding, is told at once.
@@ -473,9 +479,9 @@ mod walker {
         stops += child.stops;
         judge(state, &Point { index: 0, moment: Moment::End, reached: true, address: end_of_work() });
 
-        let mut script = Script::default();
-        let (mut before, mut steady) = (None, None);
-        for _ in 0..RECORDINGS {
+        let (mut script, mut shortest) = (Script::default(), Script::default());
+        let (mut before, mut steady) = (None, false);
+        for turn in 0..RECORDINGS {
             let state = prepare();
             let mut child = start(&state);
             script.record(plan, &state, &mut child);
@@ -485,10 +491,16 @@ mod walker {
             script.find_routes();
             script.choose(plan.scope, phase);
             let now = script.fingerprint();
-            steady = before.replace(now).map(|before| before == now);
-            if steady == Some(true) || begin.elapsed() > plan.budget / 2 {
+            steady = before.replace(now) == Some(now);
+            if steady || turn > 0 && begin.elapsed() > plan.budget / 2 {
                 break;
             }
+            if turn == 0 || script.boundaries.len() < shortest.boundaries.len() {
+                std::mem::swap(&mut script, &mut shortest);
+            }
+        }
+        if !steady && shortest.boundaries.len() < script.boundaries.len() {
+            script = shortest;
         }
 
         let mut walk = Walk {
@@ -500,6 +512,7 @@ mod walker {
             system_calls: script.count(|one| matches!(one.moment, Moment::Entry(_))),
             changes: script.count(|one| one.changed),
             steady,
+            slowest: Duration::ZERO,
             stops,
             took: Duration::ZERO,
         };
@@ -508,7 +521,7 @@ mod walker {
             let taken = match choice {
                 Choice::All => true,
                 Choice::One(only) => index == only,
-                Choice::Budget => turn < script.needed.max(plan.least) || recorded.elapsed() < plan.budget,
+                Choice::Budget => turn < script.needed || walk.killed < plan.least || recorded.elapsed() < plan.budget,
             };
             if !taken {
                 continue;
@@ -534,6 +547,7 @@ mod walker {
             walk.missed += usize::from(!reached);
         }
         walk.took = begin.elapsed();
+        walk.slowest = slowest;
         walk.print(plan.survivor.is_some(), phase);
         walk
     }
