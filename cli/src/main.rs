@@ -1,0 +1,17 @@
+//! `shmkit`: see, explain and check any program's shared memory. The commands, one file each; this file leads to them.
+//! Never decides what is alive or left over: that is the library's (`shmkit::region::survey`). Next: `args.rs`.
+
+mod args;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let output = output::Output::new(&args.global);
+    let done: exit::Done = match args.command {};
+    exit::code(done)
+}

@@ -1,0 +1,1 @@
+//! The interposer: `libshmkit_preload.so`.
