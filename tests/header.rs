@@ -3,7 +3,7 @@
 //! `SHMKIT_BLESS=1 cargo test --test header` (scripts/header) writes it anew.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shmkit::calls::policy::Policy;
@@ -498,7 +498,7 @@ fn generate() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is well-formed");
     let builder =
-        SOURCES.iter().fold(cbindgen::Builder::new().with_config(config), |b, source| b.with_src(root.join(source)));
+        SOURCES.iter().fold(cbindgen::Builder::new().with_config(config), |b, source| b.with_src(plain(source)));
     let mut bytes = Vec::new();
     builder.generate().expect("the sources are well-formed").write(&mut bytes);
     let generated = for_c(&String::from_utf8(bytes).expect("the header is text"));
@@ -507,6 +507,18 @@ fn generate() -> String {
     let example: String =
         EXAMPLE.trim().lines().map(|line| format!(" *     {line}").trim_end().to_owned() + "\n").collect();
     OPENING.replace("EXAMPLE", &example) + &arranged(items.iter().flat_map(|text| text.split("\n\n"))) + CLOSING
+}
+
+/// A source as cbindgen understands it: functions that only the library exports, and not the interposer, say so in a way
+/// that it does not look into.
+fn plain(source: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join(source)).expect("sources are text");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("header").join(source);
+    std::fs::create_dir_all(copy.parent().expect("it has a folder")).expect("the folder is ours");
+    let text = text.replace("#[cfg_attr(not(interposer), unsafe(no_mangle))]", "#[unsafe(no_mangle)]");
+    std::fs::write(&copy, text).expect("the folder is ours");
+    copy
 }
 
 #[test]

@@ -94,6 +94,10 @@ std::thread_local! {
 
 /// Keeps a failure. A signal handler that interrupts this very function keeps nothing.
 pub fn keep(detail: &Detail) {
+    // Nobody asks the interposer; and storage of a thread's own may be allocated at the first touch.
+    if cfg!(interposer) {
+        return;
+    }
     LAST.with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
             last.detail = Some(*detail);

@@ -51,6 +51,8 @@ pub struct Object {
     descriptors: u32,
     /// Bytes that this process maps of it.
     mapped: u64,
+    /// Its size when it was last opened or mapped; 0 when that was not asked.
+    pub size: u64,
 }
 
 /// A System V segment.
@@ -387,6 +389,9 @@ pub fn mapped(mapping: &Mapping, status: Option<&Status>) {
                     ledger.objects.insert(hash, object)
                 });
                 range.owner = object.map_or(0, |index| index + 1);
+                if let (Some(status), Some(object)) = (status, object.and_then(|index| ledger.objects.get_mut(index))) {
+                    object.size = status.size;
+                }
             }
         }
         own(&mut ledger.objects, &range);
@@ -577,6 +582,22 @@ pub fn detaching(addr: usize) -> Taken {
 /// The first known range that shares an address with these bytes.
 pub fn range_in(addr: usize, length: usize) -> Option<Range> {
     with(|ledger| ledger.ranges.first_in(addr as u64, end_of(addr, length)))?
+}
+
+/// The range at an address, and the object or segment that it is of.
+pub fn at(addr: usize) -> Option<(Range, Option<Object>, Option<Segment>)> {
+    with(|ledger| {
+        let range = ledger.ranges.first_in(addr as u64, addr as u64 + 1)?;
+        let object = owner(&range).and_then(|index| ledger.objects.get(index)).copied();
+        let segment = match range.content {
+            Content::Segment => {
+                let index = ledger.segments.find(range.owner, |segment| segment.id == range.owner as i32);
+                index.and_then(|index| ledger.segments.get(index)).copied()
+            }
+            _ => None,
+        };
+        Some((range, object, segment))
+    })?
 }
 
 /// Whether every known range in these bytes is address space that was only set aside, and there is one.

@@ -7,6 +7,7 @@
 //! | 1-2 | the policy | the first call, `set` |
 //! | 3 | a callback listens | `report::set_callback` |
 //! | 4 | a file or standard error listens | the first call, `report::set_target` |
+//! | 5 | an observer listens | `report::set_observer` |
 //!
 //! All accesses are relaxed: the word publishes nothing but itself; what a listener needs is behind its own lock.
 
@@ -35,6 +36,11 @@ const POLICY_BITS: u32 = 3 << POLICY_SHIFT;
 pub const CALLBACK: u32 = 1 << 3;
 /// A file or standard error listens.
 pub const TARGET: u32 = 1 << 4;
+/// An observer listens.
+pub const OBSERVER: u32 = 1 << 5;
+
+/// Without a setting: what is wrong is refused, but in a program that was not written for it.
+const DEFAULT: Policy = if cfg!(interposer) { Policy::Observe } else { Policy::Check };
 
 static STATE: AtomicU32 = AtomicU32::new(0);
 
@@ -78,7 +84,7 @@ fn read_environment() -> u32 {
         }
         policy
     });
-    let bits = READ | (policy.flatten().unwrap_or(Policy::Check) as u32) << POLICY_SHIFT;
+    let bits = READ | (policy.flatten().unwrap_or(DEFAULT) as u32) << POLICY_SHIFT;
     // Another thread may have come first; then its word stands, with whatever was set since.
     if STATE.compare_exchange(0, bits, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return STATE.load(Ordering::Relaxed);
@@ -96,7 +102,7 @@ fn read_environment() -> u32 {
 
 /// The policy in force.
 pub fn current() -> Policy {
-    Policy::from_number(((state() & POLICY_BITS) >> POLICY_SHIFT) as i32).unwrap_or(Policy::Check)
+    Policy::from_number(((state() & POLICY_BITS) >> POLICY_SHIFT) as i32).unwrap_or(DEFAULT)
 }
 
 /// Changes the policy of this process.
@@ -115,14 +121,14 @@ pub fn set_listening(which: u32, listens: bool) {
     };
 }
 
-/// Who listens: `CALLBACK`, `TARGET`.
+/// Who listens: `CALLBACK`, `TARGET`, `OBSERVER`.
 pub fn listening() -> u32 {
-    state() & (CALLBACK | TARGET)
+    state() & (CALLBACK | TARGET | OBSERVER)
 }
 
 /// Whether facts that cost a system call are worth asking for: somebody listens to hazards, or they are refused.
 #[inline(always)]
 pub fn attentive() -> bool {
     let state = state();
-    state & (CALLBACK | TARGET) != 0 || state & POLICY_BITS == (Policy::Enforce as u32) << POLICY_SHIFT
+    state & (CALLBACK | TARGET | OBSERVER) != 0 || state & POLICY_BITS == (Policy::Enforce as u32) << POLICY_SHIFT
 }

@@ -2,10 +2,11 @@
 //! Never writes unasked, never keeps a descriptor open, never allocates. Next: `judge.rs`, which calls it.
 
 use core::ffi::{CStr, c_char, c_void};
+use std::sync::OnceLock;
 
 use super::detail::{Detail, Words};
 use super::ledger;
-use super::policy::{self, CALLBACK, TARGET};
+use super::policy::{self, CALLBACK, OBSERVER, TARGET};
 use crate::checks::words::{Call, Invocation};
 use crate::checks::{Rule, Verdict};
 use crate::error::errno_name;
@@ -52,6 +53,11 @@ pub struct Report {
 /// is not called for those.
 pub type Callback = extern "C" fn(report: *const Report, user: *mut c_void);
 
+/// Sees each report before it is written, and says where in the program the call was made, if it knows.
+pub type Observer = fn(&Detail, Rule, Outcome, site: &mut Writer);
+
+static OBSERVER_OF_ALL: OnceLock<Observer> = OnceLock::new();
+
 #[derive(Clone, Copy)]
 struct Listener {
     callback: Option<Callback>,
@@ -66,11 +72,13 @@ struct Pen {
     path: Text<4097>,
     json: bool,
     words: Words,
+    site: Text<256>,
     line: Text<4096>,
 }
 
 static LISTENER: Guarded<Listener> = Guarded::new(Listener { callback: None, user: 0 });
-static PEN: Guarded<Pen> = Guarded::new(Pen { path: Text::new(), json: false, words: Words::new(), line: Text::new() });
+static PEN: Guarded<Pen> =
+    Guarded::new(Pen { path: Text::new(), json: false, words: Words::new(), site: Text::new(), line: Text::new() });
 
 std::thread_local! {
     static IN_CALLBACK: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
@@ -80,6 +88,13 @@ std::thread_local! {
 pub fn set_callback(callback: Option<Callback>, user: *mut c_void) {
     LISTENER.with(|listener| *listener = Listener { callback, user: user as usize });
     policy::set_listening(CALLBACK, callback.is_some());
+}
+
+/// Sets the observer, once and for all.
+pub fn set_observer(observer: Observer) {
+    if OBSERVER_OF_ALL.set(observer).is_ok() {
+        policy::set_listening(OBSERVER, true);
+    }
 }
 
 /// Sets where reports are written: `stderr`, `FILE`, `json:stderr`, `json:FILE`; `off` or nothing for nowhere.
@@ -155,7 +170,7 @@ fn send_to_listeners(detail: &Detail, outcome: Outcome) {
             if policy::listening() & CALLBACK != 0 {
                 call_back(detail, rule, outcome);
             }
-            if policy::listening() & TARGET != 0 {
+            if policy::listening() & (TARGET | OBSERVER) != 0 {
                 write(detail, rule, outcome);
             }
         });
@@ -223,11 +238,18 @@ fn outcome_name(outcome: Outcome) -> &'static str {
 /// signal handler that interrupted this very function is lost.
 fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
     PEN.with(|pen| {
+        pen.site.clear();
+        if let Some(observer) = OBSERVER_OF_ALL.get() {
+            observer(detail, rule, outcome, &mut pen.site);
+        }
+        if policy::listening() & TARGET == 0 {
+            return;
+        }
         pen.words.fill(detail);
         pen.line.clear();
         match pen.json {
-            true => push_json_line(&pen.words, &mut pen.line, detail, rule, outcome),
-            false => push_text_lines(&pen.words, &mut pen.line, detail, rule, outcome),
+            true => push_json_line(&pen.words, pen.site.bytes(), &mut pen.line, detail, rule, outcome),
+            false => push_text_lines(&pen.words, pen.site.bytes(), &mut pen.line, detail, rule, outcome),
         }
         let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
         // The program may have closed standard error, and an object of its own may have got the number.
@@ -239,7 +261,21 @@ fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
     });
 }
 
-fn push_json_line(words: &Words, line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {
+/// Writes a line of another kind to where reports go, and to standard error when they go nowhere: `fill` is told whether
+/// JSON is wanted.
+pub fn write_line(fill: impl FnOnce(&mut Writer, bool)) {
+    PEN.with(|pen| {
+        pen.line.clear();
+        fill(&mut pen.line, pen.json);
+        let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
+        if path.is_none() && ledger::object(2, None).is_some() {
+            return;
+        }
+        let _lost = sys::file::append(path, pen.line.bytes());
+    });
+}
+
+fn push_json_line(words: &Words, site: &[u8], line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {
     line.push_str("{\"schema\":1,\"time_ns\":");
     line.push_number(process::wall_clock_ns());
     line.push_str(",\"pid\":");
@@ -261,10 +297,14 @@ fn push_json_line(words: &Words, line: &mut Writer, detail: &Detail, rule: Rule,
         line.push_str("\":");
         line.push_json(value);
     }
+    if !site.is_empty() {
+        line.push_str(",\"site\":");
+        line.push_json(site);
+    }
     line.push_str("}\n");
 }
 
-fn push_text_lines(words: &Words, line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {
+fn push_text_lines(words: &Words, site: &[u8], line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {
     line.push_str("shmkit[");
     line.push_signed(i64::from(process::pid()));
     line.push_str("] ");
@@ -278,6 +318,10 @@ fn push_text_lines(words: &Words, line: &mut Writer, detail: &Detail, rule: Rule
     if outcome != Outcome::Passed {
         line.push_str(" = ");
         line.push_str(errno_name(detail.errno));
+    }
+    if !site.is_empty() {
+        line.push_str("\n    at:  ");
+        line.push_bytes(site);
     }
     line.push_str("\n    why: ");
     line.push_bytes(words.cause.bytes());

@@ -12,13 +12,13 @@ use crate::sys::process::cancellation_point;
 ///
 /// As ftruncate(2) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe. The space is not reserved: on a
 /// full file system the first touch is a SIGBUS (see shmkit_posix_fallocate).
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_ftruncate(fd: c_int, length: libc::off_t) -> c_int {
     answer_unit(guard(Call::Ftruncate, || calls::ftruncate(fd, length)))
 }
 
 /// The same as shmkit_ftruncate: file offsets have 64 bits on every supported platform.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_ftruncate64(fd: c_int, length: i64) -> c_int {
     shmkit_ftruncate(fd, length)
 }
@@ -26,7 +26,7 @@ pub extern "C" fn shmkit_ftruncate64(fd: c_int, length: i64) -> c_int {
 /// Reserves space for a file or shared memory object, so that no later touch finds the file system full.
 ///
 /// As posix_fallocate(3) and POSIX, checked first. Returns 0 or an error number; errno is not changed. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_posix_fallocate(fd: c_int, offset: libc::off_t, length: libc::off_t) -> c_int {
     match guard(Call::PosixFallocate, || calls::posix_fallocate(fd, offset, length)) {
         Ok(()) => 0,
@@ -40,7 +40,7 @@ pub extern "C" fn shmkit_posix_fallocate(fd: c_int, offset: libc::off_t, length:
 ///
 /// # Safety
 /// `buffer` is null or points to a writable `struct stat`.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_fstat(fd: c_int, buffer: *mut libc::stat) -> c_int {
     answer_unit(guard(Call::Fstat, || {
         // SAFETY: the caller's promise; a pointer that leads nowhere makes the kernel answer EFAULT.
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn shmkit_fstat(fd: c_int, buffer: *mut libc::stat) -> c_i
 /// As close(2) and POSIX. Returns 0, or -1 with errno. Thread-safe; a cancellation point, once the descriptor is closed.
 /// After EINTR the descriptor is closed: do not close
 /// it again.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C-unwind" fn shmkit_close(fd: c_int) -> c_int {
     let result = answer_unit(guard_uncancelled(Call::Close, || calls::close(fd)));
     cancellation_point();

@@ -13,7 +13,7 @@ use crate::sys::process::cancellation_point;
 /// As mmap(2) and POSIX, checked first. `length` and `offset` are bytes; `offset` is a multiple of the page size.
 /// Returns the address, or MAP_FAILED with errno. Thread-safe. A forked child inherits the mapping; exec ends it.
 /// A peer that truncates the object later turns touches of the lost pages into SIGBUS.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_mmap(
     addr: *mut c_void,
     length: usize,
@@ -27,7 +27,7 @@ pub extern "C" fn shmkit_mmap(
 }
 
 /// The same as shmkit_mmap: file offsets have 64 bits on every supported platform.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_mmap64(
     addr: *mut c_void,
     length: usize,
@@ -43,7 +43,7 @@ pub extern "C" fn shmkit_mmap64(
 ///
 /// As munmap(2) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe. Detach System V segments with
 /// shmkit_shmdt instead.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_munmap(addr: *mut c_void, length: usize) -> c_int {
     answer_unit(guard(Call::Munmap, || calls::munmap(addr as usize, length)))
 }
@@ -53,7 +53,7 @@ pub extern "C" fn shmkit_munmap(addr: *mut c_void, length: usize) -> c_int {
 /// The fifth argument is only passed, and only looked at, when a flag asks for it. A variadic call passes it in the
 /// same register as a plain one on both supported platforms (x86-64 psABI 3.5.7, AAPCS64 6.4.2), so this function
 /// can be both.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_mremap(
     old_address: *mut c_void,
     old_size: usize,
@@ -70,7 +70,7 @@ pub extern "C" fn shmkit_mremap(
 /// Changes the protection of mappings.
 ///
 /// As mprotect(2) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_mprotect(addr: *mut c_void, length: usize, prot: c_int) -> c_int {
     answer_unit(guard(Call::Mprotect, || calls::mprotect(addr as usize, length, prot)))
 }
@@ -79,7 +79,7 @@ pub extern "C" fn shmkit_mprotect(addr: *mut c_void, length: usize, prot: c_int)
 ///
 /// As msync(2) and POSIX, checked first: exactly one of MS_SYNC and MS_ASYNC. Returns 0, or -1 with errno. Thread-safe;
 /// a cancellation point, once the call is done.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C-unwind" fn shmkit_msync(addr: *mut c_void, length: usize, flags: c_int) -> c_int {
     let result = answer_unit(guard_uncancelled(Call::Msync, || calls::msync(addr as usize, length, flags)));
     cancellation_point();
@@ -89,7 +89,7 @@ pub extern "C-unwind" fn shmkit_msync(addr: *mut c_void, length: usize, flags: c
 /// Tells the kernel how memory will be used.
 ///
 /// As madvise(2), checked first. Returns 0, or -1 with errno. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_madvise(addr: *mut c_void, length: usize, advice: c_int) -> c_int {
     answer_unit(guard(Call::Madvise, || calls::madvise(addr as usize, length, advice)))
 }
@@ -97,7 +97,7 @@ pub extern "C" fn shmkit_madvise(addr: *mut c_void, length: usize, advice: c_int
 /// Keeps memory resident. Locks are not inherited by a forked child and end at exec.
 ///
 /// As mlock(2) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_mlock(addr: *const c_void, length: usize) -> c_int {
     answer_unit(guard(Call::Mlock, || calls::mlock(addr as usize, length)))
 }
@@ -105,7 +105,7 @@ pub extern "C" fn shmkit_mlock(addr: *const c_void, length: usize) -> c_int {
 /// Lets memory be paged out again.
 ///
 /// As munlock(2) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_munlock(addr: *const c_void, length: usize) -> c_int {
     answer_unit(guard(Call::Munlock, || calls::munlock(addr as usize, length)))
 }

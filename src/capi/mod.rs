@@ -4,18 +4,27 @@
 #![allow(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
+#[cfg(not(interposer))]
 pub mod error;
 pub mod file;
+#[cfg(not(interposer))]
 pub mod limits;
 pub mod memory;
+#[cfg(not(interposer))]
 pub mod options;
+#[cfg(not(interposer))]
+mod outcome;
+#[cfg(not(interposer))]
 pub mod policy;
 pub mod posix;
 pub mod record;
+#[cfg(not(interposer))]
 pub mod region;
 pub mod sem;
 pub mod semset;
+#[cfg(not(interposer))]
 pub mod survey;
+#[cfg(not(interposer))]
 pub mod sync;
 pub mod sysv;
 
@@ -28,13 +37,13 @@ use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::posix::NAME_SCAN;
 use crate::checks::words::{Call, Figures, Invocation};
 use crate::error::{Errno, Status};
-use crate::region::{Failure, Outcome};
 use crate::sys;
 use crate::sys::limits::page_size;
 
 /// Runs when the library is loaded: registers the fork handlers before the program registers its own, so that ours
 /// lock last and unlock first, and keeps the words of a panic in the library's own code from standard error; every
 /// other panic of the process goes on to the hook that was there. Not at the first call: that may be in a signal handler.
+#[cfg(not(interposer))]
 extern "C" fn at_load() {
     crate::calls::ledger::process();
     crate::region::handle::watch_forks();
@@ -48,6 +57,7 @@ extern "C" fn at_load() {
     }));
 }
 
+#[cfg(not(interposer))]
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = at_load;
@@ -65,8 +75,14 @@ fn guard_uncancelled<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> 
     guard(call, || sys::process::uncancelled(work))
 }
 
+/// The thread in which a checked call panicked last: the interposer then makes the real call.
+#[cfg(interposer)]
+pub static TROUBLE: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
 #[cold]
 fn panicked(call: Call) -> Errno {
+    #[cfg(interposer)]
+    TROUBLE.store(sys::process::thread_pointer(), core::sync::atomic::Ordering::Relaxed);
     let words = Status::ErrInternal.words();
     detail::keep(&Detail {
         call: Invocation::new(call, [0; 6]),
@@ -108,104 +124,6 @@ fn answer_address(result: Result<usize, Errno>) -> *mut libc::c_void {
             libc::MAP_FAILED
         }
     }
-}
-
-/// What a call on regions is about, for the words of its failure.
-#[derive(Clone, Copy)]
-enum Subject<'a> {
-    None,
-    Address(Name<'a>),
-}
-
-impl<'a> Subject<'a> {
-    /// The address string.
-    fn get(self) -> Outcome<&'a [u8]> {
-        match self {
-            Subject::Address(Name::Text(text)) => Ok(text.to_bytes()),
-            Subject::Address(Name::Unterminated(_)) => Err(Failure::of(Status::ErrNameTooLong)),
-            _ => Err(Failure::of(Status::ErrBadPointer)),
-        }
-    }
-}
-
-/// An address string from C, or another string that is handled like one.
-///
-/// # Safety
-/// As for `name`.
-unsafe fn address<'a>(text: *const c_char) -> Subject<'a> {
-    // SAFETY: the caller's promise.
-    Subject::Address(unsafe { name(text) })
-}
-
-/// Refuses a place for a result that cannot be one.
-fn place<T>(at: *mut T) -> Outcome<*mut T> {
-    match is_plausible(at as usize) && (at as usize).is_multiple_of(align_of::<T>()) {
-        true => Ok(at),
-        false => Err(Failure::of(Status::ErrBadPointer)),
-    }
-}
-
-/// Runs the work of a function that returns a status. A failure is kept for shmkit_last_error() and its errno set; a
-/// panic becomes SHMKIT_ERR_INTERNAL; a cancellation waits until the work is done.
-fn run(call: Call, subject: Subject<'_>, args: [u64; 6], work: impl FnOnce() -> Outcome<()>) -> i32 {
-    let mut work = Some(work);
-    run_one(call, subject, &args, &mut || work.take().map_or(Ok(()), |work| work()))
-}
-
-/// One for all of them: what surrounds a call is large.
-#[inline(never)]
-fn run_one(call: Call, subject: Subject<'_>, args: &[u64; 6], work: &mut dyn FnMut() -> Outcome<()>) -> i32 {
-    let Err(failure) = contained(work) else { return Status::Ok as i32 };
-    let args = *args;
-    let invocation = match subject {
-        Subject::Address(Name::Text(text)) => Invocation::with_name(call, text.to_bytes(), args),
-        Subject::Address(Name::Nowhere(at) | Name::Unterminated(at)) => {
-            Invocation::new(call, [at as u64, args[1], args[2], args[3], args[4], args[5]])
-        }
-        Subject::None => Invocation::new(call, args),
-    };
-    fail(&failure, &invocation)
-}
-
-/// As `run`, for a function on an open region: its address stands in the words.
-fn run_on(call: Call, token: u64, args: [u64; 6], work: impl FnOnce(u64) -> Outcome<()>) -> i32 {
-    let mut work = Some(work);
-    run_one_on(call, token, &args, &mut || work.take().map_or(Ok(()), |work| work(token)))
-}
-
-#[inline(never)]
-fn run_one_on(call: Call, token: u64, args: &[u64; 6], work: &mut dyn FnMut() -> Outcome<()>) -> i32 {
-    let Err(failure) = contained(work) else { return Status::Ok as i32 };
-    let args = *args;
-    // Another thread may close the region now, and its end is then here.
-    let invocation = sys::process::uncancelled(|| match crate::region::handle::get(token) {
-        Ok(region) => Invocation::with_name(call, region.address(), args),
-        Err(_) => Invocation::new(call, [token, args[1], args[2], args[3], args[4], args[5]]),
-    });
-    fail(&failure, &invocation)
-}
-
-#[inline(never)]
-fn contained(work: &mut dyn FnMut() -> Outcome<()>) -> Outcome<()> {
-    sys::preserving_errno(|| {
-        let work = || sys::process::uncancelled(work);
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Failure::of(Status::ErrInternal)))
-    })
-}
-
-#[cold]
-fn fail(failure: &Failure, call: &Invocation) -> i32 {
-    detail::keep(&Detail {
-        call: *call,
-        figures: failure.figures,
-        status: failure.status,
-        errno: failure.errno,
-        rule: None,
-        cause: failure.cause,
-        remedy: failure.remedy,
-    });
-    sys::set_errno(failure.errno);
-    failure.status as i32
 }
 
 /// Whether an address can be that of an object of this process at all.

@@ -167,7 +167,7 @@ pub(super) unsafe fn with_options<R>(
         Layout::default()
     } else {
         // SAFETY: the caller's promise.
-        let name = unsafe { super::address(theirs.layout.name) }.get()?;
+        let name = unsafe { super::outcome::address(theirs.layout.name) }.get()?;
         let layout = Layout::new(name, theirs.layout.version, theirs.layout.size, theirs.layout.alignment);
         // Blanks do not count, and a layout without a name would fit everything.
         if layout.is_any() {

@@ -14,7 +14,7 @@ use crate::checks::words::Call;
 ///
 /// # Safety
 /// `name` is null or a terminated string.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_shm_open(name: *const c_char, oflag: c_int, mode: libc::mode_t) -> c_int {
     // SAFETY: the caller's promise.
     let name = unsafe { self::name(name) };
@@ -27,7 +27,7 @@ pub unsafe extern "C" fn shmkit_shm_open(name: *const c_char, oflag: c_int, mode
 ///
 /// # Safety
 /// `name` is null or a terminated string.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_shm_unlink(name: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let name = unsafe { self::name(name) };
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn shmkit_shm_unlink(name: *const c_char) -> c_int {
 ///
 /// # Safety
 /// `name` is null or a terminated string.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_memfd_create(name: *const c_char, flags: c_uint) -> c_int {
     // SAFETY: the caller's promise.
     let name = unsafe { name_for_kernel(name) };

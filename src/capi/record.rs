@@ -17,7 +17,7 @@ use crate::sys::{self, record as sys_record};
 ///
 /// # Safety
 /// `argument` is what the command needs.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn shmkit_fcntl(fd: c_int, cmd: c_int, argument: usize) -> c_int {
     if !is_lock(cmd) {
         // SAFETY: the caller's promise.
@@ -42,7 +42,7 @@ pub unsafe extern "C-unwind" fn shmkit_fcntl(fd: c_int, cmd: c_int, argument: us
 ///
 /// # Safety
 /// As for `shmkit_fcntl`.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn shmkit_fcntl64(fd: c_int, cmd: c_int, argument: usize) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { shmkit_fcntl(fd, cmd, argument) }

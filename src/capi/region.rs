@@ -4,8 +4,8 @@ use core::ffi::{c_char, c_int, c_void};
 
 use super::error::shmkit_status_t;
 use super::options::{RegionOptions, with_options};
+use super::outcome::{Subject, address, place, run, run_on};
 use super::survey::{SHMKIT_ANSWER_UNKNOWN, SHMKIT_ANSWER_YES};
-use super::{Subject, address, place, run, run_on};
 use crate::checks::words::Call;
 use crate::error::Status;
 use crate::region::access::{self, Durability, Way};

@@ -16,7 +16,7 @@ use crate::sys::{self, sem as sys_sem};
 ///
 /// # Safety
 /// `name` is null or a terminated string.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_open(
     name: *const c_char,
     oflag: c_int,
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn shmkit_sem_open(
 ///
 /// # Safety
 /// `name` is null or a terminated string.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_unlink(name: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let name = unsafe { self::name(name) };
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn shmkit_sem_unlink(name: *const c_char) -> c_int {
 /// Lets go of a semaphore that shmkit_sem_open gave.
 ///
 /// As sem_close(3) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_sem_close(sem: *mut libc::sem_t) -> c_int {
     answer_unit(guard(Call::SemClose, || calls::sem_close(sem as usize)))
 }
@@ -61,7 +61,7 @@ pub extern "C" fn shmkit_sem_close(sem: *mut libc::sem_t) -> c_int {
 ///
 /// # Safety
 /// `sem` is null or points to writable memory for a semaphore.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_init(sem: *mut libc::sem_t, pshared: c_int, value: c_uint) -> c_int {
     answer_unit(guard(Call::SemInit, || {
         let making = Making { at: sem as usize, pshared, value };
@@ -88,7 +88,7 @@ fn at_once(used: Use, call: impl FnOnce() -> Result<(), Errno>) -> c_int {
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_destroy(sem: *mut libc::sem_t) -> c_int {
     // SAFETY: the caller's promise; what can be no address was refused.
     at_once(Use::of(Call::SemDestroy, sem as usize), || unsafe { sys_sem::destroy(sem) })
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn shmkit_sem_destroy(sem: *mut libc::sem_t) -> c_int {
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_post(sem: *mut libc::sem_t) -> c_int {
     // SAFETY: the caller's promise; what can be no address was refused.
     at_once(Use::of(Call::SemPost, sem as usize), || unsafe { sys_sem::post(sem) })
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn shmkit_sem_post(sem: *mut libc::sem_t) -> c_int {
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_trywait(sem: *mut libc::sem_t) -> c_int {
     // SAFETY: the caller's promise; what can be no address was refused.
     at_once(Use::of(Call::SemTrywait, sem as usize), || unsafe { sys_sem::try_wait(sem) })
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn shmkit_sem_trywait(sem: *mut libc::sem_t) -> c_int {
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore; `sval` is null or points to a writable int.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_sem_getvalue(sem: *mut libc::sem_t, sval: *mut c_int) -> c_int {
     let used = Use { other: sval as usize, ..Use::of(Call::SemGetvalue, sem as usize) };
     // SAFETY: the caller's promise; what can be no address was refused.
@@ -156,7 +156,7 @@ fn waited(used: &Use, result: c_int) -> c_int {
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn shmkit_sem_wait(sem: *mut libc::sem_t) -> c_int {
     let used = Use::of(Call::SemWait, sem as usize);
     if let Some(answer) = refused(&used) {
@@ -173,7 +173,7 @@ pub unsafe extern "C-unwind" fn shmkit_sem_wait(sem: *mut libc::sem_t) -> c_int 
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore; `abstime` is null or points to a time.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn shmkit_sem_timedwait(sem: *mut libc::sem_t, abstime: *const libc::timespec) -> c_int {
     let used = Use { other: abstime as usize, ..Use::of(Call::SemTimedwait, sem as usize) };
     if let Some(answer) = refused(&used) {
@@ -190,7 +190,7 @@ pub unsafe extern "C-unwind" fn shmkit_sem_timedwait(sem: *mut libc::sem_t, abst
 ///
 /// # Safety
 /// `sem` is null or points to a semaphore; `abstime` is null or points to a time.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn shmkit_sem_clockwait(
     sem: *mut libc::sem_t,
     clockid: libc::clockid_t,

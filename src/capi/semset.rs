@@ -12,7 +12,7 @@ use crate::sys::semset as sys_semset;
 ///
 /// As semget(2) and POSIX, checked first. Returns its id, or -1 with errno. Thread-safe. On Linux the semaphores of a
 /// new set are 0. It outlives the process until somebody removes it with IPC_RMID.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_semget(key: libc::key_t, nsems: c_int, semflg: c_int) -> c_int {
     answer(guard(Call::Semget, || calls::semget(key, nsems, semflg)))
 }
@@ -24,7 +24,7 @@ pub extern "C" fn shmkit_semget(key: libc::key_t, nsems: c_int, semflg: c_int) -
 ///
 /// # Safety
 /// `sops` points to `nsops` steps.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_semop(semid: c_int, sops: *mut libc::sembuf, nsops: usize) -> c_int {
     answer_unit(guard(Call::Semop, || {
         let operation = Operation { call: Call::Semop, id: semid, steps: sops as usize, count: nsops, time: 0 };
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn shmkit_semop(semid: c_int, sops: *mut libc::sembuf, nso
 ///
 /// # Safety
 /// `sops` points to `nsops` steps; `timeout` is null or points to a time.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_semtimedop(
     semid: c_int,
     sops: *mut libc::sembuf,
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn shmkit_semtimedop(
 ///
 /// # Safety
 /// `argument` is what the command needs.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_semctl(semid: c_int, semnum: c_int, cmd: c_int, argument: usize) -> c_int {
     answer(guard(Call::Semctl, || {
         let control = Control { id: semid, number: semnum, command: cmd, argument };

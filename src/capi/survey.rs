@@ -3,8 +3,8 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use super::error::shmkit_status_t;
+use super::outcome::{Subject, address, place, run};
 use super::region::{RecordedProcess, layout_name, recorded};
-use super::{Subject, address, place, run};
 use crate::checks::words::Call;
 use crate::error::Status;
 use crate::region::header::{self, Process};

@@ -4,7 +4,8 @@
 use core::ffi::{c_int, c_void};
 
 use super::error::shmkit_status_t;
-use super::{Subject, is_plausible, place, run};
+use super::is_plausible;
+use super::outcome::{Subject, place, run};
 use crate::checks::words::Call;
 use crate::error::Status;
 use crate::region::{Failure, Outcome};

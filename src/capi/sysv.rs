@@ -15,7 +15,7 @@ const MODE_AT: usize = core::mem::offset_of!(libc::shmid_ds, shm_perm) + core::m
 ///
 /// As shmget(2) and POSIX, checked first. Returns its id, or -1 with errno. Thread-safe. The segment outlives the
 /// process until somebody removes it with IPC_RMID.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_shmget(key: libc::key_t, size: usize, shmflg: c_int) -> c_int {
     answer(guard(Call::Shmget, || calls::shmget(key, size, shmflg)))
 }
@@ -24,7 +24,7 @@ pub extern "C" fn shmkit_shmget(key: libc::key_t, size: usize, shmflg: c_int) ->
 ///
 /// As shmat(2) and POSIX, checked first. Returns the address, or (void *)-1 with errno. Thread-safe. A forked child
 /// inherits the attach; exec and exit end it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
     answer_address(guard(Call::Shmat, || calls::shmat(shmid, shmaddr as usize, shmflg)))
 }
@@ -32,7 +32,7 @@ pub extern "C" fn shmkit_shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_i
 /// Detaches the segment that was attached at this address.
 ///
 /// As shmdt(2) and POSIX, checked first. Returns 0, or -1 with errno. Thread-safe.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_shmdt(shmaddr: *const c_void) -> c_int {
     answer_unit(guard(Call::Shmdt, || calls::shmdt(shmaddr as usize)))
 }
@@ -45,7 +45,7 @@ pub extern "C" fn shmkit_shmdt(shmaddr: *const c_void) -> c_int {
 ///
 /// # Safety
 /// `buffer` is null or points to what the command needs.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_shmctl(shmid: c_int, cmd: c_int, buffer: *mut libc::shmid_ds) -> c_int {
     answer(guard(Call::Shmctl, || {
         let control = Control { id: shmid, command: cmd, buffer: buffer as usize };
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn shmkit_shmctl(shmid: c_int, cmd: c_int, buffer: *mut li
 ///
 /// # Safety
 /// `pathname` is null or a terminated string.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub unsafe extern "C" fn shmkit_ftok(pathname: *const c_char, proj_id: c_int) -> libc::key_t {
     // SAFETY: the caller's promise.
     let path = unsafe { name_for_kernel(pathname) };

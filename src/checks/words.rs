@@ -98,6 +98,10 @@ calls! {
     Semop = "semop" (Signed, Address, Count);
     Semtimedop = "semtimedop" (Signed, Address, Count, Address);
     Semctl = "semctl" (Signed, Signed, SetCommand, SetArgument);
+    Open = "open" (Subject, OpenFlags, Mode);
+    Remove = "unlink" (Subject);
+    Exec = "execve" (Subject);
+    Fork = "fork" ();
     Limits = "shmkit_limits" (Address);
     Environment = "environment" (Subject);
     SetPolicy = "shmkit_set_policy" (Signed);

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use super::{Sys, check};
+use super::{Sys, check, real};
 use crate::error::Errno;
 
 /// ftruncate(fd, length)—sets the size of a file or object.
@@ -12,7 +12,7 @@ use crate::error::Errno;
 #[inline]
 pub fn ftruncate(fd: i32, length: i64) -> Sys<()> {
     // SAFETY: takes no pointers; what a shrink does to mappings is argued in `sys/memory.rs`.
-    check(unsafe { libc::ftruncate(fd, length) }).map(drop)
+    check(unsafe { real::ftruncate(fd, length) }).map(drop)
 }
 
 /// posix_fallocate(fd, offset, length)—reserves space. The error is the call's own result, not errno.
@@ -21,7 +21,7 @@ pub fn ftruncate(fd: i32, length: i64) -> Sys<()> {
 #[inline]
 pub fn posix_fallocate(fd: i32, offset: i64, length: i64) -> Sys<()> {
     // SAFETY: takes no pointers.
-    match unsafe { libc::posix_fallocate(fd, offset, length) } {
+    match unsafe { real::posix_fallocate(fd, offset, length) } {
         0 => Ok(()),
         errno => Err(Errno(errno)),
     }
@@ -37,7 +37,7 @@ pub fn posix_fallocate(fd: i32, offset: i64, length: i64) -> Sys<()> {
 #[inline]
 pub unsafe fn fstat_into(fd: i32, buffer: *mut libc::stat) -> Sys<()> {
     // SAFETY: the caller's promise; the kernel alone writes through the pointer.
-    check(unsafe { libc::fstat(fd, buffer) }).map(drop)
+    check(unsafe { real::fstat(fd, buffer) }).map(drop)
 }
 
 /// close(fd)—closes a descriptor.
@@ -46,7 +46,7 @@ pub unsafe fn fstat_into(fd: i32, buffer: *mut libc::stat) -> Sys<()> {
 #[inline]
 pub fn close(fd: i32) -> Sys<()> {
     // SAFETY: the descriptor is the program's; it asked for this.
-    check(unsafe { libc::close(fd) }).map(drop)
+    check(unsafe { real::close(fd) }).map(drop)
 }
 
 /// What the checks need to know of an open file.
@@ -118,13 +118,13 @@ pub fn status_at(path: &CStr) -> Sys<Status> {
 /// The access mode and status flags of a descriptor.
 pub fn open_flags(fd: i32) -> Sys<i32> {
     // SAFETY: takes no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
+    check(unsafe { real::fcntl(fd, libc::F_GETFL, 0) })
 }
 
 /// The seals of a memfd; EINVAL where the file cannot be sealed.
 pub fn seals(fd: i32) -> Sys<i32> {
     // SAFETY: takes no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) })
+    check(unsafe { real::fcntl(fd, libc::F_GET_SEALS, 0) })
 }
 
 /// What kind of file system holds an open file, as far as it matters to mappings.
@@ -204,10 +204,10 @@ pub fn room_at(path: &CStr) -> Sys<Room> {
 pub fn read_small(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
     // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.
     unsafe {
-        let fd = check(libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))?;
+        let fd = check(real::openat(libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0))?;
         let count = libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len());
         let result = if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) };
-        libc::close(fd);
+        real::close(fd);
         result
     }
 }
@@ -216,7 +216,7 @@ pub fn read_small(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
 pub fn read_all(path: &CStr, mut each: impl FnMut(u8) -> bool) -> Sys<()> {
     // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.
     unsafe {
-        let fd = check(libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))?;
+        let fd = check(real::openat(libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0))?;
         let mut buffer = [0u8; 1024];
         let result = loop {
             let count = libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len());
@@ -227,7 +227,7 @@ pub fn read_all(path: &CStr, mut each: impl FnMut(u8) -> bool) -> Sys<()> {
                 Ok(_) => {}
             }
         };
-        libc::close(fd);
+        real::close(fd);
         result
     }
 }
@@ -252,16 +252,17 @@ pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
     unsafe {
         let fd = match path {
             None => libc::STDERR_FILENO,
-            Some(path) => check(libc::open(
+            Some(path) => check(real::openat(
+                libc::AT_FDCWD,
                 path.as_ptr(),
                 libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY,
-                0o600 as libc::c_uint,
+                0o600,
             ))?,
         };
         let count = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
         let result = if count < 0 { Err(Errno(super::errno())) } else { Ok(()) };
         if path.is_some() {
-            libc::close(fd);
+            real::close(fd);
         }
         result
     }
@@ -270,7 +271,7 @@ pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
 /// open(path, flags, mode) relative to a folder; AT_FDCWD for the current one. Always close-on-exec, never a terminal.
 pub fn open_at(folder: i32, path: &CStr, flags: i32, mode: u32) -> Sys<i32> {
     // SAFETY: the path is terminated and outlives the call.
-    above_stdio(check(unsafe { libc::openat(folder, path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, mode) })?)
+    above_stdio(check(unsafe { real::openat(folder, path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, mode) })?)
 }
 
 /// Moves a descriptor above 2. Where a program closed its standard streams, the next printf would write into whatever
@@ -283,7 +284,7 @@ pub fn above_stdio(fd: i32) -> Sys<i32> {
 #[cold]
 fn move_up(fd: i32) -> Sys<i32> {
     // SAFETY: takes no pointers.
-    let moved = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
+    let moved = check(unsafe { real::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
     let _ = close(fd);
     moved
 }
@@ -344,7 +345,7 @@ pub fn rename_exclusively(folder: i32, from: &CStr, to: &CStr) -> Sys<()> {
 /// unlinkat(folder, path)—removes a name.
 pub fn unlink_at(folder: i32, path: &CStr) -> Sys<()> {
     // SAFETY: the path is terminated and outlives the call.
-    check(unsafe { libc::unlinkat(folder, path.as_ptr(), 0) }).map(drop)
+    check(unsafe { real::unlinkat(folder, path.as_ptr(), 0) }).map(drop)
 }
 
 /// fchmod(fd, mode)—sets the permission bits, whatever the umask is.
@@ -409,14 +410,16 @@ pub unsafe fn write_from(fd: i32, from: *const u8, length: usize, offset: i64) -
 /// Adds seals to a memfd.
 pub fn add_seals(fd: i32, seals: i32) -> Sys<()> {
     // SAFETY: takes no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) }).map(drop)
+    check(unsafe { real::fcntl(fd, libc::F_ADD_SEALS, seals as usize) }).map(drop)
 }
 
 /// Opens what a descriptor leads to once more: a description of its own, with its own locks and access mode.
 pub fn reopen(fd: i32, flags: i32) -> Sys<i32> {
     let path = path_of(fd);
     // SAFETY: the path is terminated.
-    above_stdio(check(unsafe { libc::open(path.bytes().as_ptr().cast(), flags | libc::O_CLOEXEC | libc::O_NOCTTY) })?)
+    above_stdio(check(unsafe {
+        real::openat(libc::AT_FDCWD, path.bytes().as_ptr().cast(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, 0)
+    })?)
 }
 
 /// Puts a descriptor in the place of another, closing that one, and closes the first.
@@ -424,7 +427,7 @@ pub fn replace(new: i32, old: i32) -> Sys<()> {
     // SAFETY: takes no pointers; both descriptors are the caller's.
     unsafe {
         check(libc::dup3(new, old, libc::O_CLOEXEC))?;
-        libc::close(new);
+        real::close(new);
     }
     Ok(())
 }
@@ -455,14 +458,14 @@ fn flock_of(lock: Lock, start: i64, length: i64) -> libc::flock {
 pub fn lock(fd: i32, lock: Lock, start: i64, length: i64) -> Sys<()> {
     let request = flock_of(lock, start, length);
     // SAFETY: the struct is readable.
-    check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &request) }).map(drop)
+    check(unsafe { real::fcntl(fd, libc::F_OFD_SETLK, &raw const request as usize) }).map(drop)
 }
 
 /// The first lock of another description in the way of an exclusive one: its first byte and its length (0: to the end).
 pub fn lock_in_the_way(fd: i32, start: i64, length: i64) -> Sys<Option<(i64, i64, Lock)>> {
     let mut request = flock_of(Lock::Exclusive, start, length);
     // SAFETY: the struct is readable and writable.
-    check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &mut request) })?;
+    check(unsafe { real::fcntl(fd, libc::F_OFD_GETLK, &raw mut request as usize) })?;
     Ok(match i32::from(request.l_type) {
         libc::F_UNLCK => None,
         libc::F_RDLCK => Some((request.l_start, request.l_len, Lock::Shared)),

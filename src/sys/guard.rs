@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::limits::page_size;
-use super::{Sys, check};
+use super::{Sys, check, real};
 use crate::error::Errno;
 
 /// Marks the region that an address lies in as truncated and says where it is mapped.
@@ -50,7 +50,7 @@ fn is_installed() -> bool {
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the buffer is of the right type, and zero is valid for it.
     unsafe {
-        libc::sigaction(libc::SIGBUS, core::ptr::null(), now.as_mut_ptr());
+        real::sigaction(libc::SIGBUS, core::ptr::null(), now.as_mut_ptr());
         now.assume_init_ref().sa_sigaction == handle as *const () as usize
     }
 }
@@ -75,8 +75,8 @@ pub fn enable(finder: Finder) -> Sys<()> {
         ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         libc::sigemptyset(&mut ours.sa_mask);
         // Asked for first: a fault of another thread may come before the second call has given back the old one.
-        libc::sigaction(libc::SIGBUS, core::ptr::null(), (*BEFORE.0.get()).as_mut_ptr());
-        check(libc::sigaction(libc::SIGBUS, ours, core::ptr::null_mut()))
+        real::sigaction(libc::SIGBUS, core::ptr::null(), (*BEFORE.0.get()).as_mut_ptr());
+        check(real::sigaction(libc::SIGBUS, ours, core::ptr::null_mut()))
     };
     STATE.store(if result.is_ok() { ON } else { OFF }, Ordering::Release);
     result.map(drop)
@@ -93,7 +93,7 @@ pub fn disable() -> bool {
         // SAFETY: BEFORE was written by `enable`.
         unsafe {
             let before = if SPENT.load(Ordering::Relaxed) { default() } else { (*BEFORE.0.get()).assume_init_read() };
-            libc::sigaction(libc::SIGBUS, &before, core::ptr::null_mut());
+            real::sigaction(libc::SIGBUS, &before, core::ptr::null_mut());
         }
     }
     STATE.store(if ours { OFF } else { ON }, Ordering::Release);
@@ -158,7 +158,7 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
                 // kernel does not let a fault be ignored either. A signal that somebody sent is sent again.
                 let ignored = before.sa_sigaction == libc::SIG_IGN && (*info).si_code <= 0;
                 if !ignored {
-                    libc::sigaction(signal, &default(), core::ptr::null_mut());
+                    real::sigaction(signal, &default(), core::ptr::null_mut());
                     if (*info).si_code <= 0 {
                         libc::raise(signal);
                     }

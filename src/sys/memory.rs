@@ -4,7 +4,7 @@
 //! Each of these can take memory away from under a live reference. They are safe functions because no caller in
 //! this crate forms a reference over memory that a program mapped; the program's own pointers are its own business.
 
-use super::{Sys, check, check_address};
+use super::{Sys, check, check_address, real};
 
 /// Advice since Linux 6.1: gathers pages into huge ones. Not every C library has a name for it.
 pub const COLLAPSE: i32 = 25;
@@ -16,7 +16,7 @@ pub const COLLAPSE: i32 = 25;
 #[inline]
 pub fn mmap(addr: usize, length: usize, prot: i32, flags: i32, fd: i32, offset: i64) -> Sys<usize> {
     // SAFETY: see the top of this file.
-    check_address(unsafe { libc::mmap(addr as *mut _, length, prot, flags, fd, offset) })
+    check_address(unsafe { real::mmap(addr as *mut _, length, prot, flags, fd, offset) })
 }
 
 /// munmap(addr, length)—removes mappings.
@@ -25,7 +25,7 @@ pub fn mmap(addr: usize, length: usize, prot: i32, flags: i32, fd: i32, offset: 
 #[inline]
 pub fn munmap(addr: usize, length: usize) -> Sys<()> {
     // SAFETY: see the top of this file.
-    check(unsafe { libc::munmap(addr as *mut _, length) }).map(drop)
+    check(unsafe { real::munmap(addr as *mut _, length) }).map(drop)
 }
 
 /// mremap(old_address, old_size, new_size, flags, new_address)—moves or resizes a mapping.
@@ -34,7 +34,7 @@ pub fn munmap(addr: usize, length: usize) -> Sys<()> {
 #[inline]
 pub fn mremap(old: usize, old_size: usize, new_size: usize, flags: i32, new: usize) -> Sys<usize> {
     // SAFETY: see the top of this file.
-    check_address(unsafe { libc::mremap(old as *mut _, old_size, new_size, flags, new) })
+    check_address(unsafe { real::mremap(old as *mut _, old_size, new_size, flags, new as *mut _) })
 }
 
 /// mprotect(addr, length, prot)—changes protection.
@@ -43,7 +43,7 @@ pub fn mremap(old: usize, old_size: usize, new_size: usize, flags: i32, new: usi
 #[inline]
 pub fn mprotect(addr: usize, length: usize, prot: i32) -> Sys<()> {
     // SAFETY: see the top of this file.
-    check(unsafe { libc::mprotect(addr as *mut _, length, prot) }).map(drop)
+    check(unsafe { real::mprotect(addr as *mut _, length, prot) }).map(drop)
 }
 
 /// msync(addr, length, flags)—writes a mapping back to its file.
@@ -52,7 +52,7 @@ pub fn mprotect(addr: usize, length: usize, prot: i32) -> Sys<()> {
 #[inline]
 pub fn msync(addr: usize, length: usize, flags: i32) -> Sys<()> {
     // SAFETY: see the top of this file.
-    check(unsafe { libc::msync(addr as *mut _, length, flags) }).map(drop)
+    check(unsafe { real::msync(addr as *mut _, length, flags) }).map(drop)
 }
 
 /// madvise(addr, length, advice)—tells the kernel how memory will be used.
@@ -61,7 +61,7 @@ pub fn msync(addr: usize, length: usize, flags: i32) -> Sys<()> {
 #[inline]
 pub fn madvise(addr: usize, length: usize, advice: i32) -> Sys<()> {
     // SAFETY: see the top of this file.
-    check(unsafe { libc::madvise(addr as *mut _, length, advice) }).map(drop)
+    check(unsafe { real::madvise(addr as *mut _, length, advice) }).map(drop)
 }
 
 /// mlock(addr, length)—keeps memory resident.
@@ -70,7 +70,7 @@ pub fn madvise(addr: usize, length: usize, advice: i32) -> Sys<()> {
 #[inline]
 pub fn mlock(addr: usize, length: usize) -> Sys<()> {
     // SAFETY: the call only reads the process's own page tables.
-    check(unsafe { libc::mlock(addr as *const _, length) }).map(drop)
+    check(unsafe { real::mlock(addr as *const _, length) }).map(drop)
 }
 
 /// munlock(addr, length)—lets memory be paged out again.
@@ -79,7 +79,7 @@ pub fn mlock(addr: usize, length: usize) -> Sys<()> {
 #[inline]
 pub fn munlock(addr: usize, length: usize) -> Sys<()> {
     // SAFETY: the call only reads the process's own page tables.
-    check(unsafe { libc::munlock(addr as *const _, length) }).map(drop)
+    check(unsafe { real::munlock(addr as *const _, length) }).map(drop)
 }
 
 /// Takes a range of addresses in which nothing is mapped, for memory that nobody may touch; a forked child does not get it.

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod pages;
 pub mod posix;
 pub mod process;
+pub mod real;
 pub mod record;
 pub mod robust;
 pub mod sem;

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::limits::page_size;
+use super::real;
 
 /// An array of plain values, empty and without memory until something is pushed.
 pub struct Array<T> {
@@ -121,7 +122,7 @@ pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
     let map = |hint: usize| {
         // SAFETY: a new private mapping; the hint displaces nothing.
         let start = unsafe {
-            libc::mmap(
+            real::mmap(
                 core::ptr::without_provenance_mut(hint),
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
@@ -135,7 +136,7 @@ pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
     if PLACE.load(Relaxed) == 0 {
         let usual: NonNull<u8> = map(0)?;
         // SAFETY: mapped just now, and nobody else knows of it.
-        unsafe { libc::munmap(usual.as_ptr().cast(), bytes) };
+        unsafe { real::munmap(usual.as_ptr().cast(), bytes) };
         PLACE.store(usual.as_ptr().addr().saturating_sub(AWAY), Relaxed);
     }
     map(PLACE.fetch_sub(APART, Relaxed))
@@ -144,14 +145,14 @@ pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
 /// Makes our own pages longer: where they are, or in a new place. The old ones stay when there is no memory.
 fn lengthen(old: NonNull<u8>, old_bytes: usize, bytes: usize) -> Option<NonNull<u8>> {
     // SAFETY: the pages are ours and stay where they are.
-    if unsafe { libc::mremap(old.as_ptr().cast(), old_bytes, bytes, 0) } != libc::MAP_FAILED {
+    if unsafe { real::mremap(old.as_ptr().cast(), old_bytes, bytes, 0, core::ptr::null_mut()) } != libc::MAP_FAILED {
         return Some(old);
     }
     let new = reserve(bytes)?;
     // SAFETY: both are ours, apart, and at least `old_bytes` long; nobody refers to the old one after this.
     unsafe {
         core::ptr::copy_nonoverlapping(old.as_ptr(), new.as_ptr(), old_bytes);
-        libc::munmap(old.as_ptr().cast(), old_bytes);
+        real::munmap(old.as_ptr().cast(), old_bytes);
     }
     Some(new)
 }
@@ -167,7 +168,7 @@ impl<T> Drop for Array<T> {
         if let Some(start) = self.start {
             let bytes = (self.capacity * size_of::<T>().max(1)).next_multiple_of(page_size());
             // SAFETY: these pages are ours and nobody refers to them any more.
-            unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+            unsafe { real::munmap(start.as_ptr().cast(), bytes) };
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use core::ffi::CStr;
 
-use super::{Sys, check};
+use super::{Sys, check, real};
 
 /// The folder in which the C library keeps POSIX objects.
 pub const OBJECT_FOLDER: &CStr = c"/dev/shm";
@@ -15,7 +15,7 @@ pub const OBJECT_FOLDER: &CStr = c"/dev/shm";
 #[inline]
 pub fn shm_open(name: &CStr, oflag: i32, mode: u32) -> Sys<i32> {
     // SAFETY: the name is a terminated string that outlives the call.
-    check(unsafe { libc::shm_open(name.as_ptr(), oflag, mode) })
+    check(unsafe { real::shm_open(name.as_ptr(), oflag, mode) })
 }
 
 /// shm_unlink(name)—removes the name of a POSIX shared memory object.
@@ -24,7 +24,7 @@ pub fn shm_open(name: &CStr, oflag: i32, mode: u32) -> Sys<i32> {
 #[inline]
 pub fn shm_unlink(name: &CStr) -> Sys<()> {
     // SAFETY: the name is a terminated string that outlives the call.
-    check(unsafe { libc::shm_unlink(name.as_ptr()) }).map(drop)
+    check(unsafe { real::shm_unlink(name.as_ptr()) }).map(drop)
 }
 
 /// memfd_create(name, flags)—makes an unnamed memory file.
@@ -33,5 +33,5 @@ pub fn shm_unlink(name: &CStr) -> Sys<()> {
 #[inline]
 pub fn memfd_create(name: &CStr, flags: u32) -> Sys<i32> {
     // SAFETY: the name is a terminated string that outlives the call.
-    check(unsafe { libc::memfd_create(name.as_ptr(), flags) })
+    check(unsafe { real::memfd_create(name.as_ptr(), flags) })
 }

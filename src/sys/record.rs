@@ -2,12 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Sys, check, memory};
-
-unsafe extern "C-unwind" {
-    #[link_name = "fcntl"]
-    fn raw(fd: libc::c_int, command: libc::c_int, ...) -> libc::c_int;
-}
+use super::{Sys, check, memory, real};
 
 /// fcntl(fd, command, argument)—as it is, -1 and errno included. With F_SETLKW and F_OFD_SETLKW it is a cancellation
 /// point: it may unwind, so that no caller may have anything to drop.
@@ -21,7 +16,7 @@ unsafe extern "C-unwind" {
 #[inline(always)]
 pub unsafe fn fcntl(fd: i32, command: i32, argument: usize) -> i32 {
     // SAFETY: the caller's promise; an int and a pointer are both passed as a word.
-    unsafe { raw(fd, command, argument) }
+    unsafe { real::fcntl(fd, command, argument) }
 }
 
 /// The lock at an address that may lead nowhere.
@@ -37,7 +32,7 @@ pub fn in_the_way(fd: i32, command: i32, lock: &libc::flock) -> Sys<libc::flock>
     let mut lock = MaybeUninit::new(*lock);
     // SAFETY: the lock is initialised and writable; neither command waits.
     unsafe {
-        check(raw(fd, command, lock.as_mut_ptr()))?;
+        check(real::fcntl(fd, command, lock.as_mut_ptr() as usize))?;
         Ok(lock.assume_init())
     }
 }

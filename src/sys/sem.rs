@@ -3,15 +3,8 @@
 
 use core::ffi::CStr;
 
-use super::{Sys, check};
+use super::{Sys, check, real};
 use crate::error::Errno;
-
-unsafe extern "C-unwind" {
-    fn sem_wait(semaphore: *mut libc::sem_t) -> libc::c_int;
-    fn sem_timedwait(semaphore: *mut libc::sem_t, time: *const libc::timespec) -> libc::c_int;
-    #[cfg(target_env = "gnu")]
-    fn sem_clockwait(semaphore: *mut libc::sem_t, clock: libc::clockid_t, time: *const libc::timespec) -> libc::c_int;
-}
 
 /// sem_open(name, oflag, mode, value)—opens or creates a named semaphore; returns its address.
 ///
@@ -21,7 +14,7 @@ unsafe extern "C-unwind" {
 pub fn open(name: &CStr, oflag: i32, mode: u32, value: u32) -> Sys<usize> {
     let before = super::errno();
     // SAFETY: the name is a terminated string that outlives the call; the last two arguments are read only as these.
-    let at = unsafe { libc::sem_open(name.as_ptr(), oflag, mode, value) };
+    let at = unsafe { real::sem_open(name.as_ptr(), oflag, mode, value) };
     if at == libc::SEM_FAILED {
         return Err(Errno(super::errno()));
     }
@@ -36,7 +29,7 @@ pub fn open(name: &CStr, oflag: i32, mode: u32, value: u32) -> Sys<usize> {
 #[inline]
 pub fn unlink(name: &CStr) -> Sys<()> {
     // SAFETY: the name is a terminated string that outlives the call.
-    check(unsafe { libc::sem_unlink(name.as_ptr()) }).map(drop)
+    check(unsafe { real::sem_unlink(name.as_ptr()) }).map(drop)
 }
 
 /// sem_close(semaphore)—lets go of a named semaphore. The C library only compares the address with those that it gave.
@@ -45,7 +38,7 @@ pub fn unlink(name: &CStr) -> Sys<()> {
 #[inline]
 pub fn close(semaphore: usize) -> Sys<()> {
     // SAFETY: an address that is none of an open semaphore is answered with EINVAL and not followed.
-    check(unsafe { libc::sem_close(semaphore as *mut _) }).map(drop)
+    check(unsafe { real::sem_close(semaphore as *mut _) }).map(drop)
 }
 
 /// sem_init(semaphore, pshared, value)—makes a semaphore in memory of the program.
@@ -57,7 +50,7 @@ pub fn close(semaphore: usize) -> Sys<()> {
 #[inline]
 pub unsafe fn init(semaphore: *mut libc::sem_t, pshared: i32, value: u32) -> Sys<()> {
     // SAFETY: the caller's promise.
-    check(unsafe { libc::sem_init(semaphore, pshared, value) }).map(drop)
+    check(unsafe { real::sem_init(semaphore, pshared, value) }).map(drop)
 }
 
 /// sem_destroy(semaphore)—ends a semaphore that `init` made.
@@ -69,7 +62,7 @@ pub unsafe fn init(semaphore: *mut libc::sem_t, pshared: i32, value: u32) -> Sys
 #[inline]
 pub unsafe fn destroy(semaphore: *mut libc::sem_t) -> Sys<()> {
     // SAFETY: the caller's promise.
-    check(unsafe { libc::sem_destroy(semaphore) }).map(drop)
+    check(unsafe { real::sem_destroy(semaphore) }).map(drop)
 }
 
 /// sem_post(semaphore)—raises a semaphore. Async-signal-safe.
@@ -81,7 +74,7 @@ pub unsafe fn destroy(semaphore: *mut libc::sem_t) -> Sys<()> {
 #[inline(always)]
 pub unsafe fn post(semaphore: *mut libc::sem_t) -> Sys<()> {
     // SAFETY: the caller's promise.
-    check(unsafe { libc::sem_post(semaphore) }).map(drop)
+    check(unsafe { real::sem_post(semaphore) }).map(drop)
 }
 
 /// sem_trywait(semaphore)—lowers a semaphore if it can be at once.
@@ -93,7 +86,7 @@ pub unsafe fn post(semaphore: *mut libc::sem_t) -> Sys<()> {
 #[inline(always)]
 pub unsafe fn try_wait(semaphore: *mut libc::sem_t) -> Sys<()> {
     // SAFETY: the caller's promise.
-    check(unsafe { libc::sem_trywait(semaphore) }).map(drop)
+    check(unsafe { real::sem_trywait(semaphore) }).map(drop)
 }
 
 /// sem_getvalue(semaphore, value)—the value of a semaphore.
@@ -105,7 +98,7 @@ pub unsafe fn try_wait(semaphore: *mut libc::sem_t) -> Sys<()> {
 #[inline(always)]
 pub unsafe fn value(semaphore: *mut libc::sem_t, value: *mut libc::c_int) -> Sys<()> {
     // SAFETY: the caller's promise.
-    check(unsafe { libc::sem_getvalue(semaphore, value) }).map(drop)
+    check(unsafe { real::sem_getvalue(semaphore, value) }).map(drop)
 }
 
 /// sem_wait(semaphore)—lowers a semaphore, or waits until it can; as it is, -1 and errno included.
@@ -117,7 +110,7 @@ pub unsafe fn value(semaphore: *mut libc::sem_t, value: *mut libc::c_int) -> Sys
 #[inline(always)]
 pub unsafe fn wait(semaphore: *mut libc::sem_t) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { sem_wait(semaphore) }
+    unsafe { real::sem_wait(semaphore) }
 }
 
 /// sem_timedwait(semaphore, time)—as `wait`, until a point in time.
@@ -129,7 +122,7 @@ pub unsafe fn wait(semaphore: *mut libc::sem_t) -> i32 {
 #[inline(always)]
 pub unsafe fn timed_wait(semaphore: *mut libc::sem_t, time: *const libc::timespec) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { sem_timedwait(semaphore, time) }
+    unsafe { real::sem_timedwait(semaphore, time) }
 }
 
 /// sem_clockwait(semaphore, clock, time)—as `timed_wait`, by a clock. Without the call (musl), by the system's clock alone.
@@ -143,12 +136,12 @@ pub unsafe fn clock_wait(semaphore: *mut libc::sem_t, clock: i32, time: *const l
     #[cfg(target_env = "gnu")]
     // SAFETY: the caller's promise.
     unsafe {
-        sem_clockwait(semaphore, clock, time)
+        real::sem_clockwait(semaphore, clock, time)
     }
     #[cfg(not(target_env = "gnu"))]
     if clock == libc::CLOCK_REALTIME {
         // SAFETY: the caller's promise.
-        unsafe { sem_timedwait(semaphore, time) }
+        unsafe { real::sem_timedwait(semaphore, time) }
     } else {
         super::set_errno(libc::EINVAL);
         -1

@@ -2,7 +2,7 @@
 //! Never checks and never explains. Next: `calls/semset.rs`; `region/segment.rs` for locks and leases that the kernel
 //! undoes when their process ends.
 
-use super::{Sys, check};
+use super::{Sys, check, real};
 
 /// One step of an operation: semaphore, change, and whether the end of the process takes it back.
 pub type Step = libc::sembuf;
@@ -22,11 +22,6 @@ pub fn at_once(step: Step) -> Step {
     Step { sem_flg: step.sem_flg | libc::IPC_NOWAIT as i16, ..step }
 }
 
-unsafe extern "C" {
-    #[link_name = "semtimedop"]
-    fn timed(set: libc::c_int, steps: *mut Step, count: usize, time: *const libc::timespec) -> libc::c_int;
-}
-
 /// semop(set, steps, count)—does all steps at once, or waits until it can.
 ///
 /// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/semop.html),
@@ -37,7 +32,7 @@ unsafe extern "C" {
 #[inline]
 pub unsafe fn semop(set: i32, steps: *mut Step, count: usize) -> Sys<()> {
     // SAFETY: the caller's promise; the kernel alone reads through the pointer.
-    check(unsafe { libc::semop(set, steps, count) }).map(drop)
+    check(unsafe { real::semop(set, steps, count) }).map(drop)
 }
 
 /// semtimedop(set, steps, count, time)—as semop, for no longer than a span of time; null for without an end.
@@ -47,7 +42,7 @@ pub unsafe fn semop(set: i32, steps: *mut Step, count: usize) -> Sys<()> {
 #[inline]
 pub unsafe fn semtimedop(set: i32, steps: *mut Step, count: usize, time: *const libc::timespec) -> Sys<()> {
     // SAFETY: the caller's promise; the kernel alone reads through the pointers.
-    check(unsafe { timed(set, steps, count, time) }).map(drop)
+    check(unsafe { real::semtimedop(set, steps, count, time) }).map(drop)
 }
 
 /// semctl(set, number, command, argument)—controls a set. The C library passes the argument on only where the command
@@ -62,13 +57,13 @@ pub unsafe fn semtimedop(set: i32, steps: *mut Step, count: usize, time: *const 
 #[inline]
 pub unsafe fn semctl(set: i32, number: i32, command: i32, argument: usize) -> Sys<i32> {
     // SAFETY: the caller's promise; a union of an int and pointers is passed as a word.
-    check(unsafe { libc::semctl(set, number, command, argument) })
+    check(unsafe { real::semctl(set, number, command, argument) })
 }
 
 /// semget(key, count, flags)—finds or makes a set; on Linux a new one is all zeros.
 pub fn get(key: i32, count: i32, flags: i32) -> Sys<i32> {
     // SAFETY: takes no pointers.
-    check(unsafe { libc::semget(key, count, flags) })
+    check(unsafe { real::semget(key, count, flags) })
 }
 
 /// semtimedop(set, steps, nanoseconds)—does all steps at once, or waits until it can.
@@ -81,31 +76,31 @@ pub fn operate(set: i32, steps: &mut [Step], nanoseconds: u64) -> Sys<()> {
         tv_nsec: (nanoseconds % 1_000_000_000) as _,
     };
     // SAFETY: the steps and the time are readable for as long as the call takes.
-    check(unsafe { timed(set, steps.as_mut_ptr(), steps.len(), &time) }).map(drop)
+    check(unsafe { real::semtimedop(set, steps.as_mut_ptr(), steps.len(), &time) }).map(drop)
 }
 
 /// The value of a semaphore.
 pub fn value(set: i32, number: i32) -> Sys<i32> {
     // SAFETY: GETVAL takes no further argument.
-    check(unsafe { libc::semctl(set, number, libc::GETVAL) })
+    check(unsafe { real::semctl(set, number, libc::GETVAL, 0) })
 }
 
 /// The process that operated on a semaphore last, or set its value; 0 when it is of another pid namespace.
 pub fn last_process(set: i32, number: i32) -> Sys<i32> {
     // SAFETY: GETPID takes no further argument.
-    check(unsafe { libc::semctl(set, number, libc::GETPID) })
+    check(unsafe { real::semctl(set, number, libc::GETPID, 0) })
 }
 
 /// Removes a set; whoever waits on it gets EIDRM.
 pub fn remove(set: i32) -> Sys<()> {
     // SAFETY: IPC_RMID takes no further argument.
-    check(unsafe { libc::semctl(set, 0, libc::IPC_RMID) }).map(drop)
+    check(unsafe { real::semctl(set, 0, libc::IPC_RMID, 0) }).map(drop)
 }
 
 /// Sets the value of a semaphore, whoever dies.
 pub fn set_value(set: i32, number: i32, value: i32) -> Sys<()> {
     // SAFETY: SETVAL takes an int.
-    check(unsafe { libc::semctl(set, number, libc::SETVAL, value) }).map(drop)
+    check(unsafe { real::semctl(set, number, libc::SETVAL, value as usize) }).map(drop)
 }
 
 /// All values of a set, as far as there is room for them; the set must not be larger than the room.
@@ -117,7 +112,7 @@ pub fn values<const N: usize>(set: i32) -> Sys<[u16; N]> {
     let mut values = [0u16; N];
     // SAFETY: GETALL writes one value for each semaphore, and there is room for as many as the set has; a set of
     // another size cannot take its id.
-    check(unsafe { libc::semctl(set, 0, libc::GETALL, values.as_mut_ptr()) })?;
+    check(unsafe { real::semctl(set, 0, libc::GETALL, values.as_mut_ptr() as usize) })?;
     Ok(values)
 }
 
@@ -142,7 +137,7 @@ pub fn status(set: i32) -> Sys<Status> {
     let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
     unsafe {
-        check(libc::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr()))?;
+        check(real::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr() as usize))?;
         let stat = stat.assume_init_ref();
         Ok(Status {
             uid: stat.sem_perm.uid,
@@ -160,14 +155,14 @@ pub fn set_access(set: i32, mode: u32, group: Option<u32>) -> Sys<()> {
     let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: the buffer is of the right type; the first call fills it.
     unsafe {
-        check(libc::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr()))?;
+        check(real::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr() as usize))?;
         let perm = &mut stat.assume_init_mut().sem_perm;
         let group = group.unwrap_or(perm.gid);
         if (perm.mode as u32 & 0o777, perm.gid) == (mode, group) {
             return Ok(());
         }
         (perm.mode, perm.gid) = (mode as _, group);
-        check(libc::semctl(set, 0, libc::IPC_SET, stat.as_mut_ptr())).map(drop)
+        check(real::semctl(set, 0, libc::IPC_SET, stat.as_mut_ptr() as usize)).map(drop)
     }
 }
 
@@ -193,7 +188,7 @@ pub fn limits() -> Sys<Limits> {
     let mut info = [0i32; 16];
     // SAFETY: for SEM_INFO the kernel writes a `struct seminfo`, which is ten ints: semmap, semmni, semmns, semmnu,
     // semmsl, semopm, semume, the number of sets, semvmx, the number of semaphores.
-    check(unsafe { libc::semctl(0, 0, libc::SEM_INFO, info.as_mut_ptr()) })?;
+    check(unsafe { real::semctl(0, 0, libc::SEM_INFO, info.as_mut_ptr() as usize) })?;
     let number = |index: usize| info[index].max(0) as u64;
     Ok(Limits {
         sets: number(1),
@@ -209,7 +204,7 @@ pub fn limits() -> Sys<Limits> {
 pub fn last_index() -> Sys<i32> {
     let mut info = [0i32; 16];
     // SAFETY: for SEM_INFO the kernel writes a `struct seminfo`, which is ten ints.
-    check(unsafe { libc::semctl(0, 0, libc::SEM_INFO, info.as_mut_ptr()) })
+    check(unsafe { real::semctl(0, 0, libc::SEM_INFO, info.as_mut_ptr() as usize) })
 }
 
 /// The key of the set at an index of the kernel's table (Linux 4.17).
@@ -217,7 +212,7 @@ pub fn key_at_index(index: i32) -> Sys<i32> {
     let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: as in `status`.
     unsafe {
-        check(libc::semctl(index, 0, libc::SEM_STAT_ANY, stat.as_mut_ptr()))?;
+        check(real::semctl(index, 0, libc::SEM_STAT_ANY, stat.as_mut_ptr() as usize))?;
         Ok(stat.assume_init_ref().sem_perm.__key)
     }
 }

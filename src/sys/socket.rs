@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Sys, check, errno};
+use super::{Sys, check, errno, real};
 use crate::error::Errno;
 
 /// Room for one control message with one descriptor, aligned as the kernel wants it.
@@ -65,7 +65,7 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
                     let fd = libc::CMSG_DATA(header).cast::<i32>().add(index).read_unaligned();
                     match found {
                         None => found = super::file::above_stdio(fd).ok(),
-                        Some(_) => drop(libc::close(fd)),
+                        Some(_) => drop(real::close(fd)),
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use super::{Sys, check, check_address};
+use super::{Sys, check, check_address, real};
 
 /// Attach the segment executable; absent from the `libc` crate on some targets.
 pub const SHM_EXEC: i32 = 0o100000;
@@ -29,7 +29,7 @@ pub const SHM_STAT_ANY: i32 = 15;
 #[inline]
 pub fn shmget(key: i32, size: usize, flags: i32) -> Sys<i32> {
     // SAFETY: takes no pointers.
-    check(unsafe { libc::shmget(key, size, flags) })
+    check(unsafe { real::shmget(key, size, flags) })
 }
 
 /// shmat(shmid, shmaddr, shmflg)—attaches a segment.
@@ -39,7 +39,7 @@ pub fn shmget(key: i32, size: usize, flags: i32) -> Sys<i32> {
 #[inline]
 pub fn shmat(id: i32, addr: usize, flags: i32) -> Sys<usize> {
     // SAFETY: see the top of `sys/memory.rs`.
-    check_address(unsafe { libc::shmat(id, addr as *const _, flags) })
+    check_address(unsafe { real::shmat(id, addr as *const _, flags) })
 }
 
 /// shmdt(shmaddr)—detaches a segment.
@@ -48,7 +48,7 @@ pub fn shmat(id: i32, addr: usize, flags: i32) -> Sys<usize> {
 #[inline]
 pub fn shmdt(addr: usize) -> Sys<()> {
     // SAFETY: see the top of `sys/memory.rs`.
-    check(unsafe { libc::shmdt(addr as *const _) }).map(drop)
+    check(unsafe { real::shmdt(addr as *const _) }).map(drop)
 }
 
 /// shmctl(shmid, cmd, buf)—controls a segment.
@@ -61,7 +61,7 @@ pub fn shmdt(addr: usize) -> Sys<()> {
 #[inline]
 pub unsafe fn shmctl(id: i32, command: i32, buffer: *mut libc::shmid_ds) -> Sys<i32> {
     // SAFETY: the caller's promise; the kernel alone reads and writes through the pointer.
-    check(unsafe { libc::shmctl(id, command, buffer) })
+    check(unsafe { real::shmctl(id, command, buffer) })
 }
 
 /// IPC_RMID—marks a segment for removal.
