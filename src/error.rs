@@ -366,6 +366,14 @@ macro_rules! errno_names {
                 _ => "errno",
             }
         }
+
+        /// The number of an errno that `errno_name` knows.
+        pub fn errno_number(name: &str) -> Option<i32> {
+            match name {
+                $(stringify!($name) => Some(libc::$name),)*
+                _ => None,
+            }
+        }
     };
 }
 

@@ -36,8 +36,10 @@ macro_rules! behind {
             // SAFETY: a name with its NUL.
             let at = NEXT.get(unsafe { core::ffi::CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) });
             if at == 0 {
+                #[allow(unused_variables)]
+                let words = [$($arg as usize,)* $($more as usize),*];
                 // SAFETY: the caller's promise; the kernel takes words.
-                $(return unsafe { libc::syscall(libc::$call, $($arg as usize,)* $($more as usize),*) } as $result;)?
+                $(return unsafe { $crate::sys::real::kernel(libc::$call, &words) } as $result;)?
                 #[allow(unreachable_code)]
                 {
                     $crate::sys::set_errno(libc::ENOSYS);
@@ -55,7 +57,7 @@ macro_rules! behind {
 #[cfg(interposer)]
 pub(crate) use behind;
 #[cfg(interposer)]
-pub use next::Next;
+pub use next::{Next, kernel};
 
 /// The address of a function behind the interposer's.
 #[cfg(interposer)]
@@ -71,12 +73,17 @@ mod next {
     /// The thread that looks a name up. The loader may allocate meanwhile, and so come here again.
     static LOOKING: AtomicUsize = AtomicUsize::new(0);
 
-    impl Default for Next {
-        fn default() -> Self {
-            Self::new()
-        }
+    /// The kernel's own call, with up to six words.
+    ///
+    /// # Safety
+    /// As the call.
+    pub unsafe fn kernel(call: libc::c_long, words: &[usize]) -> isize {
+        let word = |index: usize| words.get(index).copied().unwrap_or(0);
+        // SAFETY: the caller's promise; what a call does not take it does not look at.
+        unsafe { libc::syscall(call, word(0), word(1), word(2), word(3), word(4), word(5)) as isize }
     }
 
+    #[allow(clippy::new_without_default, reason = "made in statics alone")]
     impl Next {
         /// Not yet looked up.
         pub const fn new() -> Next {

@@ -1,0 +1,458 @@
+//! Crashes explained: SIGBUS and SIGSEGV inside shared memory say which object, which byte, its size then and now, and why;
+//! then everything goes on as it would have: the program's own handler, or death by the signal.
+//!
+//! The kernel's handler is ours. What the program asks for is kept here and shown to it when it asks; ours has its flags and
+//! mask, so that the kernel does for it what it would have done for the program's. A program that ignores the signal is left
+//! alone. Next: `calls/ledger.rs`, which knows what lay where.
+
+use core::ffi::{c_int, c_void};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use crate::account::{self, Facts};
+use crate::calls::ledger::{self, Kind as Object};
+use crate::calls::ranges::Content;
+use crate::calls::report;
+use crate::checks::words::Call;
+use crate::record::Kind;
+use crate::sys::file;
+use crate::sys::limits::page_size;
+use crate::sys::lock::Guarded;
+use crate::sys::{self, process, real};
+use crate::text::{Text, Writer};
+
+const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
+
+/// What the program asked for, by signal.
+static WANTED: [Guarded<Option<libc::sigaction>>; 2] = [Guarded::new(None), Guarded::new(None)];
+/// The same without the lock, for the handler: the handler's address, and whether it takes three arguments.
+static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(libc::SIG_DFL), AtomicUsize::new(libc::SIG_DFL)];
+static LONG: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+static ONCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+static ON: AtomicBool = AtomicBool::new(false);
+
+fn index(signal: c_int) -> Option<usize> {
+    if ON.load(Relaxed) { SIGNALS.iter().position(|known| *known == signal) } else { None }
+}
+
+/// Puts the handlers in place; unless SHMKIT_EXPLAIN=off.
+pub fn begin() {
+    if process::environment(c"SHMKIT_EXPLAIN", |value| value == b"off") == Some(true) {
+        return;
+    }
+    for (index, signal) in SIGNALS.into_iter().enumerate() {
+        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the place is writable; zero is valid for all of it.
+        let now = unsafe {
+            real::sigaction(signal, core::ptr::null(), now.as_mut_ptr());
+            now.assume_init()
+        };
+        let _ = install(index, signal, &now);
+    }
+    ON.store(true, Relaxed);
+}
+
+/// Takes note of what the program wants, and has the kernel call ours in its stead.
+fn install(index: usize, signal: c_int, wanted: &libc::sigaction) -> c_int {
+    let mut ours = *wanted;
+    match wanted.sa_sigaction {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => {
+            ours.sa_sigaction = handle as *const () as usize;
+            // On the program's own stack for handlers, if it has one: the other may be what overflowed.
+            ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        }
+        _ => {
+            ours.sa_sigaction = handle as *const () as usize;
+            ours.sa_flags |= libc::SA_SIGINFO;
+        }
+    }
+    // The order lets a fault in between find one of the two whole.
+    LONG[index].store(wanted.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
+    ONCE[index].store(wanted.sa_flags & libc::SA_RESETHAND != 0, Relaxed);
+    HANDLERS[index].store(wanted.sa_sigaction, Relaxed);
+    WANTED[index].with(|kept| *kept = Some(*wanted));
+    // SAFETY: both structs are readable, and the handler stays as long as the process.
+    unsafe { real::sigaction(signal, &ours, core::ptr::null_mut()) }
+}
+
+/// # Safety
+/// As the C library's function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    let Some(index) = index(signal) else {
+        // SAFETY: the caller's promise.
+        return unsafe { real::sigaction(signal, new, old) };
+    };
+    // SAFETY: the caller's promise. The new one is read before the old one is written: they may be the same.
+    unsafe {
+        let wanted = if new.is_null() { None } else { Some(*new) };
+        let before = WANTED[index].with(|kept| *kept).flatten();
+        let result = match &wanted {
+            Some(wanted) => install(index, signal, wanted),
+            None => 0,
+        };
+        if result == 0
+            && !old.is_null()
+            && let Some(mut before) = before
+        {
+            // A handler for one signal has had it.
+            if before.sa_flags & libc::SA_RESETHAND != 0 && HANDLERS_SPENT[index].swap(false, Relaxed) {
+                before.sa_sigaction = libc::SIG_DFL;
+            }
+            *old = before;
+        }
+        result
+    }
+}
+
+static HANDLERS_SPENT: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+
+fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
+    let mut new = MaybeUninit::<libc::sigaction>::zeroed();
+    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: zero is valid for both; the handler is the program's.
+    unsafe {
+        let new = new.assume_init_mut();
+        (new.sa_sigaction, new.sa_flags) = (handler, flags);
+        if sigaction(signal, new, old.as_mut_ptr()) == 0 { old.assume_init().sa_sigaction } else { libc::SIG_ERR }
+    }
+}
+
+crate::sys::real::behind! {
+    extern "C" fn signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize;
+}
+
+mod hooks {
+    use super::{c_int, index, simple};
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn signal(signal: c_int, handler: usize) -> usize {
+        if index(signal).is_some() && handler != libc::SIG_ERR {
+            return simple(signal, handler, libc::SA_RESTART);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { super::signal(signal, handler) }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize {
+        if index(signal).is_some() && handler != libc::SIG_ERR {
+            return simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { super::__sysv_signal(signal, handler) }
+    }
+}
+
+extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let Some(index) = SIGNALS.iter().position(|known| *known == signal) else { return };
+    // SAFETY: the kernel's own struct.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    if code > 0 {
+        sys::preserving_errno(|| explain(signal, code, address));
+    }
+    let handler = HANDLERS[index].load(Relaxed);
+    if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
+        // The touch is done again on return, and now ends the process as it would have; a signal that somebody sent is
+        // sent again.
+        let mut default = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: zero is the default action with no flags; the struct of the signal is the kernel's.
+        unsafe {
+            default.assume_init_mut().sa_sigaction = libc::SIG_DFL;
+            real::sigaction(signal, default.as_ptr(), core::ptr::null_mut());
+            if code <= 0 {
+                libc::syscall(libc::SYS_rt_tgsigqueueinfo, libc::getpid(), libc::gettid(), signal, info);
+            }
+        }
+        return;
+    }
+    if ONCE[index].load(Relaxed) {
+        // The kernel put the default in our place.
+        HANDLERS[index].store(libc::SIG_DFL, Relaxed);
+        HANDLERS_SPENT[index].store(true, Relaxed);
+    }
+    // SAFETY: the program's handler, as it was given; it may leave by a jump, and this frame has nothing to drop.
+    unsafe {
+        if LONG[index].load(Relaxed) {
+            let handler: extern "C-unwind" fn(c_int, *mut libc::siginfo_t, *mut c_void) = core::mem::transmute(handler);
+            handler(signal, info, context);
+        } else {
+            let handler: extern "C-unwind" fn(c_int) = core::mem::transmute(handler);
+            handler(signal);
+        }
+    }
+}
+
+/// A line of /proc/self/maps.
+#[derive(Clone, Copy)]
+struct Mapping {
+    start: usize,
+    end: usize,
+    read: bool,
+    write: bool,
+    shared: bool,
+    offset: u64,
+    path: Text<272>,
+}
+
+/// The mapping at an address, as the kernel has it.
+fn mapping_at(address: usize) -> Option<Mapping> {
+    let mut found = None;
+    let mut line = Text::<400>::new();
+    let _ = file::read_all(c"/proc/self/maps", |byte| {
+        if byte != b'\n' {
+            line.push(byte);
+            return true;
+        }
+        found = parse(line.bytes()).filter(|mapping| (mapping.start..mapping.end).contains(&address));
+        line.clear();
+        found.is_none()
+    });
+    found
+}
+
+fn parse(line: &[u8]) -> Option<Mapping> {
+    let mut parts = line.splitn(6, |byte| *byte == b' ');
+    let (range, permissions, offset) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &[u8]| usize::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok();
+    let dash = range.iter().position(|byte| *byte == b'-')?;
+    let mut path = Text::new();
+    path.push_printable(parts.nth(2).unwrap_or_default().trim_ascii_start());
+    Some(Mapping {
+        start: hex(&range[..dash])?,
+        end: hex(&range[dash + 1..])?,
+        read: permissions.first() == Some(&b'r'),
+        write: permissions.get(1) == Some(&b'w'),
+        shared: permissions.get(3) == Some(&b's'),
+        offset: hex(offset)? as u64,
+        path,
+    })
+}
+
+/// The status of what is mapped: by the kernel's own link, which works for what has no name any more.
+fn status_of(mapping: &Mapping) -> Option<file::Status> {
+    let mut link = Text::<80>::new();
+    link.push_str("/proc/self/map_files/");
+    // The names there have no 0x.
+    let hex = |number: usize, out: &mut Writer| {
+        let digits = (usize::BITS - number.max(1).leading_zeros()).div_ceil(4);
+        for digit in (0..digits).rev() {
+            out.push(b"0123456789abcdef"[number >> (4 * digit) & 15]);
+        }
+    };
+    hex(mapping.start, &mut link);
+    link.push(b'-');
+    hex(mapping.end, &mut link);
+    link.push(0);
+    let path = core::ffi::CStr::from_bytes_until_nul(link.bytes()).ok()?;
+    let fd = file::open_at(libc::AT_FDCWD, path, libc::O_PATH, 0).ok();
+    let status = match fd {
+        Some(fd) => file::status(fd).ok(),
+        None => {
+            // Not without privileges on older kernels: then by name, where it has one.
+            let mut path = Text::<280>::new();
+            path.push_bytes(mapping.path.bytes());
+            path.push(0);
+            core::ffi::CStr::from_bytes_until_nul(path.bytes()).ok().and_then(|path| file::status_at(path).ok())
+        }
+    };
+    if let Some(fd) = fd {
+        let _ = file::close(fd);
+    }
+    status
+}
+
+fn push_name(path: &[u8], out: &mut Writer) {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    if let Some(name) = path.strip_prefix(b"/dev/shm/") {
+        out.push_str("posix:/");
+        out.push_bytes(name);
+    } else if let Some(label) = path.strip_prefix(b"/memfd:") {
+        out.push_str("memfd:");
+        out.push_bytes(label);
+    } else if path.starts_with(b"/SYSV") {
+        out.push_str("sysv:0x");
+        out.push_bytes(&path[5..]);
+    } else if path == b"/dev/zero" || path.is_empty() {
+        out.push_str("anon:");
+    } else {
+        out.push_str("file:");
+        out.push_bytes(path);
+    }
+}
+
+/// What was detached last, so that a touch of it can be explained.
+#[derive(Clone, Copy)]
+struct Gone {
+    start: usize,
+    end: usize,
+    name: Text<96>,
+    call: Call,
+}
+
+const REMEMBERED: usize = 32;
+static GONE: Guarded<([Option<Gone>; REMEMBERED], usize)> = Guarded::new(([None; REMEMBERED], 0));
+
+/// Remembers a range of shared memory that is about to be unmapped or detached.
+pub fn leaving(call: Call, addr: usize) {
+    let Some((range, object, segment)) = ledger::at(addr) else { return };
+    if !matches!(range.content, Content::File | Content::Segment) {
+        return;
+    }
+    let mut name = Text::new();
+    match (object, segment) {
+        (Some(object), _) if object.kind == Object::Posix => {
+            name.push_str("posix:/");
+            name.push_printable(object.name.bytes());
+        }
+        (Some(object), _) if object.kind == Object::Memfd => {
+            name.push_str("memfd:");
+            name.push_printable(object.name.bytes());
+        }
+        (_, Some(segment)) => {
+            name.push_str("segment ");
+            name.push_signed(i64::from(segment.id));
+        }
+        _ => name.push_str("a file"),
+    }
+    let gone = Gone { start: range.start as usize, end: range.end as usize, name, call };
+    GONE.with(|(all, next)| {
+        all[*next % REMEMBERED] = Some(gone);
+        *next = next.wrapping_add(1);
+    });
+}
+
+fn gone_at(address: usize) -> Option<Gone> {
+    GONE.with(|(all, next)| {
+        let latest = (1..=REMEMBERED).map(|back| all[next.wrapping_sub(back) % REMEMBERED]);
+        latest.flatten().find(|gone| (gone.start..gone.end).contains(&address))
+    })?
+}
+
+/// Says why. Nothing is said of addresses that have nothing to do with shared memory.
+fn explain(signal: c_int, code: c_int, address: usize) {
+    let mut words = Text::<512>::new();
+    let described = match mapping_at(address) {
+        Some(mapping) => describe(signal, code, address, &mapping, &mut words),
+        None => describe_gone(address, &mut words),
+    };
+    if !described {
+        return;
+    }
+    account::event(
+        Kind::Crashed,
+        &Facts { errno: signal, a: address as u64, subject: words.bytes(), ..Facts::default() },
+    );
+    report::write_line(|line, json| {
+        let name = if signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
+        if json {
+            line.push_str("{\"schema\":1,\"kind\":\"crash\",\"time_ns\":");
+            line.push_number(process::wall_clock_ns());
+            line.push_str(",\"pid\":");
+            line.push_signed(i64::from(process::pid()));
+            line.push_str(",\"signal\":");
+            line.push_json(name.as_bytes());
+            line.push_str(",\"address\":");
+            line.push_number(address as u64);
+            line.push_str(",\"cause\":");
+            line.push_json(words.bytes());
+            line.push_str("}\n");
+        } else {
+            line.push_str("shmkit[");
+            line.push_signed(i64::from(process::pid()));
+            line.push_str("] ");
+            line.push_str(name);
+            line.push_str(" at ");
+            line.push_hex(address as u64);
+            line.push_str(": ");
+            line.push_bytes(words.bytes());
+            line.push(b'\n');
+        }
+    });
+}
+
+fn describe(signal: c_int, code: c_int, address: usize, mapping: &Mapping, out: &mut Writer) -> bool {
+    let path = mapping.path.bytes();
+    let memory = path.starts_with(b"/dev/shm/") || path.starts_with(b"/memfd:") || path.starts_with(b"/SYSV");
+    if !(mapping.shared || memory || signal == libc::SIGBUS && path.starts_with(b"/")) {
+        return false;
+    }
+    let page = page_size() as u64;
+    let offset = mapping.offset + (address - mapping.start) as u64;
+    out.push_str("byte ");
+    out.push_number(offset);
+    out.push_str(" of ");
+    push_name(path, out);
+    out.push_str(": ");
+    if signal == libc::SIGSEGV {
+        const SEGV_ACCERR: c_int = 2;
+        if code != SEGV_ACCERR {
+            return false;
+        }
+        out.push_str(match (mapping.read, mapping.write) {
+            (false, _) => "it is mapped without access (PROT_NONE): mprotect it, or map it with PROT_READ",
+            (true, false) => {
+                "it is mapped for reading only, and the program wrote to it: map it with PROT_WRITE, or do not write to it"
+            }
+            (true, true) => "it was touched while its protection was another one",
+        });
+        return true;
+    }
+    let then = ledger::at(address).and_then(|(_, object, _)| object).map_or(0, |object| object.size);
+    let Some(status) = status_of(mapping) else {
+        out.push_str("its size cannot be told; it is behind the end of the object, or its file system is full");
+        return true;
+    };
+    if offset < status.size.next_multiple_of(page) {
+        out.push_str("the object is ");
+        out.push_number(status.size);
+        out.push_str(" bytes long, but no memory or space could be had for this page");
+        let mut name = Text::<280>::new();
+        name.push_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path));
+        name.push(0);
+        let folder = if path.starts_with(b"/dev/shm/") {
+            Some(c"/dev/shm")
+        } else {
+            core::ffi::CStr::from_bytes_until_nul(name.bytes()).ok()
+        };
+        if let Some(room) = folder.and_then(|folder| file::room_at(folder).ok()).filter(|room| room.capacity > 0) {
+            out.push_str(" (its file system has ");
+            out.push_number(room.free);
+            out.push_str(" bytes free of ");
+            out.push_number(room.capacity);
+            out.push(b')');
+        }
+        out.push_str(": reserve it with posix_fallocate, which fails in time");
+        return true;
+    }
+    out.push_str("the object is ");
+    out.push_number(status.size);
+    out.push_str(" bytes long now");
+    if then > status.size {
+        out.push_str(" and was ");
+        out.push_number(then);
+        out.push_str(" when it was mapped: somebody truncated it");
+    } else if status.size == 0 {
+        out.push_str(": it was never sized; ftruncate it before it is mapped");
+    } else {
+        out.push_str(": the mapping is longer than the object");
+    }
+    true
+}
+
+fn describe_gone(address: usize, out: &mut Writer) -> bool {
+    let Some(gone) = gone_at(address) else { return false };
+    out.push_bytes(gone.name.bytes());
+    out.push_str(" was mapped here, and ");
+    out.push_str(if gone.call == Call::Shmdt { "detached (shmdt)" } else { "unmapped (munmap)" });
+    out.push_str(" by this program before it was touched: ");
+    out.push_number((address - gone.start) as u64);
+    out.push_str(" bytes into it");
+    true
+}

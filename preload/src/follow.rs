@@ -1,0 +1,250 @@
+//! Children that get an environment of their own: the interposer goes with them, unless SHMKIT_FOLLOW=off; and what became
+//! of a process that turns into another program. `execle` is the one way that is not followed when its environment leaves
+//! us out: a variadic function cannot be written here. Next: `stage.rs`, which every new image begins with.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+use crate::account;
+use crate::calls::ledger;
+use crate::record::state;
+use crate::sys::lock::Guarded;
+use crate::sys::pages::Array;
+use crate::sys::process;
+use crate::text::Text;
+
+/// Variables that go with a child.
+const NAMES: [&CStr; 8] = [
+    c"LD_PRELOAD",
+    c"SHMKIT_RUN",
+    c"SHMKIT_POLICY",
+    c"SHMKIT_REPORT",
+    c"SHMKIT_INJECT",
+    c"SHMKIT_SEED",
+    c"SHMKIT_TRACE",
+    c"SHMKIT_EXPLAIN",
+];
+
+struct Kept {
+    /// `NAME=VALUE`, terminated, one after the other.
+    bytes: Array<u8>,
+    on: bool,
+}
+
+static KEPT: Guarded<Kept> = Guarded::new(Kept { bytes: Array::new(), on: false });
+
+/// Keeps what children need; or, with SHMKIT_FOLLOW=off, takes it out of the environment.
+pub fn begin() {
+    if process::environment(c"SHMKIT_FOLLOW", |value| value == b"off") == Some(true) {
+        leave();
+        return;
+    }
+    KEPT.with(|kept| {
+        for name in NAMES {
+            process::environment(name, |value| {
+                for byte in name.to_bytes().iter().chain(b"=").chain(value).chain(b"\0") {
+                    kept.bytes.push(*byte);
+                }
+            });
+        }
+        kept.on = true;
+    });
+}
+
+/// Takes this library out of LD_PRELOAD.
+fn leave() {
+    let mut rest = Text::<4096>::new();
+    process::environment(c"LD_PRELOAD", |value| {
+        let others = value.split(|byte| matches!(byte, b':' | b' ')).filter(|path| !is_own(path) && !path.is_empty());
+        for (index, path) in others.enumerate() {
+            if index > 0 {
+                rest.push(b':');
+            }
+            rest.push_bytes(path);
+        }
+    });
+    rest.terminate();
+    // SAFETY: both strings are terminated; nothing else runs yet.
+    unsafe {
+        match rest.bytes() {
+            b"" => libc::unsetenv(c"LD_PRELOAD".as_ptr()),
+            text => libc::setenv(c"LD_PRELOAD".as_ptr(), text.as_ptr().cast(), 1),
+        }
+    };
+}
+
+fn is_own(path: &[u8]) -> bool {
+    path.ends_with(b"libshmkit_preload.so")
+}
+
+/// Whether an environment has this library in LD_PRELOAD.
+///
+/// # Safety
+/// `environment` is null or a terminated array of terminated strings.
+unsafe fn has_us(environment: *const *const c_char) -> bool {
+    let mut at = environment;
+    // SAFETY: the caller's promise.
+    while let Some(text) = unsafe { next_of(&mut at) } {
+        if let Some(value) = text.strip_prefix(b"LD_PRELOAD=") {
+            return value.split(|byte| matches!(byte, b':' | b' ' | 0)).any(is_own);
+        }
+    }
+    false
+}
+
+/// Runs `work` with an environment that we are in: the given one, or a copy of it with what was kept. Where there is no memory
+/// for a copy, the given one.
+///
+/// # Safety
+/// As for `has_us`.
+unsafe fn with_us<R>(environment: *const *const c_char, work: impl FnOnce(*const *const c_char) -> R) -> R {
+    // SAFETY: the caller's promise.
+    if !KEPT.with(|kept| kept.on).unwrap_or(false) || unsafe { has_us(environment) } {
+        return work(environment);
+    }
+    // The copies live until the next program takes this one's place, or until `work` fails.
+    let (mut pointers, mut preload) = (Array::<usize>::new(), Array::<u8>::new());
+    let whole = KEPT.with(|kept| {
+        let own = || kept.bytes.as_slice().split_inclusive(|byte| *byte == 0);
+        let mut whole = true;
+        let mut at = environment;
+        // SAFETY: the caller's promise.
+        while let Some(text) = unsafe { next_of(&mut at) } {
+            let name = text.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
+            if name == b"LD_PRELOAD=" {
+                // What the child was to have goes behind ours.
+                let ours = own().find(|own| own.starts_with(name)).unwrap_or_default();
+                let (ours, theirs) = (ours.strip_suffix(b"\0").unwrap_or(ours), &text[name.len()..]);
+                whole &= ours.iter().chain(b":").chain(theirs).all(|byte| preload.push(*byte));
+            } else if !own().any(|own| own.starts_with(name)) {
+                whole &= pointers.push(text.as_ptr() as usize);
+            }
+        }
+        for text in own().filter(|own| preload.as_slice().is_empty() || !own.starts_with(b"LD_PRELOAD=")) {
+            whole &= pointers.push(text.as_ptr() as usize);
+        }
+        if !preload.as_slice().is_empty() {
+            whole &= pointers.push(preload.as_slice().as_ptr() as usize);
+        }
+        whole && pointers.push(0)
+    });
+    match whole {
+        Some(true) => work(pointers.as_slice().as_ptr().cast()),
+        _ => work(environment),
+    }
+}
+
+/// The next string of an environment, terminated.
+///
+/// # Safety
+/// As for `has_us`; the strings outlive the result.
+unsafe fn next_of<'a>(at: &mut *const *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if at.is_null() || (**at).is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(**at).to_bytes_with_nul();
+        *at = at.add(1);
+        Some(text)
+    }
+}
+
+/// What surrounds a call that turns this process into another program.
+fn replaced(work: impl FnOnce() -> c_int) -> c_int {
+    // A child that shares its parent's memory (vfork) must not say that the parent is gone.
+    let own = ledger::process() == process::pid();
+    if own {
+        account::end(state::REPLACED);
+    }
+    let result = work();
+    if own {
+        account::end(state::RUNS);
+    }
+    result
+}
+
+crate::sys::real::behind! {
+    extern "C" fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int = SYS_execve;
+    extern "C" fn execv(path: *const c_char, argv: *const *const c_char) -> c_int;
+    extern "C" fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
+    extern "C" fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    extern "C" fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    extern "C" fn posix_spawn(pid: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    extern "C" fn posix_spawnp(pid: *mut libc::pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+}
+
+mod hooks {
+    use super::{c_char, c_int, c_void, replaced, with_us};
+
+    type Strings = *const *const c_char;
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { with_us(envp, |envp| replaced(|| super::execve(path, argv, envp))) }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        replaced(|| unsafe { super::execv(path, argv) })
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        replaced(|| unsafe { super::execvp(file, argv) })
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { with_us(envp, |envp| replaced(|| super::execvpe(file, argv, envp))) }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { with_us(envp, |envp| replaced(|| super::fexecve(fd, argv, envp))) }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn posix_spawn(
+        pid: *mut libc::pid_t,
+        path: *const c_char,
+        actions: *const c_void,
+        attributes: *const c_void,
+        argv: Strings,
+        envp: Strings,
+    ) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { with_us(envp, |envp| super::posix_spawn(pid, path, actions, attributes, argv, envp)) }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn posix_spawnp(
+        pid: *mut libc::pid_t,
+        file: *const c_char,
+        actions: *const c_void,
+        attributes: *const c_void,
+        argv: Strings,
+        envp: Strings,
+    ) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { with_us(envp, |envp| super::posix_spawnp(pid, file, actions, attributes, argv, envp)) }
+    }
+}

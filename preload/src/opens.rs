@@ -1,0 +1,140 @@
+//! Opens and unlinks of files on the file system of POSIX objects: programs that go around shm_open are seen too. Every other
+//! path costs one comparison. Never refuses. Next: `hooks.rs`.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use libc::mode_t;
+
+use crate::calls::{ledger, policy};
+use crate::checks::words::Call;
+use crate::stage::call;
+use crate::sys::{self, file};
+
+crate::sys::real::behind! {
+    extern "C-unwind" fn open(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
+    extern "C-unwind" fn open64(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
+    extern "C-unwind" fn openat(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;
+    extern "C-unwind" fn openat64(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;
+    extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int;
+    extern "C-unwind" fn __open64_2(path: *const c_char, flags: c_int) -> c_int;
+    extern "C-unwind" fn creat(path: *const c_char, mode: mode_t) -> c_int = SYS_creat;
+    extern "C-unwind" fn creat64(path: *const c_char, mode: mode_t) -> c_int = SYS_creat;
+    extern "C" fn unlink(path: *const c_char) -> c_int = SYS_unlink;
+    extern "C" fn remove(path: *const c_char) -> c_int;
+}
+
+/// The name of an object, from a path on the file system of objects. A bad pointer is left to the kernel.
+///
+/// # Safety
+/// `path` is null, cannot be an address, or is a terminated string: as the call that it is for demands.
+unsafe fn object<'a>(path: *const c_char) -> Option<&'a CStr> {
+    const FOLDER: &[u8] = b"/dev/shm/";
+    if (path as usize) < 4096 {
+        return None;
+    }
+    // SAFETY: the caller's promise; each byte is read only when those before it are the folder's, so none behind the end.
+    unsafe {
+        for (index, byte) in FOLDER.iter().enumerate() {
+            if *path.cast::<u8>().add(index) != *byte {
+                return None;
+            }
+        }
+        Some(CStr::from_ptr(path.add(FOLDER.len())))
+    }
+}
+
+/// # Safety
+/// As for `object`.
+#[inline(always)]
+unsafe fn opened(path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn() -> c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { object(path) } {
+        None => real(),
+        Some(name) if name.to_bytes().contains(&b'/') => real(),
+        Some(name) => of_object(name, path, flags, mode, real),
+    }
+}
+
+#[cold]
+fn of_object(name: &CStr, path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn() -> c_int) -> c_int {
+    let mode = if flags & libc::O_CREAT == 0 { 0 } else { mode };
+    let noted = || {
+        let creates = flags & libc::O_CREAT != 0 && {
+            // SAFETY: a terminated string: its beginning was read just now.
+            let path = unsafe { CStr::from_ptr(path) };
+            sys::preserving_errno(|| file::status_at(path)).is_err()
+        };
+        let fd = real();
+        if fd >= 0 {
+            let status = if policy::attentive() { sys::preserving_errno(|| file::status(fd)).ok() } else { None };
+            ledger::opened(fd, name.to_bytes(), creates, status.as_ref());
+        }
+        fd
+    };
+    call(Call::Open, path, [0, flags as u64, u64::from(mode), 0, 0, 0], noted, &real)
+}
+
+/// # Safety
+/// As for `object`.
+#[inline(always)]
+unsafe fn removed(path: *const c_char, real: impl Fn() -> c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(name) = (unsafe { object(path) }) else { return real() };
+    let noted = || {
+        let result = real();
+        if result == 0 {
+            match name.to_bytes().strip_prefix(b"sem.") {
+                Some(name) => ledger::unlinked_semaphore(name),
+                None => ledger::unlinked(name.to_bytes()),
+            }
+        }
+        result
+    };
+    call(Call::Remove, path, [0; 6], noted, &real)
+}
+
+/// Each is the C library's function of its name, `opened` or `removed`.
+mod hooks {
+    use super::{c_char, c_int, mode_t, opened, removed};
+
+    macro_rules! opens {
+        ($(fn $function:ident($($arg:ident: $type:ty),*): $path:ident, $flags:expr, $mode:expr;)*) => {$(
+            /// # Safety
+            /// As the C library's function.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $function($($arg: $type),*) -> c_int {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { opened($path, $flags, $mode, || super::$function($($arg),*)) }
+            }
+        )*};
+    }
+
+    const MAKES: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+
+    opens! {
+        fn open(path: *const c_char, flags: c_int, mode: mode_t): path, flags, mode;
+        fn open64(path: *const c_char, flags: c_int, mode: mode_t): path, flags, mode;
+        fn openat(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t): path, flags, mode;
+        fn openat64(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t): path, flags, mode;
+        fn __open_2(path: *const c_char, flags: c_int): path, flags, 0;
+        fn __open64_2(path: *const c_char, flags: c_int): path, flags, 0;
+        fn creat(path: *const c_char, mode: mode_t): path, MAKES, mode;
+        fn creat64(path: *const c_char, mode: mode_t): path, MAKES, mode;
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { removed(path, || super::unlink(path)) }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn remove(path: *const c_char) -> c_int {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { removed(path, || super::remove(path)) }
+    }
+}

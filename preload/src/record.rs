@@ -1,0 +1,103 @@
+//! The file in which the processes of one run keep counts and events, and which `shmkit run` reads: processes that are
+//! killed have left theirs there. Byte for byte; shared with `cli/`. Numbers are the machine's own; the file never leaves it.
+//!
+//! | at | what |
+//! |---|---|
+//! | 0 | `Head` |
+//! | `PROCESSES_AT` | `PROCESSES` places for processes |
+//! | `EVENTS_AT` | `EVENTS` places for events, taken in order |
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// "shmkrun" and the version of this layout.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x01");
+/// Most processes that are counted; later ones go uncounted, and `Head::processes` says how many there were.
+pub const PROCESSES: usize = 1024;
+/// Most events that are kept.
+pub const EVENTS: usize = 8192;
+/// Kinds of calls that have counters.
+pub const CALLS: usize = 48;
+
+pub const PROCESSES_AT: usize = 4096;
+pub const EVENTS_AT: usize = PROCESSES_AT + PROCESSES * size_of::<Process>();
+pub const SIZE: usize = EVENTS_AT + EVENTS * size_of::<Event>();
+
+#[repr(C)]
+pub struct Head {
+    pub magic: u64,
+    /// Places taken, and asked for beyond the last.
+    pub processes: AtomicU32,
+    pub events: AtomicU32,
+}
+
+/// Calls of one kind.
+#[repr(C)]
+pub struct Counter {
+    pub calls: AtomicU64,
+    pub failed: AtomicU64,
+    /// Nanoseconds, checks included.
+    pub time: AtomicU64,
+}
+
+/// What has become of a process.
+pub mod state {
+    /// It runs, or ended without its exit handlers: by a signal or `_exit`.
+    pub const RUNS: u32 = 1;
+    /// It came to its end.
+    pub const EXITED: u32 = 2;
+    /// It became another program, which has a place of its own.
+    pub const REPLACED: u32 = 3;
+}
+
+#[repr(C)]
+pub struct Process {
+    pub pid: AtomicU32,
+    pub parent: AtomicU32,
+    pub state: AtomicU32,
+    pub unused: u32,
+    /// The name of its program, as /proc/PID/comm has it; zeros behind it.
+    pub program: [AtomicU64; 2],
+    pub counters: [Counter; CALLS],
+}
+
+/// What an event tells; the fields that are meant are named.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device, `c` a size.
+    Made = 1,
+    /// An object got a size: `subject`, `c`.
+    Sized = 2,
+    /// A name or segment was removed: `call`, `subject`, `a`.
+    Removed = 3,
+    /// A rule was broken: `rule`, `outcome`, `subject` (the call in words), `site`.
+    Broken = 4,
+    /// A fault was injected: `call`, `errno`, `a` (which call of this kind), `b` (which part of the specification).
+    Injected = 5,
+    /// A crash: `errno` (the signal), `a` (the address), `subject` (words).
+    Crashed = 6,
+    /// Another program was begun that the interposer cannot be loaded into: `subject`.
+    NotFollowed = 7,
+}
+
+#[repr(C)]
+pub struct Event {
+    /// A `Kind`, written last; 0 while the rest is not whole.
+    pub kind: AtomicU32,
+    /// The index of the process's place.
+    pub process: u32,
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    pub call: u32,
+    pub rule: u32,
+    pub outcome: u32,
+    pub errno: i32,
+    pub a: u64,
+    pub b: u64,
+    pub c: u64,
+    /// Terminated.
+    pub subject: [u8; 288],
+    pub site: [u8; 168],
+}
+
+const _: () = assert!(size_of::<Event>() == 512 && PROCESSES_AT >= size_of::<Head>());

@@ -1,0 +1,353 @@
+//! Whether all is ready, and what surrounds every hook: faults on purpose, time, counts, the trace.
+//! Until the constructor has run, calls are checked but neither counted nor traced. Next: `hooks.rs`.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicI32};
+
+use crate::account::{self, Facts};
+use crate::calls::detail::Detail;
+use crate::calls::ledger::{self, Kind as Object};
+use crate::calls::{exit, policy, report};
+use crate::capi::TROUBLE;
+use crate::checks::Rule;
+use crate::checks::words::{Call, Invocation, push_call};
+use crate::record::{Kind, state};
+use crate::spec::What;
+use crate::sys::{self, process};
+use crate::text::{Text, Writer};
+use crate::{fault, follow, inject, site, trace};
+
+/// Counts, faults or a trace were asked for.
+static BUSY: AtomicBool = AtomicBool::new(false);
+/// The process that the account is of: another one after a fork behind the C library.
+static OWN: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn begin() {
+    sys::preserving_errno(|| {
+        ledger::process();
+        OWN.store(process::pid(), Relaxed);
+        let mut busy = false;
+        process::environment(c"SHMKIT_RUN", |path| {
+            let mut text = Text::<4097>::new();
+            text.push_bytes(path);
+            text.push(0);
+            if let Ok(path) = core::ffi::CStr::from_bytes_until_nul(text.bytes()) {
+                account::open(path);
+            }
+        });
+        account::begin();
+        busy |= account::is_on();
+        process::environment(c"SHMKIT_INJECT", |text| {
+            let seed = process::environment(c"SHMKIT_SEED", crate::text::leading_number).unwrap_or(0);
+            if let Ok(text) = core::str::from_utf8(text) {
+                inject::begin(text, seed);
+                busy = true;
+            }
+        });
+        process::environment(c"SHMKIT_TRACE", |mode| {
+            trace::begin(mode);
+            busy = true;
+        });
+        site::begin();
+        if account::is_on() {
+            report::set_observer(observe);
+        }
+        policy::listening();
+        process::at_fork(nothing, nothing, in_child);
+        fault::begin();
+        follow::begin();
+        BUSY.store(busy, Relaxed);
+    });
+}
+
+extern "C" fn nothing() {}
+
+extern "C" fn in_child() {
+    OWN.store(process::pid(), Relaxed);
+    sys::preserving_errno(account::begin);
+}
+
+extern "C" fn end() {
+    sys::preserving_errno(|| {
+        exit::report_leftovers();
+        if OWN.load(Relaxed) == process::pid() {
+            account::end(state::EXITED);
+        }
+    });
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEGIN: extern "C" fn() = begin;
+
+/// After the program's own exit handlers and destructors: those of libraries run later, and this one's was loaded first.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static END: extern "C" fn() = end;
+
+/// Keeps a report, and says where the call was made.
+fn observe(detail: &Detail, rule: Rule, outcome: report::Outcome, out: &mut Writer) {
+    if detail.call.call != Call::Exit {
+        site::push(site::caller(), out);
+    }
+    let mut words = Text::<288>::new();
+    push_call(&detail.call, &mut words);
+    let facts = Facts {
+        call: detail.call.call,
+        rule: rule as u32,
+        outcome: outcome as u32,
+        errno: detail.errno,
+        subject: words.bytes(),
+        site: out.bytes(),
+        ..Facts::default()
+    };
+    account::event(Kind::Broken, &facts);
+}
+
+/// What a call answered, for the trace.
+#[derive(Clone, Copy)]
+pub enum Outcome {
+    Number(i64),
+    Address(usize),
+    /// errno says why.
+    Failed(i32),
+    /// The answer is an errno itself.
+    Errno(i32),
+}
+
+/// The result of a C function.
+pub trait Answer: Copy {
+    /// -1, MAP_FAILED, a null pointer, whatever means that errno says why.
+    fn failure(errno: i32) -> Self;
+    fn outcome(self) -> Outcome;
+}
+
+impl Answer for c_int {
+    fn failure(errno: i32) -> c_int {
+        sys::set_errno(errno);
+        -1
+    }
+
+    fn outcome(self) -> Outcome {
+        if self == -1 { Outcome::Failed(sys::errno()) } else { Outcome::Number(i64::from(self)) }
+    }
+}
+
+/// MAP_FAILED says that errno knows why.
+impl Answer for *mut c_void {
+    fn failure(errno: i32) -> *mut c_void {
+        sys::set_errno(errno);
+        libc::MAP_FAILED
+    }
+
+    fn outcome(self) -> Outcome {
+        if self == libc::MAP_FAILED { Outcome::Failed(sys::errno()) } else { Outcome::Address(self as usize) }
+    }
+}
+
+/// Null says that errno knows why.
+impl Answer for *mut libc::sem_t {
+    fn failure(errno: i32) -> *mut libc::sem_t {
+        sys::set_errno(errno);
+        libc::SEM_FAILED
+    }
+
+    fn outcome(self) -> Outcome {
+        if self == libc::SEM_FAILED { Outcome::Failed(sys::errno()) } else { Outcome::Address(self as usize) }
+    }
+}
+
+/// An errno as the result, errno itself untouched.
+#[derive(Clone, Copy)]
+pub struct Direct(pub c_int);
+
+impl Answer for Direct {
+    fn failure(errno: i32) -> Direct {
+        Direct(errno)
+    }
+
+    fn outcome(self) -> Outcome {
+        Outcome::Errno(self.0)
+    }
+}
+
+/// One call of a program. `checked` is the checked call, `real` the one behind it, `short` half of it.
+#[inline(always)]
+pub fn call<T: Answer>(
+    call: Call,
+    name: *const c_char,
+    args: [u64; 6],
+    checked: impl FnOnce() -> T,
+    real: impl FnOnce() -> T,
+) -> T {
+    if !BUSY.load(Relaxed) {
+        return rescued(checked(), real);
+    }
+    surrounded(call, name, args, checked, real)
+}
+
+/// After a panic in our own code the program gets the real call's answer.
+#[inline(always)]
+fn rescued<T: Answer>(answer: T, real: impl FnOnce() -> T) -> T {
+    if TROUBLE.load(Relaxed) != 0 && TROUBLE.swap(0, Relaxed) == process::thread_pointer() {
+        return real();
+    }
+    answer
+}
+
+#[inline(never)]
+fn surrounded<T: Answer>(
+    call: Call,
+    name: *const c_char,
+    args: [u64; 6],
+    checked: impl FnOnce() -> T,
+    real: impl FnOnce() -> T,
+) -> T {
+    match inject::next(call) {
+        Some(What::Errno(errno)) => return T::failure(errno),
+        Some(What::Delay(time)) => inject::wait(time),
+        Some(What::Short) => {
+            fall_short(call, &args);
+            return T::failure(libc::ENOSPC);
+        }
+        None => {}
+    }
+    let traced = trace::wants(call, &args);
+    if matches!(call, Call::Munmap | Call::Shmdt) {
+        fault::leaving(call, args[0] as usize);
+    }
+    let begin = process::monotonic_ns();
+    let answer = rescued(checked(), real);
+    let time = process::monotonic_ns().saturating_sub(begin);
+    let outcome = answer.outcome();
+    let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Errno(1..));
+    account::count(call, failed, time);
+    if !failed {
+        note(call, name, &args, outcome);
+    }
+    if traced {
+        trace::line(&words(call, name, args), outcome, time);
+    }
+    answer
+}
+
+/// Half of a reservation or of a new size, as a file system does that fills up meanwhile.
+#[cold]
+fn fall_short(call: Call, args: &[u64; 6]) {
+    sys::preserving_errno(|| {
+        let fd = args[0] as c_int;
+        let _ = match call {
+            Call::Ftruncate => sys::file::ftruncate(fd, args[1] as i64 / 2),
+            _ => sys::file::posix_fallocate(fd, args[1] as i64, args[2] as i64 / 2),
+        };
+    });
+}
+
+/// A call in words' form; its name is read only here, where the call has been made: the C library read it too.
+fn words(call: Call, name: *const c_char, args: [u64; 6]) -> Invocation {
+    if name.is_null() {
+        return Invocation::new(call, args);
+    }
+    let mut bytes = [0u8; 256];
+    let length = bytes_of(name, &mut bytes);
+    Invocation::with_name(call, &bytes[..length], args)
+}
+
+/// Copies a string that may lead nowhere.
+fn bytes_of(name: *const c_char, bytes: &mut [u8; 256]) -> usize {
+    let mut length = 0;
+    // In pieces that do not cross a page, as the string may end before one that is not there.
+    while length < bytes.len() {
+        let at = name as usize + length;
+        let piece = (4096 - at % 4096).min(bytes.len() - length);
+        if sys::preserving_errno(|| sys::memory::peek(at, &mut bytes[length..length + piece])).is_err() {
+            break;
+        }
+        if let Some(end) = bytes[length..length + piece].iter().position(|byte| *byte == 0) {
+            return length + end;
+        }
+        length += piece;
+    }
+    length
+}
+
+/// Keeps an event of what made, sized or removed something that outlives the process.
+#[inline(always)]
+fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
+    if matches!(
+        call,
+        Call::ShmOpen
+            | Call::Open
+            | Call::SemOpen
+            | Call::MemfdCreate
+            | Call::Shmget
+            | Call::Semget
+            | Call::Ftruncate
+            | Call::PosixFallocate
+            | Call::ShmUnlink
+            | Call::SemUnlink
+            | Call::Remove
+            | Call::Shmctl
+            | Call::Semctl
+    ) {
+        keep(call, name, args, outcome);
+    }
+}
+
+#[inline(never)]
+fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
+    sys::preserving_errno(|| {
+        let mut bytes = [0u8; 256];
+        let number = if let Outcome::Number(number) = outcome { number } else { 0 };
+        let mut facts = Facts { call, ..Facts::default() };
+        let kind = match call {
+            Call::ShmOpen | Call::Open | Call::MemfdCreate => {
+                if call != Call::MemfdCreate && args[1] as i32 & libc::O_CREAT == 0 {
+                    return;
+                }
+                let Ok(status) = sys::file::status(number as i32) else { return };
+                let own = ledger::object(number as i32, Some(&status)).is_some_and(|object| object.left_by_us);
+                if call != Call::MemfdCreate && !own {
+                    return;
+                }
+                (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
+                Kind::Made
+            }
+            Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => Kind::Made,
+            Call::Shmget | Call::Semget => {
+                let made = match call {
+                    Call::Shmget => ledger::segment(number as i32).is_some_and(|segment| segment.creator == process::pid()),
+                    _ => (args[2] as i32 & libc::IPC_CREAT != 0 || args[0] == 0) && ledger::is_found_set(number as i32) != Some(true),
+                };
+                if !made {
+                    return;
+                }
+                (facts.a, facts.b, facts.c) = (number as u64, args[0], args[1]);
+                Kind::Made
+            }
+            Call::Ftruncate | Call::PosixFallocate => {
+                let Ok(status) = sys::file::status(args[0] as i32) else { return };
+                let known = ledger::object(args[0] as i32, Some(&status));
+                if !known.is_some_and(|object| matches!(object.kind, Object::Posix | Object::Memfd)) {
+                    return;
+                }
+                (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
+                Kind::Sized
+            }
+            Call::ShmUnlink | Call::SemUnlink | Call::Remove => Kind::Removed,
+            Call::Shmctl if args[1] as i32 == libc::IPC_RMID => {
+                facts.a = args[0];
+                Kind::Removed
+            }
+            Call::Semctl if args[2] as i32 == libc::IPC_RMID => {
+                facts.a = args[0];
+                Kind::Removed
+            }
+            _ => return,
+        };
+        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
+        facts.subject = &bytes[..length];
+        account::event(kind, &facts);
+    });
+}
