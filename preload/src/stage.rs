@@ -317,8 +317,12 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
             Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => Kind::Made,
             Call::Shmget | Call::Semget => {
                 let made = match call {
-                    Call::Shmget => ledger::segment(number as i32).is_some_and(|segment| segment.creator == process::pid()),
-                    _ => (args[2] as i32 & libc::IPC_CREAT != 0 || args[0] == 0) && ledger::is_found_set(number as i32) != Some(true),
+                    Call::Shmget => {
+                        ledger::segment(number as i32).is_some_and(|segment| segment.creator == process::pid())
+                    }
+                    _ => {
+                        (args[2] as i32 & libc::IPC_CREAT != 0 || args[0] == 0) && !ledger::is_found_set(number as i32)
+                    }
                 };
                 if !made {
                     return;
