@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::run;
+
 /// See, explain and check any program's shared memory.
 #[derive(Parser)]
 #[command(name = "shmkit", version, propagate_version = true, arg_required_else_help = true)]
@@ -27,4 +29,7 @@ pub struct Global {
 }
 
 #[derive(Subcommand)]
-pub enum Command {}
+pub enum Command {
+    Run(run::Args),
+    Trace(run::TraceArgs),
+}

@@ -5,22 +5,48 @@ use std::process::ExitCode;
 
 /// Why a command ends. `docs/tool.md` lists the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done.
-    Ok = 0,
+    Ok,
     /// Could not be done; standard error says why.
-    Failed = 1,
+    Failed,
     /// Wrong usage: clap's own number.
-    Usage = 2,
+    Usage,
     /// There is nothing of this name.
-    NotFound = 3,
+    NotFound,
     /// This user may not.
-    NotPermitted = 4,
+    NotPermitted,
     /// `doctor` found something that will fail sooner or later.
-    Warning = 10,
+    Warning,
     /// `doctor` found something that fails now.
-    Error = 11,
+    Error,
+    /// `run` and `trace` could not begin, or nothing was checked.
+    RunFailed,
+    /// The program cannot be run, or not be checked.
+    CannotRun,
+    /// There is no such program.
+    NoProgram,
+    /// What the program ended with.
+    Program(u8),
+}
+
+impl Exit {
+    /// The number for the shell.
+    fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NotFound => 3,
+            Exit::NotPermitted => 4,
+            Exit::Warning => 10,
+            Exit::Error => 11,
+            Exit::RunFailed => 125,
+            Exit::CannotRun => 126,
+            Exit::NoProgram => 127,
+            Exit::Program(code) => code,
+        }
+    }
 }
 
 /// A command that could not do what it was asked to: what happened, and what to do.
@@ -53,5 +79,5 @@ pub fn code(done: Done) -> ExitCode {
         eprintln!("shmkit: {failure}");
         failure.exit
     });
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }

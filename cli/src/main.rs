@@ -4,14 +4,19 @@
 mod args;
 mod exit;
 mod output;
+mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::args::Command;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
-    let done: exit::Done = match args.command {};
-    exit::code(done)
+    exit::code(match args.command {
+        Command::Run(args) => run::run(&args, &output),
+        Command::Trace(args) => run::trace(&args, &output),
+    })
 }

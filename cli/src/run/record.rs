@@ -1,0 +1,139 @@
+//! What the processes of a run kept, read from their file: a copy, taken once they have ended. Next: `summary.rs`.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+use shmkit::checks::words::Call;
+
+#[allow(dead_code, reason = "the interposer uses the rest")]
+#[path = "../../../preload/src/record.rs"]
+mod layout;
+
+use layout::{
+    CALLS, EVENTS, EVENTS_AT, Event as Raw, Head, MAGIC, PROCESSES, PROCESSES_AT, Process as RawProcess, SIZE,
+};
+pub use layout::{Kind, state};
+
+/// Whether a call is one that the interposer sees.
+pub fn is_counted(call: Call) -> bool {
+    (call as usize) < Call::Fork as usize && !matches!(call, Call::Exit | Call::Exec)
+}
+
+/// Calls of one kind.
+#[derive(Clone, Copy, Default)]
+pub struct Counter {
+    pub calls: u64,
+    pub failed: u64,
+    pub time_ns: u64,
+}
+
+/// One process, or what it was before it became another program.
+pub struct Process {
+    pub pid: u32,
+    pub state: u32,
+    pub program: String,
+    pub counters: Vec<Counter>,
+}
+
+/// Something that happened.
+pub struct Event {
+    pub kind: u32,
+    pub process: usize,
+    pub call: Call,
+    pub rule: u32,
+    pub outcome: u32,
+    pub errno: i32,
+    pub a: u64,
+    pub b: u64,
+    pub c: u64,
+    pub subject: String,
+    pub site: String,
+}
+
+/// All of it.
+pub struct Record {
+    pub processes: Vec<Process>,
+    pub events: Vec<Event>,
+    /// More than there was room for.
+    pub lost_processes: usize,
+    pub lost_events: usize,
+}
+
+/// Makes the file, with all its space, so that no process meets a full file system in it.
+pub fn create(path: &Path) -> io::Result<()> {
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    // SAFETY: takes no pointers.
+    let errno = unsafe { libc::posix_fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), 0, SIZE as i64) };
+    if errno != 0 {
+        return Err(io::Error::from_raw_os_error(errno));
+    }
+    file.write_all_at(&MAGIC.to_ne_bytes(), 0)
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+impl Record {
+    /// Reads a file.
+    pub fn read(path: &Path) -> io::Result<Record> {
+        // In words, so that the structs can be looked at where they lie.
+        let mut words = vec![0u64; SIZE.div_ceil(8)];
+        // SAFETY: the words are writable as bytes, and any bytes are words.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), SIZE) };
+        File::open(path)?.read_exact_at(bytes, 0)?;
+        let at = words.as_ptr().cast::<u8>();
+        // SAFETY: the structs are made of numbers and lie within the words, aligned; nobody else has them.
+        let (head, processes, events) = unsafe {
+            (
+                &*at.cast::<Head>(),
+                std::slice::from_raw_parts(at.add(PROCESSES_AT).cast::<RawProcess>(), PROCESSES),
+                std::slice::from_raw_parts(at.add(EVENTS_AT).cast::<Raw>(), EVENTS),
+            )
+        };
+        let (taken, kept) = (head.processes.load(Relaxed) as usize, head.events.load(Relaxed) as usize);
+        let processes = processes.iter().take(taken).map(process).collect();
+        let events = events.iter().take(kept).filter(|event| event.kind.load(Relaxed) != 0).map(event).collect();
+        Ok(Record {
+            processes,
+            events,
+            lost_processes: taken.saturating_sub(PROCESSES),
+            lost_events: kept.saturating_sub(EVENTS),
+        })
+    }
+}
+
+fn process(raw: &RawProcess) -> Process {
+    let name: Vec<u8> = raw.program.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
+    let counter = |raw: &layout::Counter| Counter {
+        calls: raw.calls.load(Relaxed),
+        failed: raw.failed.load(Relaxed),
+        time_ns: raw.time.load(Relaxed),
+    };
+    Process {
+        pid: raw.pid.load(Relaxed),
+        state: raw.state.load(Relaxed),
+        program: text(&name),
+        counters: raw.counters.iter().take(CALLS).map(counter).collect(),
+    }
+}
+
+fn event(raw: &Raw) -> Event {
+    Event {
+        kind: raw.kind.load(Relaxed),
+        process: raw.process as usize,
+        call: Call::ALL.get(raw.call as usize).copied().unwrap_or_default(),
+        rule: raw.rule,
+        outcome: raw.outcome,
+        errno: raw.errno,
+        a: raw.a,
+        b: raw.b,
+        c: raw.c,
+        subject: text(&raw.subject),
+        site: text(&raw.site),
+    }
+}

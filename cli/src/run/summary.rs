@@ -1,0 +1,326 @@
+//! The summary of a run: what was made and left, which rules were broken and where, crashes, injected faults, calls and time.
+//! What is left behind is looked up now, by identity: a name that somebody else made since does not count.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use serde::Serialize;
+use shmkit::checks::words::Call;
+use shmkit::checks::{Rule, Verdict};
+use shmkit::error::errno_name;
+use shmkit::sys::sysv;
+
+use super::record::{Counter, Event, Kind, Record, state};
+use super::source::Sources;
+use crate::exit::Failure;
+use crate::output::Output;
+
+#[derive(Serialize)]
+struct Summary {
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    processes: Vec<ProcessFacts>,
+    processes_not_counted: usize,
+    events_not_kept: usize,
+    made: Vec<Made>,
+    rules: Vec<Broken>,
+    crashes: Vec<Crash>,
+    injected: Vec<Injected>,
+    calls: Vec<Calls>,
+}
+
+#[derive(Serialize)]
+struct ProcessFacts {
+    pid: u32,
+    program: String,
+    /// exited, replaced (by exec), or ended without its exit handlers.
+    end: &'static str,
+}
+
+#[derive(Serialize)]
+struct Made {
+    address: String,
+    #[serde(skip)]
+    identity: (u64, u64),
+    #[serde(skip)]
+    call: Call,
+    size: u64,
+    pid: u32,
+    program: String,
+    /// left_behind, removed, or gone (with its last user).
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct Broken {
+    rule: &'static str,
+    verdict: &'static str,
+    outcome: &'static str,
+    count: u64,
+    call: String,
+    site: String,
+    source: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Crash {
+    pid: u32,
+    signal: i32,
+    address: u64,
+    cause: String,
+}
+
+#[derive(Serialize)]
+struct Injected {
+    pid: u32,
+    call: &'static str,
+    number: u64,
+    errno: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Calls {
+    call: &'static str,
+    count: u64,
+    failed: u64,
+    time_ns: u64,
+}
+
+/// Prints the summary to standard error, which is where reports are; JSON to standard output.
+pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(), Failure> {
+    let summary = Summary {
+        exit_code: status.code(),
+        signal: status.signal(),
+        processes: processes(record),
+        processes_not_counted: record.lost_processes,
+        events_not_kept: record.lost_events,
+        made: made(record),
+        rules: rules(record),
+        crashes: crashes(record),
+        injected: injected(record),
+        calls: calls(record),
+    };
+    if output.json {
+        return output.json("run", &summary);
+    }
+    eprint!("{}", in_words(&summary, output));
+    Ok(())
+}
+
+fn of_kind(record: &Record, kind: Kind) -> impl Iterator<Item = &Event> {
+    record.events.iter().filter(move |event| event.kind == kind as u32)
+}
+
+fn who(record: &Record, event: &Event) -> (u32, String) {
+    record.processes.get(event.process).map_or((0, String::new()), |process| (process.pid, process.program.clone()))
+}
+
+fn processes(record: &Record) -> Vec<ProcessFacts> {
+    let end = |number| match number {
+        state::EXITED => "exited",
+        state::REPLACED => "replaced",
+        _ => "ended without exit handlers",
+    };
+    let facts = record.processes.iter();
+    facts.map(|one| ProcessFacts { pid: one.pid, program: one.program.clone(), end: end(one.state) }).collect()
+}
+
+/// The address string of what an event made.
+fn address(event: &Event) -> String {
+    let name = event.subject.trim_start_matches('/');
+    match event.call {
+        Call::ShmOpen => format!("posix:/{name}"),
+        Call::Open => {
+            let name = name.strip_prefix("dev/shm/").unwrap_or(name);
+            match name.strip_prefix("sem.") {
+                Some(name) => format!("semaphore:/{name}"),
+                None => format!("posix:/{name}"),
+            }
+        }
+        Call::SemOpen => format!("semaphore:/{name}"),
+        Call::MemfdCreate => format!("memfd:{name}"),
+        Call::Semget => format!("sysv:0x{:x} (semaphore set {})", event.b as u32, event.a),
+        _ => format!("sysv:0x{:x} (segment {})", event.b as u32, event.a),
+    }
+}
+
+fn made(record: &Record) -> Vec<Made> {
+    let mut all: Vec<Made> = Vec::new();
+    for event in &record.events {
+        if event.kind == Kind::Made as u32 {
+            let (pid, program) = who(record, event);
+            let size = if event.call == Call::Semget { 0 } else { event.c };
+            let identity = (event.a, event.b);
+            all.push(Made { address: address(event), identity, call: event.call, size, pid, program, state: "gone" });
+        } else if event.kind == Kind::Sized as u32 {
+            for one in all.iter_mut().filter(|one| one.identity == (event.a, event.b)) {
+                one.size = one.size.max(event.c);
+            }
+        }
+    }
+    // Opened twice with O_CREAT, made once.
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|one| seen.insert((one.address.clone(), one.identity)));
+    let removed: Vec<String> = of_kind(record, Kind::Removed).map(address_removed).collect();
+    for one in &mut all {
+        let there = match one.call {
+            Call::ShmOpen | Call::Open | Call::SemOpen => {
+                let (folder, name) = match one.address.split_once(":/") {
+                    Some(("semaphore", name)) => ("/dev/shm/sem.", name),
+                    Some((_, name)) => ("/dev/shm/", name),
+                    None => continue,
+                };
+                fs::symlink_metadata(format!("{folder}{name}"))
+                    .is_ok_and(|facts| one.identity == (0, 0) || one.identity == (facts.dev(), facts.ino()))
+            }
+            Call::Shmget => {
+                sysv::status(one.identity.0 as i32).is_ok_and(|status| status.key as u32 == one.identity.1 as u32)
+            }
+            Call::Semget => has_set(one.identity.0),
+            _ => false,
+        };
+        let was_removed = removed.iter().any(|address| one.address.contains(address.as_str()));
+        one.state = match (there, was_removed) {
+            (true, _) => "left_behind",
+            (false, true) => "removed",
+            (false, false) => "gone",
+        };
+    }
+    all
+}
+
+/// How a removed thing stands in its address.
+fn address_removed(event: &Event) -> String {
+    match event.call {
+        Call::Shmctl => format!("(segment {})", event.a),
+        Call::Semctl => format!("(semaphore set {})", event.a),
+        Call::SemUnlink => format!("semaphore:/{}", event.subject.trim_start_matches('/')),
+        Call::Remove => match event.subject.trim_start_matches("/dev/shm/").strip_prefix("sem.") {
+            Some(name) => format!("semaphore:/{name}"),
+            None => format!("posix:/{}", event.subject.trim_start_matches("/dev/shm/")),
+        },
+        _ => format!("posix:/{}", event.subject.trim_start_matches('/')),
+    }
+}
+
+fn has_set(id: u64) -> bool {
+    let all = fs::read_to_string("/proc/sysvipc/sem").unwrap_or_default();
+    all.lines().skip(1).any(|line| line.split_whitespace().nth(1).is_some_and(|field| field == id.to_string()))
+}
+
+fn rules(record: &Record) -> Vec<Broken> {
+    let mut sources = Sources::default();
+    let mut all: BTreeMap<(u32, u32, String), Broken> = BTreeMap::new();
+    for event in of_kind(record, Kind::Broken) {
+        let Some(rule) = Rule::ALL.get(event.rule as usize) else { continue };
+        let entry = all.entry((event.rule, event.outcome, event.site.clone())).or_insert_with(|| Broken {
+            rule: rule.row().id,
+            verdict: if rule.row().verdict == Verdict::Wrong { "wrong" } else { "hazard" },
+            outcome: ["passed", "refused", "failed"].get(event.outcome as usize).copied().unwrap_or("passed"),
+            count: 0,
+            call: event.subject.clone(),
+            site: event.site.clone(),
+            source: sources.find(&event.site),
+        });
+        entry.count += 1;
+    }
+    all.into_values().collect()
+}
+
+fn crashes(record: &Record) -> Vec<Crash> {
+    let crash = |event: &Event| Crash {
+        pid: who(record, event).0,
+        signal: event.errno,
+        address: event.a,
+        cause: event.subject.clone(),
+    };
+    of_kind(record, Kind::Crashed).map(crash).collect()
+}
+
+fn injected(record: &Record) -> Vec<Injected> {
+    let one = |event: &Event| Injected {
+        pid: who(record, event).0,
+        call: event.call.name(),
+        number: event.a,
+        errno: if event.errno == 0 { None } else { Some(errno_name(event.errno)) },
+    };
+    of_kind(record, Kind::Injected).map(one).collect()
+}
+
+fn calls(record: &Record) -> Vec<Calls> {
+    let sum = |call: Call| {
+        let counters = record.processes.iter().filter_map(|process| process.counters.get(call as usize));
+        counters.fold(Counter::default(), |all, one| Counter {
+            calls: all.calls + one.calls,
+            failed: all.failed + one.failed,
+            time_ns: all.time_ns + one.time_ns,
+        })
+    };
+    let all = Call::ALL.iter().map(|call| (call.name(), sum(*call))).filter(|(_, sum)| sum.calls > 0);
+    let mut all: Vec<_> =
+        all.map(|(call, sum)| Calls { call, count: sum.calls, failed: sum.failed, time_ns: sum.time_ns }).collect();
+    all.sort_by_key(|one| std::cmp::Reverse(one.time_ns));
+    all
+}
+
+fn in_words(summary: &Summary, output: &Output) -> String {
+    let mut text = String::new();
+    let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let total: u64 = summary.calls.iter().map(|calls| calls.count).sum();
+    let broken: u64 = summary.rules.iter().map(|broken| broken.count).sum();
+    let left = summary.made.iter().filter(|made| made.state == "left_behind").count();
+    let _ = writeln!(
+        text,
+        "shmkit: {}, {total} calls, {}, {}",
+        plural(summary.processes.len() + summary.processes_not_counted, "process", "processes"),
+        plural(broken as usize, "report", "reports"),
+        plural(left, "object left behind", "objects left behind"),
+    );
+    if !summary.made.is_empty() {
+        text += "  made:\n";
+        for one in &summary.made {
+            let state = match one.state {
+                "left_behind" => "LEFT BEHIND",
+                state => state,
+            };
+            let size = output.size(one.size);
+            let _ = writeln!(text, "    {:<36} {size:>8}  {state}  by {}[{}]", one.address, one.program, one.pid);
+        }
+    }
+    if !summary.rules.is_empty() {
+        text += "  rules broken:\n";
+        for one in &summary.rules {
+            let place = match (&one.source, one.site.as_str()) {
+                (Some(source), _) => format!("  {source}"),
+                (None, "") => String::new(),
+                (None, site) => format!("  {site}"),
+            };
+            let _ = writeln!(text, "    {:>5} x {:<24} {:<6} {}{place}", one.count, one.rule, one.verdict, one.outcome);
+            let _ = writeln!(text, "            {}", one.call);
+        }
+    }
+    for one in &summary.crashes {
+        let signal = if one.signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
+        let _ = writeln!(text, "  crashed: [{}] {signal} at 0x{:x}: {}", one.pid, one.address, one.cause);
+    }
+    if !summary.injected.is_empty() {
+        let _ = writeln!(text, "  injected: {}", plural(summary.injected.len(), "fault", "faults"));
+    }
+    if !summary.calls.is_empty() {
+        let _ = writeln!(text, "  {:<16} {:>10} {:>8} {:>12} {:>10}", "call", "count", "failed", "total", "mean");
+        for one in &summary.calls {
+            let mean = one.time_ns as f64 / one.count as f64 / 1000.0;
+            let total = one.time_ns as f64 / 1e6;
+            let _ =
+                writeln!(text, "  {:<16} {:>10} {:>8} {total:>9.3} ms {mean:>7.2} us", one.call, one.count, one.failed);
+        }
+    }
+    if summary.events_not_kept > 0 {
+        let _ = writeln!(text, "  {} more events had no room", summary.events_not_kept);
+    }
+    text
+}
