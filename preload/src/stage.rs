@@ -7,9 +7,9 @@ use core::sync::atomic::{AtomicBool, AtomicI32};
 
 use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
+use crate::calls::judge::PASS_ON;
 use crate::calls::ledger::{self, Kind as Object};
 use crate::calls::{exit, policy, report};
-use crate::capi::TROUBLE;
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation, push_call};
 use crate::record::{Kind, state};
@@ -187,10 +187,13 @@ pub fn call<T: Answer>(
     surrounded(call, name, args, checked, real)
 }
 
-/// After a panic in our own code the program gets the real call's answer.
+/// The real call's answer where ours cannot count: after a panic in our own code, and where a program that is only
+/// observed passes a pointer that leads nowhere.
 #[inline(always)]
 fn rescued<T: Answer>(answer: T, real: impl FnOnce() -> T) -> T {
-    if TROUBLE.load(Relaxed) != 0 && TROUBLE.swap(0, Relaxed) == process::thread_pointer() {
+    let owner = PASS_ON.load(Relaxed);
+    if owner != 0 && owner == process::thread_pointer() {
+        PASS_ON.store(0, Relaxed);
         return real();
     }
     answer

@@ -26,6 +26,17 @@ pub fn figures(call: &Invocation) -> Figures {
     figures_of(call, page_size())
 }
 
+/// The thread whose call the interposer has to pass on although it was refused: a pointer that leads nowhere, which the
+/// program under it is to meet as it would alone; or a panic in our own code.
+#[cfg(interposer)]
+pub static PASS_ON: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
+/// Has the interposer pass on this thread's call.
+#[cfg(interposer)]
+pub fn pass_on() {
+    PASS_ON.store(crate::sys::process::thread_pointer(), core::sync::atomic::Ordering::Relaxed);
+}
+
 /// Reports every broken rule and refuses the call if the policy says so.
 #[cold]
 #[inline(never)]
@@ -37,7 +48,11 @@ pub fn judge(broken: RuleSet, call: &Invocation, figures: &Figures) -> Result<()
         policy.refuses(rule.row().verdict)
             || matches!(rule, Rule::ArgPointer | Rule::NameUnterminated | Rule::ConfigUnknown)
     });
-    let outcome = if refused.is_some() { Outcome::Refused } else { Outcome::Passed };
+    #[cfg(interposer)]
+    let passed_on = refused.is_some() && policy == policy::Policy::Observe;
+    #[cfg(not(interposer))]
+    let passed_on = false;
+    let outcome = if refused.is_some() && !passed_on { Outcome::Refused } else { Outcome::Passed };
     for rule in broken.iter() {
         report::send(&Detail::of_rule(rule, errno_of(rule, call.call), call, figures), outcome);
     }
@@ -46,6 +61,10 @@ pub fn judge(broken: RuleSet, call: &Invocation, figures: &Figures) -> Result<()
         Some(rule) => {
             let errno = errno_of(rule, call.call);
             detail::keep(&Detail::of_rule(rule, errno, call, figures));
+            #[cfg(interposer)]
+            if passed_on {
+                pass_on();
+            }
             Err(Errno(errno))
         }
     }
