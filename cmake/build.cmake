@@ -36,7 +36,7 @@ endfunction()
 function(shmkit_cargo crate_type file)
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/cargo/${crate_type}")
   add_custom_command(OUTPUT "${folder}/release/${file}"
-    COMMAND "${CMAKE_COMMAND}" -E env --unset=CARGO_BUILD_TARGET "${SHMKIT_CARGO}" rustc --release --locked --lib
+    COMMAND "${CMAKE_COMMAND}" -E env --unset=CARGO_BUILD_TARGET "${SHMKIT_CARGO}" rustc --release --locked -p shmkit --lib
       --crate-type ${crate_type} --target-dir "${folder}" -- ${ARGN}
     COMMAND "${CMAKE_COMMAND}" -E touch "${folder}/release/${file}"
     DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml" "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.lock"
@@ -81,4 +81,34 @@ if(SHMKIT_STATIC)
       "${CMAKE_CURRENT_SOURCE_DIR}/cmake/localize.cmake"
     COMMENT "shmkit: keeping only shmkit_ symbols global in libshmkit.a" VERBATIM)
   add_custom_target(shmkit_build_static ${shmkit_all} DEPENDS "${shmkit_static}")
+endif()
+
+# The tool and the interposer are two packages; what the tool says of itself makes its man pages and completions.
+set(shmkit_preload "")
+if(SHMKIT_TOOL)
+  # The tool looks for the interposer where both will be installed.
+  include(GNUInstallDirs)
+  set(shmkit_preload "${shmkit_library_folder}/libshmkit_preload.so")
+  set(shmkit_tool "${CMAKE_CURRENT_BINARY_DIR}/bin/shmkit")
+  set(folder "${CMAKE_CURRENT_BINARY_DIR}/cargo/tool")
+  add_custom_command(OUTPUT "${folder}/release/shmkit" "${folder}/release/libshmkit_preload.so"
+    COMMAND "${CMAKE_COMMAND}" -E env --unset=CARGO_BUILD_TARGET "SHMKIT_LIBDIR=${CMAKE_INSTALL_LIBDIR}"
+      "${SHMKIT_CARGO}" build --release --locked -p shmkit-cli -p shmkit-preload --target-dir "${folder}"
+    COMMAND "${CMAKE_COMMAND}" -E touch "${folder}/release/shmkit" "${folder}/release/libshmkit_preload.so"
+    DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml" "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.lock"
+    DEPFILE "${folder}/release/shmkit.d"
+    WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}"
+    COMMENT "shmkit: cargo builds the tool and the interposer" VERBATIM)
+  file(MAKE_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/bin" "${CMAKE_CURRENT_BINARY_DIR}/share/completions")
+  set(shmkit_pages "${CMAKE_CURRENT_BINARY_DIR}/share")
+  add_custom_command(OUTPUT "${shmkit_tool}" "${shmkit_preload}" "${shmkit_pages}/man/shmkit.1"
+    COMMAND "${CMAKE_COMMAND}" -E copy "${folder}/release/shmkit" "${shmkit_tool}"
+    COMMAND "${CMAKE_COMMAND}" -E copy "${folder}/release/libshmkit_preload.so" "${shmkit_preload}"
+    COMMAND "${shmkit_tool}" man "${shmkit_pages}/man"
+    COMMAND "${shmkit_tool}" completions bash > "${shmkit_pages}/completions/shmkit"
+    COMMAND "${shmkit_tool}" completions zsh > "${shmkit_pages}/completions/_shmkit"
+    COMMAND "${shmkit_tool}" completions fish > "${shmkit_pages}/completions/shmkit.fish"
+    DEPENDS "${folder}/release/shmkit" "${folder}/release/libshmkit_preload.so"
+    COMMENT "shmkit: placing the tool, its pages and the interposer" VERBATIM)
+  add_custom_target(shmkit_build_preload ${shmkit_all} DEPENDS "${shmkit_tool}" "${shmkit_preload}")
 endif()

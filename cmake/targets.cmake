@@ -2,11 +2,16 @@
 # Never looks for files: the caller says where they are.
 #
 #   shmkit::shmkit         the shared library        shmkit::dropin         the same, for code that is not changed:
+#   shmkit::preload        the interposer: $<TARGET_FILE:shmkit::preload> is for LD_PRELOAD, as `shmkit run` sets it
 #   shmkit::static         the static library        shmkit::dropin_static  every C and C++ source that is compiled
 #                                                    with it gets -include shmkit/dropin.h
 
-# SHARED and STATIC are paths, or empty where that library was not built. SCOPE is GLOBAL or empty.
-function(shmkit_define_targets scope include shared static soname private_libraries)
+# SHARED, STATIC and PRELOAD are paths, or empty where that library was not built. SCOPE is GLOBAL or empty.
+function(shmkit_define_targets scope include shared static soname private_libraries preload)
+  if(preload)
+    add_library(shmkit::preload MODULE IMPORTED ${scope})
+    set_target_properties(shmkit::preload PROPERTIES IMPORTED_LOCATION "${preload}")
+  endif()
   if(shared)
     add_library(shmkit::shmkit SHARED IMPORTED ${scope})
     set_target_properties(shmkit::shmkit PROPERTIES IMPORTED_LOCATION "${shared}" IMPORTED_SONAME ${soname}

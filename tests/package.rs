@@ -213,13 +213,26 @@ fn files_and_links_are_where_they_belong() {
         "lib/cmake/shmkit/shmkitConfig.cmake",
         "lib/cmake/shmkit/shmkitConfigVersion.cmake",
         "lib/cmake/shmkit/shmkitTargets.cmake",
+        "bin/shmkit",
         "lib/libshmkit.a",
         "lib/libshmkit.so",
+        "lib/libshmkit_preload.so",
         "lib/pkgconfig/shmkit-dropin.pc",
         "lib/pkgconfig/shmkit.pc",
     ]
     .map(String::from)
     .into();
+    for page in ["man/man1/shmkit.1", "bash-completion/completions/shmkit", "zsh/site-functions/_shmkit"] {
+        expected.insert(format!("share/{page}"));
+    }
+    expected.insert("share/fish/vendor_completions.d/shmkit.fish".into());
+    // A page for each command.
+    let help = run(command(package.prefix().join("bin/shmkit")).arg("--help"));
+    let commands =
+        help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1).take_while(|line| !line.is_empty());
+    let commands =
+        commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    expected.extend(commands.filter(|name| *name != "help").map(|name| format!("share/man/man1/shmkit-{name}.1")));
     expected.extend([format!("lib/{real}"), format!("lib/{soname}")]);
     for document in ["README.md", "docs/rules.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         if root().join(document).exists() {
@@ -238,6 +251,16 @@ fn files_and_links_are_where_they_belong() {
         assert!(dynamic.contains(word), "{word} is missing:\n{dynamic}");
     }
     assert!(!dynamic.contains("TEXTREL") && !dynamic.contains("RPATH") && !dynamic.contains("RUNPATH"), "{dynamic}");
+}
+
+/// The tool finds the interposer of its own prefix, wherever that was moved, and checks a program with it.
+#[test]
+fn the_installed_tool_runs_a_program() {
+    let package = Package::get();
+    let tool = package.prefix().join("bin/shmkit");
+    let words = run(command(&tool).args(["run", "--json", "--report", "off", "--", "ls", "/dev/null"]));
+    assert!(words.contains("\"schema\": \"shmkit.run\"") && words.contains("\"program\": \"ls\""), "{words}");
+    assert!(run(command(&tool).arg("--version")).contains(VERSION));
 }
 
 /// A program in whose threads the library was not there when they began loads it, and they lock.
@@ -311,7 +334,7 @@ fn pkg_config(libraries: &Path, arguments: &[&str]) -> Vec<String> {
 fn another_library_folder_and_a_static_library_alone() {
     let package = Package::get();
     let other = package.path("other");
-    let settings = ["-DCMAKE_INSTALL_LIBDIR=lib/multi", "-DSHMKIT_SHARED=OFF"];
+    let settings = ["-DCMAKE_INSTALL_LIBDIR=lib/multi", "-DSHMKIT_SHARED=OFF", "-DSHMKIT_TOOL=OFF"];
     configure(root(), &kept("static"), &settings);
     build(&kept("static"));
     install(&kept("static"), &other);

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::run;
+use crate::{pages, run};
 
 /// See, explain and check any program's shared memory.
 #[derive(Parser)]
@@ -32,4 +32,6 @@ pub struct Global {
 pub enum Command {
     Run(run::Args),
     Trace(run::TraceArgs),
+    Completions(pages::CompletionsArgs),
+    Man(pages::ManArgs),
 }

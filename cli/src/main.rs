@@ -4,6 +4,7 @@
 mod args;
 mod exit;
 mod output;
+mod pages;
 mod run;
 
 use std::process::ExitCode;
@@ -18,5 +19,7 @@ fn main() -> ExitCode {
     exit::code(match args.command {
         Command::Run(args) => run::run(&args, &output),
         Command::Trace(args) => run::trace(&args, &output),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
     })
 }
