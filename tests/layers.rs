@@ -135,3 +135,24 @@ fn system_calls_mirror_checked_calls() {
         assert!(has("sys", name) && has("calls", name) && has("capi", name), "{name} is not in every layer");
     }
 }
+
+/// What a program may have put its own before is reached through `sys/real.rs`: otherwise the interposer's hooks would meet
+/// themselves.
+#[test]
+fn hooked_functions_are_reached_through_one_file() {
+    let files = files();
+    let (_, _, real) = files.iter().find(|(file, _, _)| file == "sys/real.rs").expect("it is there");
+    let names: Vec<&str> = real.split(" fn ").skip(1).filter_map(|rest| rest.split('(').next()).collect();
+    let names: Vec<&str> =
+        names.into_iter().filter(|name| name.chars().all(|letter| letter.is_lowercase() || letter == '_')).collect();
+    assert!(names.len() > 30 && names.contains(&"shm_open") && names.contains(&"sem_wait"), "{names:?}");
+    let mut reached = 0;
+    for (file, _, code) in files.iter().filter(|(file, layer, _)| layer == "sys" && file != "sys/real.rs") {
+        for name in &names {
+            assert!(!code.contains(&format!("libc::{name}(")), "{file} calls libc::{name}");
+            reached += code.matches(&format!("real::{name}(")).count();
+        }
+        assert!(!code.contains("libc::open(") && !code.contains("extern \"C-unwind\" {\n    fn sem_"), "{file}");
+    }
+    assert!(reached > 50, "the calls were not found");
+}
