@@ -27,4 +27,6 @@ pub struct Global {
 }
 
 #[derive(Subcommand)]
-pub enum Command {}
+pub enum Command {
+    Ls(crate::ls::Args),
+}

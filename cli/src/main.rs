@@ -3,7 +3,15 @@
 
 mod args;
 mod exit;
+mod gather;
+mod ls;
+mod objects;
 mod output;
+mod printable;
+mod proc;
+mod refusal;
+mod users;
+mod view;
 
 use std::process::ExitCode;
 
@@ -12,6 +20,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
-    let done: exit::Done = match args.command {};
+    let done: exit::Done = match &args.command {
+        args::Command::Ls(args) => ls::run(args, &output),
+    };
     exit::code(done)
 }
