@@ -29,4 +29,8 @@ pub struct Global {
 #[derive(Subcommand)]
 pub enum Command {
     Ls(crate::ls::Args),
+    Rm(crate::rm::Args),
+    Gc(crate::gc::Args),
+    Who(crate::who::Args),
+    Show(crate::show::Args),
 }

@@ -315,3 +315,48 @@ fn canonical(address: &[u8]) -> Result<Vec<u8>, Failure> {
 fn wrong(address: &[u8], remedy: &str) -> Failure {
     Failure::new(Exit::Usage, format!("{} is no address", printable::text(address)), remedy)
 }
+
+/// What the tables of System V have, without processes and without a look inside.
+pub fn tables() -> Result<Vec<Object>, Failure> {
+    let mut all = Vec::new();
+    for row in segments().into_values() {
+        let address = if row.key == 0 { format!("sysv:id={}", row.id) } else { format!("sysv:{:#x}", row.key) };
+        all.push(Object::new(Kind::Sysv, address.into_bytes(), Identity::Segment(row.id, row.changed)));
+    }
+    sets(&mut all);
+    Ok(all)
+}
+
+/// What a collection found, described by what the tables had before it.
+pub fn collected(found: &survey::Object, before: &[Object]) -> Option<Object> {
+    use shmkit::region::address::Backend;
+    let address = found.address.bytes();
+    let mut object = match found.backend {
+        // Semaphores without their segment are named by its key.
+        None => {
+            let key = std::str::from_utf8(address.strip_prefix(b"sysv:0x")?).ok()?;
+            let key = u32::from_str_radix(key, 16).ok()? as i32;
+            let mut set = before.iter().find(|object| object.set_of == Some(key))?.clone();
+            (set.content, set.orphan) = (found.content, found.orphan);
+            set
+        }
+        Some(Backend::Sysv) => {
+            let id = found.ino as i32;
+            let same = |object: &&Object| matches!(object.identity, Identity::Segment(other, _) if other == id);
+            let identity = before.iter().find(same).map_or(Identity::Segment(id, 0), |object| object.identity);
+            Object::found(Kind::Sysv, address.to_vec(), identity, found)
+        }
+        Some(_) => Object::found(Kind::Posix, address.to_vec(), Identity::File(found.dev, found.ino), found),
+    };
+    if let Some(creator) = creator_by_header(&object) {
+        object.creator = creator;
+    }
+    if let Some(header) = object.header.filter(|header| header.created != 0) {
+        object.time = Time::Created(header.created);
+    }
+    object.decide();
+    if object.kind == Kind::Semset {
+        (object.state, object.why) = (crate::objects::State::Orphan, "its segment is gone".to_string());
+    }
+    Some(object)
+}

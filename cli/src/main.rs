@@ -4,14 +4,19 @@
 mod args;
 mod exit;
 mod gather;
+mod gc;
 mod ls;
 mod objects;
 mod output;
 mod printable;
 mod proc;
+mod picture;
 mod refusal;
+mod rm;
+mod show;
 mod users;
 mod view;
+mod who;
 
 use std::process::ExitCode;
 
@@ -22,6 +27,10 @@ fn main() -> ExitCode {
     let output = output::Output::new(&args.global);
     let done: exit::Done = match &args.command {
         args::Command::Ls(args) => ls::run(args, &output),
+        args::Command::Rm(args) => rm::run(args, &output),
+        args::Command::Gc(args) => gc::run(args, &output),
+        args::Command::Who(args) => who::run(args, &output),
+        args::Command::Show(args) => show::run(args, &output),
     };
     exit::code(done)
 }

@@ -79,7 +79,7 @@ impl State {
 }
 
 /// What tells an object from every other one, also from one that gets its name afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Identity {
     /// Device and inode.
     File(u64, u64),

@@ -98,6 +98,9 @@ pub fn reserved_text(object: &Object, output: &Output) -> String {
 }
 
 pub fn users_text(object: &Object) -> String {
+    if object.kind == Kind::Semset {
+        return "-".to_string();
+    }
     let (count, more) = object.users();
     fact(count, |count| format!("{count}{}", if more { "+" } else { "" }))
 }
@@ -354,9 +357,4 @@ pub fn partial(objects: &Objects) -> Option<String> {
         (false, 1) => Some(format!("1 process may not be looked at (no permission): {what}")),
         (false, count) => Some(format!("{count} processes may not be looked at (no permission): {what}")),
     }
-}
-
-/// Whether it is a kind of memory, and not of semaphores.
-pub fn has_bytes(kind: Kind) -> bool {
-    kind != Kind::Semset
 }
