@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirEntryExt;
 
 use shmkit::region::address::{OWN_PREFIX, Parsed};
 use shmkit::region::survey::{self, Answer, Which};
@@ -125,11 +126,12 @@ pub fn everything() -> Result<Objects, Failure> {
     }
     sets(&mut all);
     let folder = Status::at(FOLDER.as_bytes()).ok().map(|status| status.dev);
+    find_names(&mut walk);
     all.extend(walk.seen.drain().filter_map(|(key, seen)| mapped_object(key, seen, folder)));
     let regions: HashMap<Vec<u8>, (crate::objects::State, String)> = all
         .iter_mut()
         .map(|object| {
-            object.uses_partial = walk.hidden || !walk.unseen.is_empty();
+            object.uses_partial = walk.is_partial();
             object.decide();
             object
         })
@@ -199,6 +201,55 @@ fn add_file_facts(object: &mut Object, path: &[u8]) {
     }
 }
 
+/// The folder of a file that was made without a name. /proc shows it as deleted, under its number, in who made it; also
+/// when it was given a name afterwards.
+fn folder_if_numbered(path: &[u8]) -> Option<&[u8]> {
+    let bare = path.strip_suffix(b" (deleted)")?;
+    let slash = bare.iter().rposition(|byte| *byte == b'/')?;
+    let digits = bare[slash + 1..].strip_prefix(b"#")?;
+    (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit)).then_some(&bare[..slash.max(1)])
+}
+
+/// Gives such files the names that they have now, with one look into each of their folders.
+fn find_names(walk: &mut Walk) {
+    let mut folders: BTreeMap<Vec<u8>, HashMap<u64, Key>> = BTreeMap::new();
+    for (key, seen) in &walk.seen {
+        if let (Key::File(_, ino), Some(folder)) = (key, folder_if_numbered(&seen.path)) {
+            folders.entry(folder.to_vec()).or_default().insert(*ino, *key);
+        }
+    }
+    for (folder, wanted) in folders {
+        let Ok(entries) = fs::read_dir(OsStr::from_bytes(&folder)) else { continue };
+        for entry in entries.flatten() {
+            let Some(key) = wanted.get(&entry.ino()) else { continue };
+            let path = entry.path().into_os_string().into_vec();
+            let same = Status::at(&path).is_ok_and(|status| Key::File(status.dev, status.ino) == *key);
+            if let Some(seen) = walk.seen.get_mut(key).filter(|_| same) {
+                seen.path = path;
+            }
+        }
+    }
+}
+
+/// The same object with what a look into the file itself shows, which a list of everything does not ask: a file system
+/// that does not answer would stop it.
+pub fn looked_into(object: &Object) -> Object {
+    let mut object = object.clone();
+    let path = object.address.strip_prefix(b"file:").map(<[u8]>::to_vec);
+    let Some(path) = path.filter(|_| object.kind == Kind::File && object.is_named()) else { return object };
+    if let Ok(found) = survey::look_at_file(&path)
+        && Identity::File(found.dev, found.ino) == object.identity
+    {
+        let looked = Object::found(Kind::File, object.address.clone(), object.identity, &found);
+        object = Object { uses: object.uses, uses_partial: object.uses_partial, time: object.time, ..looked };
+        if let Some(creator) = creator_by_header(&object) {
+            object.creator = creator;
+        }
+        object.decide();
+    }
+    object
+}
+
 /// What only processes show: memfds, files, anonymous memory, objects whose name is gone, or is in another namespace.
 fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
     // A segment that ended after the look at the table, or one of another IPC namespace.
@@ -254,7 +305,7 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
 }
 
 /// The objects that an argument means: an address string, its canonical form, or what the tool itself printed for it.
-pub fn select<'a>(objects: &'a Objects, wanted: &OsStr) -> Result<Vec<&'a Object>, Failure> {
+pub fn select(objects: &Objects, wanted: &OsStr) -> Result<Vec<Object>, Failure> {
     let bytes = wanted.as_bytes();
     let of = |address: &[u8]| objects.all.iter().filter(|object| object.address == address).collect::<Vec<_>>();
     let mut found = of(bytes);
@@ -273,23 +324,26 @@ pub fn select<'a>(objects: &'a Objects, wanted: &OsStr) -> Result<Vec<&'a Object
     // What has its name first.
     found.sort_by_key(|object| !object.is_named());
     match (found.is_empty(), wrong) {
-        (false, _) => Ok(found),
+        (false, _) => Ok(found.into_iter().map(looked_into).collect()),
         (true, Some(failure)) => Err(failure),
-        (true, None) => Err(Failure::new(
-            Exit::NotFound,
-            format!("there is no {}", printable::text(bytes)),
-            "shmkit ls -a shows what there is",
-        )),
+        (true, None) => unmapped_file(objects, wanted).map(|object| vec![object]).ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("there is no {}", printable::text(bytes)),
+                "shmkit ls -a shows what there is",
+            )
+        }),
     }
 }
 
 /// A file that no process maps, which a list of everything does not have.
-pub fn unmapped_file(wanted: &OsStr) -> Option<Object> {
+fn unmapped_file(objects: &Objects, wanted: &OsStr) -> Option<Object> {
     let address = canonical(wanted.as_bytes()).ok()?;
     let path = address.strip_prefix(b"file:")?;
     let found = survey::look_at_file(path).ok()?;
     let mut object = Object::found(Kind::File, address.clone(), Identity::File(found.dev, found.ino), &found);
     add_file_facts(&mut object, path);
+    object.uses_partial = objects.hidden || objects.unseen > 0;
     object.decide();
     Some(object)
 }

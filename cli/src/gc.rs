@@ -69,8 +69,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
     if args.verbose {
         let known: HashSet<_> = lines.iter().map(|line| line.object.identity).collect();
         let left = objects.all.iter().filter(|object| object.is_named() && !known.contains(&object.identity));
+        let goes_with = |key: i32| {
+            let region = format!("sysv:{key:#x}").into_bytes();
+            lines.iter().any(|line| line.object.address == region)
+        };
         let left: Vec<_> = left
-            .filter(|object| !object.is_only_read())
+            .filter(|object| !object.is_only_read() && !object.set_of.is_some_and(goes_with))
             .map(|object| Line { action: "left", object: object.clone(), why: why_left_alone(object) })
             .collect();
         lines.extend(left);
@@ -142,15 +146,22 @@ fn why_left_over(object: &Object) -> String {
     }
 }
 
+/// Another user's stays, unless root asks.
+fn may_remove(object: &Object) -> bool {
+    let user = shmkit::sys::process::effective_user();
+    user == 0 || object.uid.known() == Some(user)
+}
+
 fn why_left_alone(object: &Object) -> String {
     match object.state {
+        State::Orphan | State::Unknown if object.kind == Kind::File => "a file outlives its users".to_string(),
         State::Live => format!("in use: {}", object.why),
         State::Initialising => object.why.clone(),
         State::Poisoned => format!("not believed, so a person must decide: {}", object.why),
-        State::Orphan if object.kind == Kind::File => "a file outlives its users".to_string(),
         State::Orphan if object.is_persistent() => "nobody uses it, and it was created as persistent".to_string(),
-        State::Orphan => format!("nobody uses it, and it belongs to {}", view::owner_text(object.uid)),
-        _ if object.kind == Kind::File => "a file outlives its users".to_string(),
+        State::Orphan if !may_remove(object) => {
+            format!("nobody uses it, and it belongs to {}", view::owner_text(object.uid))
+        }
         _ => object.why.clone(),
     }
 }

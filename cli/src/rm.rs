@@ -130,11 +130,8 @@ fn remove(args: &Args, output: &Output, objects: &Objects, address: &OsStr) -> R
 }
 
 fn look(objects: &Objects, address: &OsStr) -> Result<Looked, Failure> {
-    let object = match gather::select(objects, address) {
-        Ok(found) => found[0].clone(),
-        Err(failure) if failure.exit == Exit::NotFound => gather::unmapped_file(address).ok_or(failure)?,
-        Err(failure) => return Err(failure),
-    };
+    // What has a name comes first.
+    let object = gather::select(objects, address)?.swap_remove(0);
     let shown = printable::text(&object.address);
     if !object.is_named() {
         let (cause, remedy) = match object.kind {

@@ -79,16 +79,13 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let mut exit = Exit::Ok;
     let mut first = true;
     for address in &args.addresses {
-        let found: Vec<Object> = match gather::select(&objects, address) {
-            Ok(found) => found.into_iter().cloned().collect(),
-            Err(failure) => match gather::unmapped_file(address).filter(|_| failure.exit == Exit::NotFound) {
-                Some(object) => vec![object],
-                None => {
-                    eprintln!("shmkit: {failure}");
-                    exit = failure.exit;
-                    continue;
-                }
-            },
+        let found = match gather::select(&objects, address) {
+            Ok(found) => found,
+            Err(failure) => {
+                eprintln!("shmkit: {failure}");
+                exit = failure.exit;
+                continue;
+            }
         };
         for object in &found {
             let all = look(object, &objects);
@@ -301,8 +298,8 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
     });
     match (&object.header, &shown.header_why) {
         (Some(header), _) => put_header(&mut put, object, header, output),
-        (None, Some(why)) => put("header", format!("none: {why}")),
-        (None, None) => {}
+        (None, Some(why)) if object.doubt.is_some() => put("header", format!("not believed: {why}")),
+        (None, _) => {}
     }
     match (&shown.participants, &shown.participants_why) {
         (Some(all), _) if all.is_empty() => put("leases", "none".to_string()),

@@ -194,13 +194,7 @@ struct ObjectUsers {
 
 fn of_object(args: &Args, output: &Output) -> Done {
     let objects = gather::everything()?;
-    let found: Vec<Object> = match gather::select(&objects, &args.subject) {
-        Ok(found) => found.into_iter().cloned().collect(),
-        Err(failure) if failure.exit == Exit::NotFound => {
-            vec![gather::unmapped_file(&args.subject).ok_or(failure)?]
-        }
-        Err(failure) => return Err(failure),
-    };
+    let found = gather::select(&objects, &args.subject)?;
     if output.json {
         #[derive(Serialize)]
         struct All {
