@@ -12,7 +12,7 @@ use shmkit::region::survey::{self, Answer, Which};
 use shmkit::sys::process;
 
 use crate::exit::{Exit, Failure};
-use crate::objects::{Creator, Fact, Identity, Kind, NOT_RECORDED, Named, Object, Objects, Time};
+use crate::objects::{Creator, Fact, Identity, Kind, NOT_RECORDED, Named, Object, Objects, State, Time};
 use crate::printable;
 use crate::proc::{self, Key, Seen, Status, Walk};
 use crate::refusal;
@@ -128,13 +128,12 @@ pub fn everything() -> Result<Objects, Failure> {
     let folder = Status::at(FOLDER.as_bytes()).ok().map(|status| status.dev);
     find_names(&mut walk);
     all.extend(walk.seen.drain().filter_map(|(key, seen)| mapped_object(key, seen, folder)));
-    let regions: HashMap<Vec<u8>, (crate::objects::State, String)> = all
-        .iter_mut()
-        .map(|object| {
-            object.uses_partial = walk.is_partial();
-            object.decide();
-            object
-        })
+    for object in all.iter_mut() {
+        object.uses_partial = walk.is_partial();
+        object.decide();
+    }
+    let regions: HashMap<Vec<u8>, (State, String)> = all
+        .iter()
         .filter(|object| object.kind == Kind::Sysv)
         .map(|object| (object.address.clone(), (object.state, object.why.clone())))
         .collect();
@@ -163,7 +162,8 @@ fn listed_object(found: &survey::Object, table: &HashMap<i32, Row>) -> Option<Ob
         let id = found.ino as i32;
         let row = table.get(&id);
         let key = row.map_or(address != b"sysv:0x0", |row| row.key != 0);
-        let address = if key && address != b"sysv:0x0" { address.to_vec() } else { format!("sysv:id={id}").into_bytes() };
+        let address =
+            if key && address != b"sysv:0x0" { address.to_vec() } else { format!("sysv:id={id}").into_bytes() };
         // It ended after one look and before the other: what it was does not matter any more.
         let row = row?;
         let mut object = Object::found(Kind::Sysv, address, Identity::Segment(id, row.changed), found);
@@ -321,6 +321,10 @@ pub fn select(objects: &Objects, wanted: &OsStr) -> Result<Vec<Object>, Failure>
     {
         found = of(&unescaped);
     }
+    // A container may have its own of the same name, which is meant only where there is none here.
+    if found.iter().any(|object| !object.elsewhere) {
+        found.retain(|object| !object.elsewhere);
+    }
     // What has its name first.
     found.sort_by_key(|object| !object.is_named());
     match (found.is_empty(), wrong) {
@@ -410,7 +414,7 @@ pub fn collected(found: &survey::Object, before: &[Object]) -> Option<Object> {
     }
     object.decide();
     if object.kind == Kind::Semset {
-        (object.state, object.why) = (crate::objects::State::Orphan, "its segment is gone".to_string());
+        (object.state, object.why) = (State::Orphan, "its segment is gone".to_string());
     }
     Some(object)
 }

@@ -69,12 +69,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
     if args.verbose {
         let known: HashSet<_> = lines.iter().map(|line| line.object.identity).collect();
         let left = objects.all.iter().filter(|object| object.is_named() && !known.contains(&object.identity));
-        let goes_with = |key: i32| {
-            let region = format!("sysv:{key:#x}").into_bytes();
-            lines.iter().any(|line| line.object.address == region)
-        };
         let left: Vec<_> = left
-            .filter(|object| !object.is_only_read() && !object.set_of.is_some_and(goes_with))
+            .filter(|object| !object.is_only_read() && !object.is_part_of_region())
             .map(|object| Line { action: "left", object: object.clone(), why: why_left_alone(object) })
             .collect();
         lines.extend(left);
@@ -136,11 +132,14 @@ fn why_left_over(object: &Object) -> String {
     };
     match object.creator {
         crate::objects::Creator::Process { pid, alive } => {
-            format!("{proof}; its creator {pid} {}", match alive {
-                Answer::Yes => "lives, and closed it",
-                Answer::No => "is dead",
-                Answer::Unknown => "cannot be looked at",
-            })
+            format!(
+                "{proof}; its creator {pid} {}",
+                match alive {
+                    Answer::Yes => "lives, and closed it",
+                    Answer::No => "is dead",
+                    Answer::Unknown => "cannot be looked at",
+                }
+            )
         }
         crate::objects::Creator::Unknown(_) => proof.to_string(),
     }

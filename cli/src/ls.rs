@@ -15,7 +15,8 @@ use crate::view::{self, ObjectJson};
 /// lives. AGE is counted from the creation or, where the kind of memory keeps no such time, from the last change.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Also objects whose name is gone or in another mount namespace, and files that are mapped for reading only
+    /// Also what is left out otherwise: objects whose name is gone or in another mount namespace, files that are mapped
+    /// for reading only, the semaphores of regions
     #[arg(short, long)]
     all: bool,
     /// Only these kinds
@@ -32,8 +33,9 @@ pub struct Args {
 impl Args {
     fn wants(&self, object: &Object) -> bool {
         let asked = self.state.contains(&object.state);
-        let usual = self.all || asked || !(object.unlinked || object.elsewhere || object.is_only_read());
-        usual
+        let part = object.is_part_of_region() && !self.kind.contains(&Kind::Semset);
+        let usual = !(object.unlinked || object.elsewhere || object.is_only_read() || part);
+        (usual || self.all || asked)
             && (self.kind.is_empty() || self.kind.contains(&object.kind))
             && (self.state.is_empty() || asked)
     }

@@ -231,6 +231,11 @@ impl Object {
         !self.unlinked && !self.elsewhere && !matches!(self.kind, Kind::Memfd | Kind::Anon)
     }
 
+    /// Whether it is the set of semaphores beside a region that is there: a part of it, not something of its own.
+    pub fn is_part_of_region(&self) -> bool {
+        self.set_of.is_some() && self.state != State::Unknown
+    }
+
     pub fn is_persistent(&self) -> bool {
         self.header.is_some_and(|header| header.flags & header::PERSISTENT != 0)
     }
@@ -256,8 +261,10 @@ impl Object {
 
     /// Decides the state, and says why.
     pub fn decide(&mut self) {
-        let (state, why) = self.state_and_why();
-        (self.state, self.why) = (state, why);
+        (self.state, self.why) = self.state_and_why();
+        if self.elsewhere {
+            self.why.push_str(", and it lies in the object file system of another mount namespace");
+        }
     }
 
     fn state_and_why(&self) -> (State, String) {
@@ -283,7 +290,10 @@ impl Object {
                 Kind::Sysv => by(self.counted.unwrap_or(0), "attach is", "attaches are"),
                 _ => by(seen, "process has it", "processes have it"),
             };
-            return (State::Unlinked, format!("its name was removed, and {users}{}", if self.kind == Kind::Sysv { " left" } else { "" }));
+            return (
+                State::Unlinked,
+                format!("its name was removed, and {users}{}", if self.kind == Kind::Sysv { " left" } else { "" }),
+            );
         }
         if self.orphan == Answer::Yes {
             let why = match (self.kind, seen) {
@@ -306,11 +316,15 @@ impl Object {
                 Some(key) => format!("semaphores of the region sysv:{key:#x}, which is gone: shmkit gc decides"),
                 None => "nothing records who uses a set of semaphores".to_string(),
             },
-            Kind::Sysv => "nobody has it attached now, and other software made it: somebody may attach it again".to_string(),
+            Kind::Sysv => {
+                "nobody has it attached now, and other software made it: somebody may attach it again".to_string()
+            }
             _ if self.content == Content::Region => {
                 "its leases cannot be looked at, so nothing proves whether somebody has it".to_string()
             }
-            _ if self.uses_partial => "no process that can be looked at has it, and not all can (no permission)".to_string(),
+            _ if self.uses_partial => {
+                "no process that can be looked at has it, and not all can (no permission)".to_string()
+            }
             _ => "no process has it now, and other software made it: somebody may open it again".to_string(),
         };
         (State::Unknown, why)

@@ -146,7 +146,8 @@ impl Walk {
         for mapping in maps.split(|byte| *byte == b'\n').filter_map(parse) {
             let Some(key) = mapping.key() else { continue };
             if matches!(key, Key::Segment(_))
-                && !*same_ipc.get_or_insert_with(|| fs::read_link(format!("/proc/{pid}/ns/ipc")).ok().as_deref() == own_ipc)
+                && !*same_ipc
+                    .get_or_insert_with(|| fs::read_link(format!("/proc/{pid}/ns/ipc")).ok().as_deref() == own_ipc)
             {
                 continue;
             }
@@ -175,6 +176,10 @@ impl Walk {
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let target = target.as_os_str().as_bytes();
             if !(target.starts_with(b"/memfd:") || target.starts_with(b"/dev/shm/")) {
+                continue;
+            }
+            // Who has only the place (O_PATH), as a look does, has nothing of the memory.
+            if fs::symlink_metadata(entry.path()).is_ok_and(|link| link.mode() & 0o600 == 0) {
                 continue;
             }
             let number = entry.file_name().to_string_lossy().parse().ok();
@@ -216,11 +221,12 @@ impl Mapping<'_> {
     /// What it is a mapping of, if that is memory that processes share: all shared mappings of files; of what lies in
     /// memory also the private ones, for they keep it.
     fn key(&self) -> Option<Key> {
-        if self.inode == 0 || !self.path.starts_with(b"/") {
-            return None;
-        }
+        // The first segment of all has the id 0.
         if self.path.starts_with(b"/SYSV") && is_deleted(self.path) {
             return Some(Key::Segment(self.inode as i32));
+        }
+        if self.inode == 0 || !self.path.starts_with(b"/") {
+            return None;
         }
         let memory = self.path.starts_with(b"/memfd:") || self.path.starts_with(b"/dev/shm/");
         // A ring of asynchronous input and output is the kernel's own.
@@ -333,6 +339,7 @@ mod tests {
         assert_eq!(bare(&unescaped(mapping.path)), b"/dev/shm/a b\nc");
         for (line, key) in [
             (&b"1-2 rw-s 0 00:01 5 /SYSV00000007 (deleted)"[..], Some(Key::Segment(5))),
+            (b"1-2 rw-s 0 00:01 0 /SYSV00000007 (deleted)", Some(Key::Segment(0))),
             (b"1-2 rw-p 0 00:01 5 /usr/lib/x.so", None),
             (b"1-2 rw-s 0 00:01 5 /dev/dri/card0", None),
             (b"1-2 rw-s 0 00:01 5 /dev/zero (deleted)", Some(Key::File(1, 5))),

@@ -135,7 +135,9 @@ fn look(objects: &Objects, address: &OsStr) -> Result<Looked, Failure> {
     let shown = printable::text(&object.address);
     if !object.is_named() {
         let (cause, remedy) = match object.kind {
-            Kind::Memfd | Kind::Anon => (format!("{shown} has no name to remove"), "it ends with its last user; see shmkit who"),
+            Kind::Memfd | Kind::Anon => {
+                (format!("{shown} has no name to remove"), "it ends with its last user; see shmkit who")
+            }
             _ if object.elsewhere => (
                 format!("{shown} lies in the {} of another mount namespace", gather::FOLDER),
                 "remove it there: nsenter --target PID --mount",
@@ -188,10 +190,7 @@ fn refuse_used(args: &Args, object: &Object) -> Result<Option<Outcome>, Failure>
         State::Live | State::Initialising => Some(object.why.clone()),
         // An orphan that a program maps without a lease is still used by it.
         _ if users.known().is_some_and(|count| count > 0) => Some(object.why.clone()),
-        _ => match object.set_of {
-            Some(key) => Some(format!("its semaphores are those of the region sysv:{key:#x}")),
-            None => None,
-        },
+        _ => object.set_of.map(|key| format!("its semaphores are those of the region sysv:{key:#x}")),
     };
     if let Some(why) = used {
         if args.if_unused {

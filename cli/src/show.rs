@@ -187,8 +187,11 @@ fn header_json(object: &Object, header: &Header) -> HeaderJson {
 /// Opens an object for reading: by its name, or through a process that has it.
 fn open(object: &Object) -> Result<File, String> {
     let Identity::File(dev, ino) = object.identity else { return open_segment(object) };
-    let open = |path: &OsStr, flags: i32| OpenOptions::new().read(true).custom_flags(flags | libc::O_NONBLOCK).open(path);
-    let is_same = |file: &File| file.metadata().is_ok_and(|found| found.ino() == ino && (found.dev() == dev || object.kind == Kind::File));
+    let open =
+        |path: &OsStr, flags: i32| OpenOptions::new().read(true).custom_flags(flags | libc::O_NONBLOCK).open(path);
+    let is_same = |file: &File| {
+        file.metadata().is_ok_and(|found| found.ino() == ino && (found.dev() == dev || object.kind == Kind::File))
+    };
     let mut why = "no process that has it can be looked at".to_string();
     if let Some(path) = path_of(object).filter(|_| object.is_named()) {
         match open(OsStr::from_bytes(&path), libc::O_NOFOLLOW) {
@@ -271,10 +274,13 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
     put("address", printable::text(&object.address));
     put("kind", format!("{}, {}", object.kind.name(), what(object)));
     put("state", format!("{}: {}", object.state.name(), object.why));
-    put("identity", match object.identity {
-        Identity::File(dev, ino) => format!("inode {ino} on device {}:{}", libc::major(dev), libc::minor(dev)),
-        Identity::Segment(id, _) | Identity::Set(id) => format!("id {id}"),
-    });
+    put(
+        "identity",
+        match object.identity {
+            Identity::File(dev, ino) => format!("inode {ino} on device {}:{}", libc::major(dev), libc::minor(dev)),
+            Identity::Segment(id, _) | Identity::Set(id) => format!("id {id}"),
+        },
+    );
     put("size", view::size_text(object, output));
     if object.kind != Kind::Semset {
         put("reserved", view::reserved_text(object, output));
@@ -291,11 +297,14 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
     put("mode", view::mode_text(object.mode));
     put("creator", view::creator_text(object.creator));
     let age = view::age_of(object.time, view::now_ns());
-    put("age", match object.time {
-        Time::Created(_) => format!("{age} since it was created"),
-        Time::Changed(_) => format!("{age} since it was created or changed"),
-        Time::Unknown(_) => age,
-    });
+    put(
+        "age",
+        match object.time {
+            Time::Created(_) => format!("{age} since it was created"),
+            Time::Changed(_) => format!("{age} since it was created or changed"),
+            Time::Unknown(_) => age,
+        },
+    );
     match (&object.header, &shown.header_why) {
         (Some(header), _) => put_header(&mut put, object, header, output),
         (None, Some(why)) if object.doubt.is_some() => put("header", format!("not believed: {why}")),
@@ -306,7 +315,11 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
         (Some(all), _) => {
             let one = |one: &Participant| {
                 let pid = one.pid.map_or("unknown".to_string(), |pid| pid.to_string());
-                format!("{pid}{}{}", if one.read_only { " (reads)" } else { "" }, if one.live { "" } else { " (perhaps)" })
+                format!(
+                    "{pid}{}{}",
+                    if one.read_only { " (reads)" } else { "" },
+                    if one.live { "" } else { " (perhaps)" }
+                )
             };
             put("leases", all.iter().map(one).collect::<Vec<_>>().join(", "));
         }
@@ -317,11 +330,14 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
         put("locks", view::unknown(NO_LOCKS));
     }
     if matches!(object.kind, Kind::Memfd | Kind::Anon) {
-        put("seals", match (&shown.seals, &shown.seals_why) {
-            (Some(seals), _) if seals.is_empty() => "none".to_string(),
-            (Some(seals), _) => seals.join(", "),
-            (None, why) => view::unknown(why.as_deref().unwrap_or_default()),
-        });
+        put(
+            "seals",
+            match (&shown.seals, &shown.seals_why) {
+                (Some(seals), _) if seals.is_empty() => "none".to_string(),
+                (Some(seals), _) => seals.join(", "),
+                (None, why) => view::unknown(why.as_deref().unwrap_or_default()),
+            },
+        );
     }
     if let Some(Semaphore { value, waiters }) = shown.semaphore {
         put("value", format!("{value}, {waiters} waiting (as the GNU C library lays it out)"));
@@ -330,13 +346,16 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
         (Some(map), _) if map.cells.is_empty() => put("map", "no pages".to_string()),
         (Some(map), _) => {
             put("map", format!("|{}|", map.cells));
-            put("", format!(
-                "{} a cell; {} in memory (#), {} swapped or on a device (-), {} holes (.)",
-                output.size(map.bytes_per_cell),
-                output.size(map.resident),
-                output.size(map.elsewhere),
-                output.size(map.holes),
-            ));
+            put(
+                "",
+                format!(
+                    "{} a cell: {} in memory #, {} elsewhere -, {} holes .",
+                    output.size(map.bytes_per_cell),
+                    output.size(map.resident),
+                    output.size(map.elsewhere),
+                    output.size(map.holes),
+                ),
+            );
         }
         (None, Some(_)) if object.kind == Kind::Semset => {}
         (None, why) => put("map", view::unknown(why.as_deref().unwrap_or_default())),
@@ -369,19 +388,24 @@ fn what(object: &Object) -> &'static str {
 
 fn put_header(put: &mut impl FnMut(&'static str, String), object: &Object, header: &Header, output: &Output) {
     let layout = header.layout;
-    put("layout", match view::layout_name(object) {
-        Some(name) => format!(
-            "{name}, version {}, {} bytes, aligned to {}",
-            layout.version, layout.size, layout.alignment
+    put(
+        "layout",
+        match view::layout_name(object) {
+            Some(name) => {
+                format!("{name}, version {}, {} bytes, aligned to {}", layout.version, layout.size, layout.alignment)
+            }
+            None => "no type was named".to_string(),
+        },
+    );
+    put(
+        "data",
+        format!(
+            "{} from byte {} on, may grow to {}, grew {} times{}",
+            output.size(header.size),
+            header.data_offset,
+            output.size(header.max_size),
+            header.generation,
+            if header.flags & header::PERSISTENT != 0 { ", persistent" } else { "" },
         ),
-        None => "no type was named".to_string(),
-    });
-    put("data", format!(
-        "{} from byte {} on, may grow to {}, grew {} times{}",
-        output.size(header.size),
-        header.data_offset,
-        output.size(header.max_size),
-        header.generation,
-        if header.flags & header::PERSISTENT != 0 { ", persistent" } else { "" },
-    ));
+    );
 }

@@ -170,7 +170,8 @@ pub fn columns<'a>() -> Vec<Column<Row<'a>>> {
 }
 
 pub fn run(args: &Args, output: &Output) -> Done {
-    let subject = args.subject.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let subject =
+        args.subject.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
     match subject {
         Some(digits) => {
             let pid = digits.parse().map_err(|_| no_process(digits))?;

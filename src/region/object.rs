@@ -832,12 +832,7 @@ pub fn unlink_same(
 }
 
 /// Removes the name of whatever region it leads to; only of the one of this identity, if one is named.
-pub fn unlink(
-    backend: Backend,
-    rest: &[u8],
-    identity: Option<(u64, u64)>,
-    deadline: &mut Deadline,
-) -> Outcome<()> {
+pub fn unlink(backend: Backend, rest: &[u8], identity: Option<(u64, u64)>, deadline: &mut Deadline) -> Outcome<()> {
     let place = Place::new(backend, rest)?;
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     // A lock needs writing; who may only read can still remove a name in a folder of its own.
