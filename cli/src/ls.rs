@@ -25,7 +25,10 @@ pub struct Args {
     /// Only these states
     #[arg(short, long, value_delimiter = ',', value_name = "STATE")]
     state: Vec<State>,
-    /// Columns, separated by commas; +NAME adds to the usual ones. A wrong name lists all
+    /// Columns, separated by commas; + before the first adds to the usual ones
+    ///
+    /// Columns are kind, state, size, reserved, owner, uid, group, mode, users, creator, creator-pid, age, id, content,
+    /// layout, processes, address and why.
     #[arg(short = 'o', long, value_name = "COLUMNS")]
     columns: Option<String>,
 }

@@ -311,21 +311,22 @@ impl Object {
         if seen > 0 {
             return (State::Live, by(seen, "process has it mapped or open", "processes have it mapped or open"));
         }
+        let foreign = self.content == Content::Foreign;
         let why = match self.kind {
             Kind::Semset => match self.set_of {
                 Some(key) => format!("semaphores of the region sysv:{key:#x}, which is gone: shmkit gc decides"),
                 None => "nothing records who uses a set of semaphores".to_string(),
             },
-            Kind::Sysv => {
-                "nobody has it attached now, and other software made it: somebody may attach it again".to_string()
-            }
+            Kind::Sysv if foreign => "not attached now, and no region: nothing proves that it is left over".to_string(),
+            Kind::Sysv => "not attached now, and it may not be looked into (no permission)".to_string(),
             _ if self.content == Content::Region => {
                 "its leases cannot be looked at, so nothing proves whether somebody has it".to_string()
             }
             _ if self.uses_partial => {
-                "no process that can be looked at has it, and not all can (no permission)".to_string()
+                "no process that can be looked at has it; not all can (no permission)".to_string()
             }
-            _ => "no process has it now, and other software made it: somebody may open it again".to_string(),
+            _ if foreign => "in no process now, and no region: nothing proves that it is left over".to_string(),
+            _ => "in no process now, and it may not be looked into (no permission)".to_string(),
         };
         (State::Unknown, why)
     }

@@ -346,16 +346,20 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
         (Some(map), _) if map.cells.is_empty() => put("map", "no pages".to_string()),
         (Some(map), _) => {
             put("map", format!("|{}|", map.cells));
-            put(
-                "",
-                format!(
-                    "{} a cell: {} in memory #, {} elsewhere -, {} holes .",
-                    output.size(map.bytes_per_cell),
-                    output.size(map.resident),
-                    output.size(map.elsewhere),
-                    output.size(map.holes),
-                ),
+            // What was reserved and never written is a hole to whoever reads it.
+            let reserved = object.reserved.known().unwrap_or(0).saturating_sub(map.resident + map.elsewhere);
+            let reserved = match reserved.min(map.holes) {
+                0 => String::new(),
+                reserved => format!(" ({} reserved)", output.size(reserved)),
+            };
+            let counts = format!(
+                "{} a cell: {} in memory #, {} elsewhere -, {} holes .{reserved}",
+                output.size(map.bytes_per_cell),
+                output.size(map.resident),
+                output.size(map.elsewhere),
+                output.size(map.holes),
             );
+            put("", counts);
         }
         (None, Some(_)) if object.kind == Kind::Semset => {}
         (None, why) => put("map", view::unknown(why.as_deref().unwrap_or_default())),

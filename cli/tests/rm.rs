@@ -195,7 +195,7 @@ fn a_killed_owner_leaves_orphans_and_gc_removes_them() {
             ("left", "posix:/kept", "created as persistent"),
             ("left", "posix:/live", "in use: 1 lease"),
             ("left", "sysv:0x78", "in use: 1 attach"),
-            ("left", "sysv:0x79", "other software made it"),
+            ("left", "sysv:0x79", "no region: nothing proves"),
             ("left", "posix:/foreign", ""),
         ] {
             let line = printed.lines().find(|line| line.split_whitespace().any(|word| word == address));
