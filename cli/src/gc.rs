@@ -127,13 +127,13 @@ fn why_left_over(object: &Object) -> String {
         (Kind::Semset, _) => "semaphores of a region whose segment is gone",
         (_, Content::Leftover) => "begun by a creator that died before it was done",
         (Kind::Sysv, _) if object.header.is_none() => "begun by a creator that died before it was done",
-        (Kind::Sysv, _) => "nobody has it attached",
-        _ => "nobody holds a lease on it",
+        (Kind::Sysv, _) => "not attached",
+        _ => "no lease is held",
     };
     match object.creator {
         crate::objects::Creator::Process { pid, alive } => {
             format!(
-                "{proof}; its creator {pid} {}",
+                "{proof}; creator {pid} {}",
                 match alive {
                     Answer::Yes => "lives, and closed it",
                     Answer::No => "is dead",

@@ -317,16 +317,16 @@ impl Object {
                 Some(key) => format!("semaphores of the region sysv:{key:#x}, which is gone: shmkit gc decides"),
                 None => "nothing records who uses a set of semaphores".to_string(),
             },
-            Kind::Sysv if foreign => "not attached now, and no region: nothing proves that it is left over".to_string(),
-            Kind::Sysv => "not attached now, and it may not be looked into (no permission)".to_string(),
+            Kind::Sysv if foreign => "not attached, and no region: nothing proves it left over".to_string(),
+            Kind::Sysv => "not attached, and may not be looked into (no permission)".to_string(),
             _ if self.content == Content::Region => {
                 "its leases cannot be looked at, so nothing proves whether somebody has it".to_string()
             }
             _ if self.uses_partial => {
                 "no process that can be looked at has it; not all can (no permission)".to_string()
             }
-            _ if foreign => "in no process now, and no region: nothing proves that it is left over".to_string(),
-            _ => "in no process now, and it may not be looked into (no permission)".to_string(),
+            _ if foreign => "in no process, and no region: nothing proves it left over".to_string(),
+            _ => "in no process, and may not be looked into (no permission)".to_string(),
         };
         (State::Unknown, why)
     }

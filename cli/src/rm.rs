@@ -244,11 +244,7 @@ fn refused(object: &Object, errno: i32) -> Failure {
 
 fn remove_path(object: &Object, path: &[u8]) -> Result<(), Failure> {
     let Identity::File(dev, ino) = object.identity else { return Err(vanished(object)) };
-    let is_same = |path: &[u8]| match Status::at(path) {
-        Ok(status) => Ok((status.dev, status.ino) == (dev, ino)),
-        Err(error) => Err(refused(object, error.raw_os_error().unwrap_or(libc::EIO))),
-    };
-    if !is_same(path)? {
+    if !is_same(object, path)? {
         return Err(made_again(object));
     }
     if object.content == Content::Region {
@@ -257,14 +253,26 @@ fn remove_path(object: &Object, path: &[u8]) -> Result<(), Failure> {
             _ => refusal::failure(&failure, &object.address),
         });
     }
-    // A name can be removed only as a name, and what it leads to may change after every look. So it is given another
-    // name first, which nobody else makes, and what has that is looked at.
+    remove_aside(object, path)
+}
+
+/// Whether a path leads to this very object now.
+fn is_same(object: &Object, path: &[u8]) -> Result<bool, Failure> {
+    match Status::at(path) {
+        Ok(status) => Ok(Identity::File(status.dev, status.ino) == object.identity),
+        Err(error) => Err(refused(object, error.raw_os_error().unwrap_or(libc::EIO))),
+    }
+}
+
+/// A name can be removed only as a name, and what it leads to may change after every look. So it is given another name
+/// first, which nobody else makes, and what has that one is looked at; another object gets its name back.
+fn remove_aside(object: &Object, path: &[u8]) -> Result<(), Failure> {
     let slash = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let aside = [&path[..slash], format!(".shmkit-rm-{}", std::process::id()).as_bytes()].concat();
     let c = |path: &[u8]| CString::new(path).unwrap_or_default();
     let (name, aside_name) = (c(path), c(&aside));
     sys::file::rename_exclusively(libc::AT_FDCWD, &name, &aside_name).map_err(|errno| refused(object, errno.0))?;
-    if is_same(&aside)? {
+    if is_same(object, &aside)? {
         return sys::file::unlink_at(libc::AT_FDCWD, &aside_name).map_err(|errno| refused(object, errno.0));
     }
     if sys::file::rename_exclusively(libc::AT_FDCWD, &aside_name, &name).is_err() {
@@ -299,4 +307,26 @@ fn remove_id(object: &Object) -> Result<(), Failure> {
 
 fn same_time(one: Time, other: Time) -> bool {
     one.ns() == other.ns()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_got_the_name_after_the_last_look_gets_it_back() {
+        let folder = tempfile::tempdir().expect("/tmp is writable");
+        let path = folder.path().join("object");
+        std::fs::write(&path, "another").expect("the folder is ours");
+        let bytes = path.as_os_str().as_bytes();
+        let status = Status::at(bytes).expect("it was just made");
+        let address = [b"file:", bytes].concat();
+        let object = |ino: u64| Object::new(Kind::File, address.clone(), Identity::File(status.dev, ino));
+        let failure = remove_aside(&object(status.ino + 1), bytes).expect_err("it is not the one that was looked at");
+        assert!(failure.cause.contains("made again"), "{failure}");
+        assert_eq!(std::fs::read(&path).expect("it has its name"), b"another");
+        assert_eq!(Status::at(bytes).expect("it has its name").ino, status.ino);
+        remove_aside(&object(status.ino), bytes).expect("it is the one");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    }
 }

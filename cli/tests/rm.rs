@@ -190,8 +190,8 @@ fn a_killed_owner_leaves_orphans_and_gc_removes_them() {
         assert!(exists("dead") && segments() == 3);
         let printed = text(&["gc", "-v", "--no-headings"]);
         for (action, address, why) in [
-            ("would remove", "posix:/dead", "nobody holds a lease on it; its creator"),
-            ("would remove", "sysv:0x77", "nobody has it attached; its creator"),
+            ("would remove", "posix:/dead", "no lease is held; creator"),
+            ("would remove", "sysv:0x77", "not attached; creator"),
             ("left", "posix:/kept", "created as persistent"),
             ("left", "posix:/live", "in use: 1 lease"),
             ("left", "sysv:0x78", "in use: 1 attach"),
