@@ -255,10 +255,16 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
     // A segment that ended after the look at the table, or one of another IPC namespace.
     let Key::File(dev, ino) = key else { return None };
     let path = &seen.path[..];
-    // A name may end as the mark of a deleted one does.
+    // What a path leads to here, if that is this object. Some file systems (btrfs, overlay) show another device or inode
+    // in maps than stat gives; then the object itself says which, as far as it may be looked at.
     let named = |path: &[u8]| {
-        Status::at(path).ok().filter(|found| found.ino == ino && (found.dev == dev || folder != Some(dev)))
+        let same = |found: &Status| match seen.status {
+            Some(status) => (status.dev, status.ino) == (found.dev, found.ino),
+            None => found.ino == ino && (found.dev == dev || folder != Some(dev)),
+        };
+        Status::at(path).ok().filter(same)
     };
+    // A name may end as the mark of a deleted one does.
     let (mut deleted, mut bare) = (proc::is_deleted(path), proc::bare(path));
     if deleted && !path.starts_with(b"/memfd:") && named(path).is_some() {
         (deleted, bare) = (false, path);
@@ -271,14 +277,14 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
         }
     } else if deleted && (bare == b"/dev/zero" || bare == b"/anon_hugepage") {
         (Kind::Anon, b"anon:".to_vec())
-    } else if let Some(name) = bare.strip_prefix(b"/dev/shm/") {
+    } else if let Some(name) = bare.strip_prefix(b"/dev/shm/").filter(|name| !name.contains(&b'/')) {
         let own = name.starts_with(OWN_PREFIX) || name.starts_with(b"#") && deleted;
         match name.starts_with(b"sem.") && !own {
             true => (Kind::Sem, join("posix:/", name)),
             false => (Kind::Posix, join("posix:/", name)),
         }
     } else {
-        // A descriptor alone makes no mapped file.
+        // Also what lies in a folder below that of the objects: they have none.
         (Kind::File, join("file:", bare))
     };
     let mut object = Object::new(kind, address, Identity::File(dev, ino));
@@ -290,7 +296,12 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
             }
             object.take_status(&status);
         }
-        None => object.time = Time::Unknown(crate::objects::NO_PERMISSION),
+        // Nobody can map more of it than there is, and who made it mapped all.
+        None if kind == Kind::Anon => object.size = Fact::Known(seen.end),
+        None => {}
+    }
+    if let (Kind::File, Some(status)) = (kind, by_name.or(seen.status)) {
+        object.identity = Identity::File(status.dev, status.ino);
     }
     object.unlinked = deleted && !matches!(kind, Kind::Memfd | Kind::Anon);
     if matches!(kind, Kind::Posix | Kind::Sem) {
@@ -299,6 +310,9 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
         if !object.elsewhere && !deleted {
             object.unlinked = true;
         }
+    }
+    if kind == Kind::File && !deleted && by_name.is_none() {
+        object.elsewhere = seen.status.is_some() || Status::at(bare).is_err();
     }
     object.uses = seen.uses;
     Some(object)

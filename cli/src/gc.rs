@@ -152,6 +152,11 @@ fn may_remove(object: &Object) -> bool {
 }
 
 fn why_left_alone(object: &Object) -> String {
+    if let Some((_, doubt)) = &object.doubt
+        && object.state == State::Orphan
+    {
+        return format!("its header is not believed, so a person must decide: {doubt}");
+    }
     match object.state {
         State::Orphan | State::Unknown if object.kind == Kind::File => "a file outlives its users".to_string(),
         State::Live => format!("in use: {}", object.why),

@@ -158,7 +158,7 @@ pub struct Object {
     /// Whether the library proved that nobody uses it.
     pub orphan: Answer,
     pub unlinked: bool,
-    /// It lies in the object file system of another mount namespace: a name of this one does not lead to it.
+    /// Its name is one of another mount namespace: here it leads to nothing, or to something else.
     pub elsewhere: bool,
     /// The region whose semaphores this set is.
     pub set_of: Option<i32>,
@@ -263,7 +263,7 @@ impl Object {
     pub fn decide(&mut self) {
         (self.state, self.why) = self.state_and_why();
         if self.elsewhere {
-            self.why.push_str(", and it lies in the object file system of another mount namespace");
+            self.why.push_str(", and its name is one of another mount namespace");
         }
     }
 

@@ -139,7 +139,7 @@ fn look(objects: &Objects, address: &OsStr) -> Result<Looked, Failure> {
                 (format!("{shown} has no name to remove"), "it ends with its last user; see shmkit who")
             }
             _ if object.elsewhere => (
-                format!("{shown} lies in the {} of another mount namespace", gather::FOLDER),
+                format!("{shown} is a name of another mount namespace"),
                 "remove it there: nsenter --target PID --mount",
             ),
             _ => (format!("the name of {shown} was removed already"), "it ends with its last user; see shmkit who"),

@@ -232,7 +232,10 @@ fn links(object: &Object) -> Vec<String> {
         links.extend(one.descriptors.iter().map(|fd| format!("/proc/{}/fd/{fd}", one.pid)));
         let _ = proc::mappings(one.pid, |mapping, key| {
             let same = match (key, object.identity) {
-                (Some(proc::Key::File(dev, ino)), Identity::File(..)) => object.identity == Identity::File(dev, ino),
+                // Some file systems show another device in maps than stat gives.
+                (Some(proc::Key::File(dev, ino)), Identity::File(own_dev, own_ino)) => {
+                    ino == own_ino && (dev == own_dev || object.kind == Kind::File)
+                }
                 (Some(proc::Key::Segment(id)), Identity::Segment(own, _)) => id == own,
                 _ => false,
             };

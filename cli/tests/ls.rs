@@ -331,6 +331,23 @@ fn what_may_not_be_looked_at_is_said_to_be_unknown() {
 }
 
 #[test]
+fn processes_that_proc_hides_are_not_taken_for_none() {
+    in_a_room("processes_that_proc_hides_are_not_taken_for_none", || {
+        const OTHER: u32 = 54321;
+        let _holder = hold(&["map", "/mapped"]);
+        let (proc, at, options) = (c"proc".as_ptr(), c"/proc".as_ptr(), c"hidepid=2".as_ptr());
+        // SAFETY: the strings are terminated and outlive the call.
+        assert_eq!(unsafe { libc::mount(proc, at, proc, 0, options.cast()) }, 0);
+        let printed = tool_as(OTHER, &["ls", "--json", "-k", "posix"]);
+        let list: Value = serde_json::from_str(&out(&printed)).expect("it is JSON");
+        assert_eq!((&list["processes_hidden"], &list["objects"][0]["users"]), (&true.into(), &Value::Null), "{list}");
+        let left = tool_as(OTHER, &["rm", "--if-unused", "posix:/mapped"]);
+        assert!(out(&left).contains("cannot be told whether it is in use"), "{left:?}");
+        assert_eq!(one("posix:/mapped")["state"], "live", "root sees them all the same");
+    });
+}
+
+#[test]
 fn objects_and_processes_that_vanish_on_the_way_are_left_out() {
     in_a_room("objects_and_processes_that_vanish_on_the_way_are_left_out", || {
         std::fs::write("/dev/shm/stays", "x").expect("it is writable");

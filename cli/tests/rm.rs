@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 
-use room::{TOOL, addresses, child, err, hold, in_a_room, json, listed, one, out, region, text, tool};
+use room::{TOOL, addresses, child, err, hold, in_a_room, json, listed, one, out, region, text, tool, tool_as};
 use serde_json::Value;
 
 fn exists(name: &str) -> bool {
@@ -202,6 +202,10 @@ fn a_killed_owner_leaves_orphans_and_gc_removes_them() {
             let line = line.unwrap_or_else(|| panic!("{address}: {printed}"));
             assert!(line.starts_with(action) && line.contains(why), "{line}");
         }
+        // Another user may not remove what is root's, nor can it be proved to be left over from there.
+        let other = tool_as(54321, &["gc", "--remove", "-v"]);
+        assert!(other.status.success() && err(&other).contains("nothing is left over"), "{other:?}");
+        assert!(exists("dead") && segments() == 3);
         let done = json(&["gc", "--remove", "-v"]);
         assert_eq!(found(&done, "found"), ["posix:/dead", "sysv:0x77"]);
         assert!(found(&done, "left").contains(&"posix:/kept".to_string()));
@@ -327,5 +331,39 @@ fn a_region_that_is_not_done_is_initialising() {
         assert_eq!(one("sysv:0x88")["state"], "orphan");
         assert!(text(&["gc", "--remove", "--no-headings"]).contains("sysv:0x88"));
         assert_eq!((segments(), sets()), (0, 0));
+    });
+}
+
+#[test]
+fn a_file_on_an_overlay_is_one_object_with_its_name() {
+    in_a_room("a_file_on_an_overlay_is_one_object_with_its_name", || {
+        let root = std::path::Path::new("/dev/shm/overlay");
+        let folder = |name: &str| {
+            let path = root.join(name);
+            std::fs::create_dir_all(&path).expect("there is room");
+            path.display().to_string()
+        };
+        let (lower, upper, work, merged) = (folder("lower"), folder("upper"), folder("work"), folder("merged"));
+        std::fs::write(format!("{lower}/old"), vec![1; 12288]).expect("there is room");
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let mounted = Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay", &merged]).status();
+        assert!(mounted.expect("mount is there").success());
+        for name in ["old", "new"] {
+            let path = format!("{merged}/{name}");
+            let address = format!("file:{path}");
+            let mut holder = hold(&["file", &path]);
+            let object = one(&address);
+            assert_eq!((&object["state"], &object["size"]), (&"live".into(), &12288.into()), "{object}");
+            assert_eq!(object["processes"][0]["pid"], holder.pid());
+            assert_eq!(tool(&["rm", &address]).status.code(), Some(1));
+            assert_eq!(
+                json(&["show", &address])["objects"][0]["map"]["holes"].as_u64().map(|holes| holes > 0),
+                Some(name == "new")
+            );
+            holder.kill();
+            assert_eq!(text(&["rm", &address]), format!("removed {address}\n"));
+            assert!(!std::path::Path::new(&path).exists());
+        }
+        assert!(Command::new("umount").arg(&merged).status().expect("umount is there").success());
     });
 }
