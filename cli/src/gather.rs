@@ -275,7 +275,7 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
             true => (Kind::Anon, b"anon:".to_vec()),
             false => (Kind::Memfd, join("memfd:", label)),
         }
-    } else if deleted && (bare == b"/dev/zero" || bare == b"/anon_hugepage") {
+    } else if deleted && [&b"/dev/zero"[..], b"/anon_hugepage", b"/secretmem"].contains(&bare) {
         (Kind::Anon, b"anon:".to_vec())
     } else if let Some(name) = bare.strip_prefix(b"/dev/shm/").filter(|name| !name.contains(&b'/')) {
         let own = name.starts_with(OWN_PREFIX) || name.starts_with(b"#") && deleted;

@@ -129,7 +129,7 @@ fn objects_are_those_of_a_walk_of_dev_shm() {
         // Neither is an object.
         std::fs::create_dir("/dev/shm/folder").expect("it is writable");
         symlink("made", "/dev/shm/link").expect("it is writable");
-        let tool = listed(&["-a", "--kind", "posix,sem"]);
+        let tool = listed(&["--kind", "posix,sem"]);
         let mut walked = 0;
         for entry in std::fs::read_dir("/dev/shm").expect("it is there") {
             let entry = entry.expect("it can be read");
@@ -147,6 +147,8 @@ fn objects_are_those_of_a_walk_of_dev_shm() {
             assert_eq!(object["content"], "foreign");
         }
         assert_eq!((walked, tool.len()), (5, 5));
+        let semaphore = &json(&["show", "posix:/sem.five"])["objects"][0]["semaphore"];
+        assert_eq!((&semaphore["value"], &semaphore["waiters"]), (&5.into(), &0.into()));
         for (address, kind, state) in [
             ("posix:/made", "posix", "unknown"),
             ("posix:/mapped", "posix", "live"),
