@@ -34,4 +34,9 @@ pub enum Command {
     Trace(run::TraceArgs),
     Completions(pages::CompletionsArgs),
     Man(pages::ManArgs),
+    Ls(crate::ls::Args),
+    Rm(crate::rm::Args),
+    Gc(crate::gc::Args),
+    Who(crate::who::Args),
+    Show(crate::show::Args),
 }

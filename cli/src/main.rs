@@ -3,9 +3,22 @@
 
 mod args;
 mod exit;
+mod gather;
+mod gc;
+mod ls;
+mod objects;
 mod output;
 mod pages;
+mod picture;
+mod printable;
+mod proc;
+mod refusal;
+mod rm;
 mod run;
+mod show;
+mod users;
+mod view;
+mod who;
 
 use std::process::ExitCode;
 
@@ -16,10 +29,15 @@ use crate::args::Command;
 fn main() -> ExitCode {
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
-    exit::code(match args.command {
-        Command::Run(args) => run::run(&args, &output),
-        Command::Trace(args) => run::trace(&args, &output),
-        Command::Completions(args) => pages::completions(&args),
-        Command::Man(args) => pages::man(&args),
+    exit::code(match &args.command {
+        Command::Run(args) => run::run(args, &output),
+        Command::Trace(args) => run::trace(args, &output),
+        Command::Ls(args) => ls::run(args, &output),
+        Command::Show(args) => show::run(args, &output),
+        Command::Who(args) => who::run(args, &output),
+        Command::Rm(args) => rm::run(args, &output),
+        Command::Gc(args) => gc::run(args, &output),
+        Command::Completions(args) => pages::completions(args),
+        Command::Man(args) => pages::man(args),
     })
 }

@@ -753,7 +753,7 @@ pub fn unlink(token: u64) -> Outcome<()> {
 pub fn unlink_address(address: &[u8]) -> Outcome<()> {
     let parsed = Parsed::new(address)?;
     match parsed.get() {
-        Address::Path(backend, rest) => object::unlink(backend, rest, &mut Deadline::after(0)),
+        Address::Path(backend, rest) => object::unlink(backend, rest, None, &mut Deadline::after(0)),
         Address::Key(key) => {
             let id = sysv::shmget(key, 0, 0).map_err(|errno| match errno.0 {
                 libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
@@ -765,6 +765,21 @@ pub fn unlink_address(address: &[u8]) -> Outcome<()> {
             }
             segment::unlink(id, key)
         }
+        Address::Label(..) => Err(nameless()),
+    }
+}
+
+/// Removes the name of a region if it still leads to the object of this identity: device and inode, or 0 and a segment's
+/// id.
+pub fn unlink_same(address: &[u8], identity: (u64, u64)) -> Outcome<()> {
+    let parsed = Parsed::new(address)?;
+    match parsed.get() {
+        Address::Path(backend, rest) => object::unlink(backend, rest, Some(identity), &mut Deadline::after(0)),
+        Address::Key(key) => match segment::is_region(identity.1 as i32, key) {
+            true => segment::unlink(identity.1 as i32, key),
+            false if segment::is_removed(identity.1 as i32) => Err(segment::removed()),
+            false => Err(Failure::of(Status::ErrNotARegion)),
+        },
         Address::Label(..) => Err(nameless()),
     }
 }

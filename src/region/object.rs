@@ -831,8 +831,8 @@ pub fn unlink_same(
     .map(|()| alone)
 }
 
-/// Removes the name of whatever region it leads to.
-pub fn unlink(backend: Backend, rest: &[u8], deadline: &mut Deadline) -> Outcome<()> {
+/// Removes the name of whatever region it leads to; only of the one of this identity, if one is named.
+pub fn unlink(backend: Backend, rest: &[u8], identity: Option<(u64, u64)>, deadline: &mut Deadline) -> Outcome<()> {
     let place = Place::new(backend, rest)?;
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     // A lock needs writing; who may only read can still remove a name in a folder of its own.
@@ -843,7 +843,7 @@ pub fn unlink(backend: Backend, rest: &[u8], deadline: &mut Deadline) -> Outcome
             _ => cannot_open(errno, place.path()),
         })?;
     let result = survey::require_region(fd)
-        .and_then(|status| unlink_same(fd, backend, rest, (status.dev, status.ino), deadline))
+        .and_then(|status| unlink_same(fd, backend, rest, identity.unwrap_or((status.dev, status.ino)), deadline))
         .map(lease::Held::until_close);
     let _ = file::close(fd);
     result

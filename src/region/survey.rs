@@ -89,6 +89,11 @@ fn is_living(record: &Process) -> Option<bool> {
     Some(process::start_time(record.pid) == Some(record.start_time))
 }
 
+/// Whether a recorded process lives.
+pub fn lives(record: &Process) -> Answer {
+    Answer::of(is_living(record))
+}
+
 /// What a record may say beside a lease that is held: nothing, when it is of a holder before.
 fn trusted(record: Process) -> Process {
     if is_living(&record) == Some(false) { Process::default() } else { record }
@@ -112,8 +117,41 @@ pub fn participants(token: u64, each: &mut dyn FnMut(&Participant) -> bool) -> O
             "see shmkit_list, which counts the processes of which /proc shows the mappings",
         ));
     }
-    let fd = region.fd();
-    let mut deadline = Deadline::after(region.timeout_ns);
+    object_participants(region.fd(), &mut Deadline::after(region.timeout_ns), each)
+}
+
+/// Shows who has the region at an address open, without opening it: nobody sees a participant in who asks.
+pub fn participants_at(address: &[u8], each: &mut dyn FnMut(&Participant) -> bool) -> Outcome<()> {
+    let parsed = Parsed::new(address)?;
+    match parsed.get() {
+        Address::Path(backend, rest) => {
+            let path = path_of(backend, rest)?;
+            let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let fd = file::open_at(HERE, path.c(), flags, 0).map_err(not_found)?;
+            let shown = require_region(fd)
+                .and_then(|_| object_participants(fd, &mut Deadline::after(lease::COLLECTOR_NS), each));
+            let _ = file::close(fd);
+            shown
+        }
+        Address::Key(key) => {
+            let id = sysv::shmget(key, 0, 0).map_err(not_found)?;
+            let status = sysv::status(id).map_err(not_found)?;
+            let set = segment::find_set(key).ok_or(Failure::of(Status::ErrNotARegion))?;
+            let window = Window::default();
+            window.attach(id, status.size as usize, libc::SHM_RDONLY).map_err(not_found)?;
+            // The attach by which this process looks is counted, and is its first one there.
+            let shown = segment_participants(id, set, &window, Lease::None, each);
+            let _ = window.detach();
+            shown
+        }
+        Address::Label(..) => Err(Failure::backend(
+            "memfd: and anon: regions have no name to find them by",
+            "ask a process that has it open: shmkit_region_participants",
+        )),
+    }
+}
+
+fn object_participants(fd: i32, deadline: &mut Deadline, each: &mut dyn FnMut(&Participant) -> bool) -> Outcome<()> {
     loop {
         let seen = lease::for_each(fd, &mut |lease| {
             let mut participant = Participant { live: true, read_only: true, ..Participant::default() };
@@ -286,6 +324,8 @@ pub struct Object {
     pub content: Content,
     /// What its header says, when it is a region.
     pub header: Option<Header>,
+    /// Why its header is not believed, when it is a region without one.
+    pub doubt: Option<Failure>,
     /// Bytes of the object.
     pub size: u64,
     /// Bytes that it has reserved.
@@ -308,6 +348,42 @@ pub struct Object {
     pub unlinked: bool,
     /// One process that has it mapped, as far as /proc shows; 0 for none.
     pub pid: u32,
+}
+
+impl Object {
+    /// Keeps what its header says, as far as the kernel does not contradict it.
+    fn believe(&mut self, bytes: &[u8; header::SIZE]) {
+        let facts = Facts { object_size: self.size, page_size: page_size() as u64 };
+        match Header::decode(bytes, &facts) {
+            Ok(header) => self.header = Some(header),
+            Err(failure) => self.doubt = Some(failure),
+        }
+    }
+}
+
+/// Looks at one file as `list` looks at POSIX objects: status, header and leases.
+pub fn look_at_file(path: &[u8]) -> Outcome<Object> {
+    let chars = Chars::join(&[path])?;
+    let status = file::status_in(HERE, chars.c()).map_err(not_found)?;
+    if !status.is_regular() {
+        return Err(object::not_an_object(status.mode));
+    }
+    let mut object = describe(Backend::File, &status);
+    object.address = Chars::join(&[b"file:", path])?;
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    if let Ok(fd) = file::open_at(HERE, chars.c(), flags, 0) {
+        if file::status(fd).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino)) {
+            look_into(fd, path.rsplit(|byte| *byte == b'/').next().unwrap_or_default(), &mut object);
+        }
+        let _ = file::close(fd);
+    }
+    Ok(object)
+}
+
+/// The key of the region whose semaphores this set is; `None` when it is not one of ours.
+pub fn region_of_set(key: i32, set: i32) -> Option<i32> {
+    let key = segment::other_key(key);
+    (key != 0 && segment::find_set(key) == Some(set)).then_some(key)
 }
 
 /// Gets one object; says whether to go on.
@@ -418,8 +494,7 @@ fn look_into(fd: i32, name: &[u8], object: &mut Object) {
         return;
     }
     object.content = Content::Region;
-    let facts = Facts { object_size: object.size, page_size: page_size() as u64 };
-    object.header = Header::decode(&bytes, &facts).ok();
+    object.believe(&bytes);
     let mut users;
     let mut deadline = Deadline::after(lease::COLLECTOR_NS);
     let told = loop {
@@ -485,8 +560,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
         object.content = Content::Foreign;
         if window.read(0, &mut bytes) && Header::is_claimed(&bytes) {
             object.content = Content::Region;
-            let facts = Facts { object_size: status.size, page_size: page_size() as u64 };
-            object.header = Header::decode(&bytes, &facts).ok();
+            object.believe(&bytes);
         }
         let _ = window.detach();
     }

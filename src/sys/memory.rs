@@ -102,6 +102,17 @@ pub fn is_mapped(addr: usize, length: usize) -> bool {
     msync(addr, length, libc::MS_ASYNC).is_ok()
 }
 
+/// mincore(addr, length, vec)—which pages are in memory: the lowest bit of one byte a page.
+///
+/// [Linux](https://man7.org/linux/man-pages/man2/mincore.2.html)
+pub fn mincore(addr: usize, length: usize, pages: &mut [u8]) -> Sys<()> {
+    if pages.len() < length.div_ceil(super::limits::page_size()) {
+        return Err(crate::error::Errno(libc::EINVAL));
+    }
+    // SAFETY: the kernel writes one byte for each page of the range, and there is room for that many.
+    check(unsafe { libc::mincore(addr as *mut _, length, pages.as_mut_ptr()) }).map(drop)
+}
+
 /// Whether writes at an address are seen by other processes that map the same: the mapping is shared, as /proc tells.
 /// None where nothing is mapped, or /proc is not there.
 pub fn is_shared(addr: usize) -> Option<bool> {

@@ -1,0 +1,73 @@
+//! `shmkit ls`: the list of all objects. Next: `gather.rs`, which finds them, `view.rs`, which has the columns.
+
+use serde::Serialize;
+
+use crate::exit::{Done, Exit};
+use crate::gather;
+use crate::objects::{Kind, Object, State};
+use crate::output::{self, Output};
+use crate::view::{self, ObjectJson};
+
+/// List shared memory objects and semaphores of every kind
+///
+/// USERS counts leases of a region, attaches of a System V segment, processes that have another object mapped or open;
+/// a "+" says that there may be more, which this user may not look at. CREATOR says whether the process that made it
+/// lives. AGE is counted from the creation or, where the kind of memory keeps no such time, from the last change.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Also what is left out otherwise: objects whose name is gone or in another mount namespace, files that are mapped
+    /// for reading only, the semaphores of regions
+    #[arg(short, long)]
+    all: bool,
+    /// Only these kinds
+    #[arg(short, long, value_delimiter = ',', value_name = "KIND")]
+    kind: Vec<Kind>,
+    /// Only these states
+    #[arg(short, long, value_delimiter = ',', value_name = "STATE")]
+    state: Vec<State>,
+    /// Columns, separated by commas; + before the first adds to the usual ones
+    ///
+    /// Columns are kind, state, size, reserved, owner, uid, group, mode, users, creator, creator-pid, age, id, content,
+    /// layout, processes, address and why.
+    #[arg(short = 'o', long, value_name = "COLUMNS")]
+    columns: Option<String>,
+}
+
+impl Args {
+    fn wants(&self, object: &Object) -> bool {
+        let asked = self.state.contains(&object.state);
+        let part = object.is_part_of_region() && !self.kind.contains(&Kind::Semset);
+        let usual = !(object.unlinked || object.elsewhere || object.is_only_read() || part);
+        (usual || self.all || asked)
+            && (self.kind.is_empty() || self.kind.contains(&object.kind))
+            && (self.state.is_empty() || asked)
+    }
+}
+
+#[derive(Serialize)]
+struct List {
+    objects: Vec<ObjectJson>,
+    processes_unseen: usize,
+    processes_hidden: bool,
+}
+
+pub fn run(args: &Args, output: &Output) -> Done {
+    let columns = view::columns();
+    let chosen = output::choose(&columns, args.columns.as_deref())?;
+    let objects = gather::everything()?;
+    let wanted: Vec<&Object> = objects.all.iter().filter(|object| args.wants(object)).collect();
+    if output.json {
+        let list = List {
+            objects: wanted.iter().map(|object| ObjectJson::new(object, &objects)).collect(),
+            processes_unseen: objects.unseen,
+            processes_hidden: objects.hidden,
+        };
+        output.json("ls", &list)?;
+        return Ok(Exit::Ok);
+    }
+    output::table(output, &chosen, &view::rows(&objects, &wanted))?;
+    if let Some(line) = view::partial(&objects) {
+        eprintln!("shmkit: {line}");
+    }
+    Ok(Exit::Ok)
+}
