@@ -27,4 +27,7 @@ pub struct Global {
 }
 
 #[derive(Subcommand)]
-pub enum Command {}
+pub enum Command {
+    Limits(crate::limits::Args),
+    Doctor(crate::doctor::Args),
+}

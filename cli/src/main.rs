@@ -2,7 +2,10 @@
 //! Never decides what is alive or left over: that is the library's (`shmkit::region::survey`). Next: `args.rs`.
 
 mod args;
+mod doctor;
 mod exit;
+mod limits;
+mod machine;
 mod output;
 
 use std::process::ExitCode;
@@ -12,6 +15,9 @@ use clap::Parser;
 fn main() -> ExitCode {
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
-    let done: exit::Done = match args.command {};
+    let done: exit::Done = match &args.command {
+        args::Command::Limits(args) => limits::run(args, &output),
+        args::Command::Doctor(args) => doctor::run(args, &output),
+    };
     exit::code(done)
 }
