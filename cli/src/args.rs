@@ -30,4 +30,6 @@ pub struct Global {
 pub enum Command {
     Limits(crate::limits::Args),
     Doctor(crate::doctor::Args),
+    Cp(crate::copy::Args),
+    Dump(crate::dump::Args),
 }

@@ -263,9 +263,10 @@ impl Doctor<'_> {
         let used = room.bytes.saturating_sub(room.free);
         let figures = [("capacity", room.bytes), ("used", used), ("free", room.free)];
         let (all, used_text) = (self.size(room.bytes), self.size(used));
+        // Room for what is there and what is asked for; twice as much as now where nothing is.
         let larger = |wanted: u64| {
-            let sized = wanted.max(room.bytes).saturating_mul(2).next_power_of_two().max(1 << 30) >> 20;
-            format!("mount -o remount,size={sized}M /dev/shm")
+            let enough = if wanted > 0 { wanted.saturating_add(used) } else { room.bytes.saturating_mul(2) };
+            format!("mount -o remount,size={}M /dev/shm", (enough.max(1 << 30) >> 20).next_multiple_of(64))
         };
         const CONTAINERS: &str = "\nin a container: start it with --shm-size (Docker, Podman), or mount an emptyDir of medium Memory there (Kubernetes)";
         // 0 is no bound.

@@ -296,7 +296,9 @@ fn group(machine: &Machine) -> Limit {
     match machine.group() {
         Ok(Group { limit, used, file }) => {
             let change = format!("echo BYTES >{file}");
-            Limit::new("cgroup memory", what, Unit::Bytes, Ok(limit)).used(used).from(file, change)
+            let version = if file.ends_with("memory.max") { 2 } else { 1 };
+            let limit = Limit::new("cgroup memory", what, Unit::Bytes, Ok(limit)).used(used);
+            limit.from(format!("control group, version {version}"), change)
         }
         Err(why) => Limit::new("cgroup memory", what, Unit::Bytes, Err(why)).from("/proc/self/cgroup", "-"),
     }

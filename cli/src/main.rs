@@ -2,11 +2,15 @@
 //! Never decides what is alive or left over: that is the library's (`shmkit::region::survey`). Next: `args.rs`.
 
 mod args;
+mod copy;
 mod doctor;
+mod dump;
 mod exit;
 mod limits;
 mod machine;
 mod output;
+mod source;
+mod target;
 
 use std::process::ExitCode;
 
@@ -18,6 +22,8 @@ fn main() -> ExitCode {
     let done: exit::Done = match &args.command {
         args::Command::Limits(args) => limits::run(args, &output),
         args::Command::Doctor(args) => doctor::run(args, &output),
+        args::Command::Cp(args) => copy::run(args, &output),
+        args::Command::Dump(args) => dump::run(args, &output),
     };
     exit::code(done)
 }
