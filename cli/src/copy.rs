@@ -3,7 +3,7 @@
 //! is whole or not there: it gets its name last. Next: `source.rs`, what is read; `target.rs`, what is made.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub struct Args {
     /// Copy only the data of a region, without its header
     #[arg(long)]
     pub data: bool,
-    /// Give the copy the owner and group of SRC, too
+    /// Give the copy the owner and group of SRC, too (not a segment)
     #[arg(long)]
     pub owner: bool,
     /// Mark the copy of a region so that gc leaves it alone
@@ -59,6 +59,9 @@ pub struct Args {
 const STEP: u64 = 8 << 20;
 /// How often a source that grew is followed to its new end.
 const FOLLOWED: u32 = 8;
+
+/// Takes bytes for an offset.
+type Write<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), Failure>;
 
 /// What was done, as JSON has it.
 #[derive(Serialize)]
@@ -95,11 +98,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
     match (&to.place, is_region) {
         (Place::Path(path), _) => {
             let target = FileTarget::new(&to, path, source.identity, args.force)?;
-            copy.to_file(&target)?;
+            copy.fill_file(&target)?;
             if is_region {
                 renew_header(&source, &target, &to, args.persistent)?;
             }
             let owner = args.owner.then_some((source.uid, source.gid));
+            copy.progress.clear();
             target.finish(source.mode, owner, args.sync)?;
         }
         (Place::Key(_), _) if args.force => {
@@ -109,11 +113,18 @@ pub fn run(args: &Args, output: &Output) -> Done {
                 "remove it first (shmkit rm), and leave --force out",
             ));
         }
-        (Place::Key(_), true) => copy.to_region(&to, args.persistent)?,
+        (Place::Key(_), _) if args.owner || args.sync => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "a System V segment is memory, and belongs to who makes it".to_string(),
+                "leave --owner and --sync out",
+            ));
+        }
+        (Place::Key(_), true) => copy.make_region(&to, args.persistent)?,
         (Place::Key(key), false) => {
             let target = SegmentTarget::new(&to, *key, copy.end)?;
-            copy.to_writer(&mut |offset, bytes| target.write(offset, bytes))?;
-            target.finish(source.mode, args.owner.then_some(source.gid))?;
+            copy.fill_writer(&mut |offset, bytes| target.write(offset, bytes))?;
+            target.finish(source.mode)?;
         }
     }
     copy.progress.clear();
@@ -211,7 +222,7 @@ impl<'a> Copy<'a> {
         if self.source.size()? < self.end { Err(self.truncated()) } else { Ok(()) }
     }
 
-    fn to_file(&mut self, target: &FileTarget) -> Result<(), Failure> {
+    fn fill_file(&mut self, target: &FileTarget) -> Result<(), Failure> {
         let mut followed = 0;
         loop {
             target.set_len(self.end).map_err(|failure| self.failed(failure))?;
@@ -260,11 +271,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies by a buffer; returns how many bytes became holes.
-    fn by_reading(
-        &self,
-        length: u64,
-        write: &mut dyn FnMut(u64, &[u8]) -> Result<(), Failure>,
-    ) -> Result<u64, Failure> {
+    fn by_reading(&self, length: u64, write: Write<'_>) -> Result<u64, Failure> {
         let mut holes = 0;
         let mut buffer = vec![0; length.min(1 << 20) as usize];
         let mut at = self.done;
@@ -289,7 +296,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies what there was at the beginning: into what cannot grow. Holes stay as they are, untouched.
-    fn to_writer(&mut self, write: &mut dyn FnMut(u64, &[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn fill_writer(&mut self, write: Write<'_>) -> Result<(), Failure> {
         while self.done < self.end {
             let (from, to) = self.source.data_at(self.done)?.unwrap_or((self.end, self.end));
             self.check()?;
@@ -310,7 +317,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Makes a region by the library, and fills it before anybody sees it.
-    fn to_region(&mut self, to: &Named, persistent: bool) -> Result<(), Failure> {
+    fn make_region(&mut self, to: &Named, persistent: bool) -> Result<(), Failure> {
         let Some(header) = self.source.header else { return Ok(()) };
         let mut failure = None;
         // The data begins on the source's first page after the header.
@@ -332,7 +339,7 @@ impl<'a> Copy<'a> {
                     false => Err(Failure::new(Exit::Failed, "the region's memory cannot be written", "")),
                 }
             };
-            match self.to_writer(&mut write) {
+            match self.fill_writer(&mut write) {
                 Ok(()) => 0,
                 Err(why) => {
                     failure = Some(why);
@@ -395,7 +402,7 @@ impl Progress {
     const BEAT: Duration = Duration::from_millis(200);
 
     fn new(quiet: bool) -> Progress {
-        Progress { shown: false, last: None, on: !quiet && std::io::stderr().is_terminal() }
+        Progress { shown: false, last: None, on: !quiet && io::stderr().is_terminal() }
     }
 
     fn show(&mut self, done: u64, end: u64, started: Instant) {
@@ -418,12 +425,12 @@ impl Progress {
             mebibytes(end as f64),
             mebibytes(rate)
         );
-        let _ = write!(std::io::stderr(), "\r{line:<79}");
+        let _ = write!(io::stderr(), "\r{line:<79}");
     }
 
     fn clear(&mut self) {
         if self.shown {
-            let _ = write!(std::io::stderr(), "\r{:79}\r", "");
+            let _ = write!(io::stderr(), "\r{:79}\r", "");
             self.shown = false;
         }
     }

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use serde::Serialize;
 use shmkit::region::survey;
@@ -30,8 +29,6 @@ pub struct Args {
     /// Leave out notes
     #[arg(short, long)]
     pub quiet: bool,
-    #[arg(long, hide = true)]
-    pub root: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -48,6 +45,7 @@ struct Finding {
     id: &'static str,
     severity: Severity,
     cause: String,
+    /// Lines to be done one after the other; one that begins with "or: " is another way.
     remedy: String,
     /// The numbers that the cause names.
     figures: BTreeMap<&'static str, u64>,
@@ -77,7 +75,7 @@ const REGION_STEPS: u64 = 5;
 const NAMED: usize = 4;
 
 pub fn run(args: &Args, output: &Output) -> Done {
-    let machine = Machine::new(args.root.as_deref());
+    let machine = Machine::new();
     let mut doctor = Doctor { machine, output, need: args.need, huge: args.huge, findings: Vec::new() };
     doctor.folder();
     doctor.system_v();
@@ -134,7 +132,13 @@ fn print(findings: &[Finding], output: &Output) -> Result<(), Failure> {
         }
         text += &wrapped(&finding.cause, width);
         // A line of its own each, never broken: to be pasted.
-        text.extend(finding.remedy.lines().map(|line| format!("         fix: {line}\n")));
+        for (number, line) in finding.remedy.lines().enumerate() {
+            text += &match line.strip_prefix("or: ") {
+                Some(other) => format!("         or:  {other}\n"),
+                None if number == 0 => format!("         fix: {line}\n"),
+                None => format!("              {line}\n"),
+            };
+        }
     }
     let plural = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     if output.headings {
@@ -268,7 +272,8 @@ impl Doctor<'_> {
             let enough = if wanted > 0 { wanted.saturating_add(used) } else { room.bytes.saturating_mul(2) };
             format!("mount -o remount,size={}M /dev/shm", (enough.max(1 << 30) >> 20).next_multiple_of(64))
         };
-        const CONTAINERS: &str = "\nin a container: start it with --shm-size (Docker, Podman), or mount an emptyDir of medium Memory there (Kubernetes)";
+        const CONTAINERS: &str = "\nor: in Docker or Podman, --shm-size=SIZE\n\
+                                  or: in Kubernetes, an emptyDir with medium: Memory at /dev/shm";
         // 0 is no bound.
         if room.bytes > 0 {
             let wanted = need.unwrap_or(0);
@@ -281,11 +286,11 @@ impl Doctor<'_> {
                 self.find(Severity::Error, "shm-small", cause, remedy).figures.extend(figures);
             } else if room.bytes <= CONTAINER {
                 let cause = format!(
-                    "/dev/shm has {all} ({used_text} used), which is what containers give and few programs can live with"
+                    "/dev/shm has {all} ({used_text} used): containers give 64M unless told otherwise, and few programs can live with so little"
                 );
                 self.find(Severity::Warning, "shm-small", cause, remedy).figures.extend(figures);
             }
-            let remedy = format!("shmkit gc\n{}", larger(wanted));
+            let remedy = format!("shmkit gc\nor: {}", larger(wanted));
             if room.free < page_size() as u64 {
                 let cause = format!(
                     "/dev/shm is full: all of {all} are used; the next page that is touched is a SIGBUS, the next reservation ENOSPC"
@@ -309,7 +314,7 @@ impl Doctor<'_> {
         let used = room.inodes.saturating_sub(room.free_inodes);
         let figures = [("inodes", room.inodes), ("inodes_used", used), ("inodes_free", room.free_inodes)];
         let remedy =
-            format!("shmkit gc\nmount -o remount,nr_inodes={} /dev/shm", room.inodes.saturating_mul(2).max(65_536));
+            format!("shmkit gc\nor: mount -o remount,nr_inodes={} /dev/shm", room.inodes.saturating_mul(2).max(65_536));
         if room.inodes > 0 && room.free_inodes == 0 {
             let cause = format!(
                 "all {} inodes of /dev/shm are used: no more objects or named semaphores can be made (ENOSPC)",
@@ -362,7 +367,7 @@ impl Doctor<'_> {
             let (bytes, used_bytes) = (shmall.saturating_mul(page), used.saturating_mul(page));
             let figures = [("shmall_pages", shmall), ("used_pages", used)];
             let wanted = need.max(bytes).saturating_mul(2).max(1 << 30).div_ceil(page);
-            let remedy = format!("shmkit gc\nsysctl -w kernel.shmall={wanted}");
+            let remedy = format!("shmkit gc\nor: sysctl -w kernel.shmall={wanted}");
             let text =
                 format!("SHMALL is {shmall} pages ({}), and segments use {}", self.size(bytes), self.size(used_bytes));
             if used >= shmall || need > bytes.saturating_sub(used_bytes) {
@@ -376,7 +381,8 @@ impl Doctor<'_> {
         if let (Some(most), Some(used)) =
             (self.known("SHMMNI", all.shmmni), self.known("how many segments there are", all.segments))
         {
-            let remedy = format!("shmkit gc\nsysctl -w kernel.shmmni={}", most.saturating_mul(2).clamp(4096, 32_768));
+            let remedy =
+                format!("shmkit gc\nor: sysctl -w kernel.shmmni={}", most.saturating_mul(2).clamp(4096, 32_768));
             let cause = format!("{used} System V segments exist, and SHMMNI allows {most}");
             self.used_up("sysv-shmmni", cause, remedy, used, most);
         }
@@ -424,7 +430,8 @@ impl Doctor<'_> {
             .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
             .any(|pid| self.machine.read(&format!("/proc/{pid}/comm")).is_ok_and(|name| name == "systemd-logind"));
         let hidden = self.hides().is_some();
-        if !running && !hidden || !running && !self.machine.path("/run/systemd/system").is_dir() {
+        let may_run = hidden && self.machine.path("/run/systemd/system").is_dir();
+        if !running && !may_run {
             return;
         }
         let (value, from) = self.removes_ipc();
@@ -491,9 +498,9 @@ impl Doctor<'_> {
             let asked = need.map(|need| format!(", and {} are asked for", self.size(need))).unwrap_or_default();
             let cause =
                 format!("RLIMIT_MEMLOCK is {}{asked}: mlock, SHM_LOCK and MAP_LOCKED of more fail", self.size(limit));
-            let remedy = "in a shell: ulimit -l unlimited\n\
-                          in a systemd unit: LimitMEMLOCK=infinity\n\
-                          for logins: '* - memlock unlimited' in /etc/security/limits.d/memlock.conf";
+            let remedy = "ulimit -l unlimited\n\
+                          or: in a systemd unit, LimitMEMLOCK=infinity\n\
+                          or: for logins, '* - memlock unlimited' in /etc/security/limits.d/memlock.conf";
             self.find(Severity::Note, "memlock", cause, remedy).figures.extend([("limit", limit)]);
         }
         let rows: [(&str, &str, &str, Resource, &str, &str); 2] = [
@@ -613,7 +620,7 @@ impl Doctor<'_> {
                     group.file
                 );
                 let remedy = format!(
-                    "mount -o remount,size={}M /dev/shm\n{}",
+                    "mount -o remount,size={}M /dev/shm\nor: {}",
                     (limit / 2).max(1 << 20) >> 20,
                     set(room.bytes.saturating_mul(2))
                 );
@@ -651,7 +658,7 @@ impl Doctor<'_> {
                 self.size(used),
                 self.size(limit)
             );
-            let remedy = "sysctl -w vm.overcommit_ratio=80\nsysctl -w vm.overcommit_memory=0";
+            let remedy = "sysctl -w vm.overcommit_ratio=80\nor: sysctl -w vm.overcommit_memory=0";
             self.find(Severity::Warning, "overcommit", cause, remedy)
                 .figures
                 .extend([("limit", limit), ("used", used)]);
@@ -739,16 +746,18 @@ impl Doctor<'_> {
                     if first.starts_with("set") { 's' } else { 'm' },
                     rest.split(' ').next().unwrap_or_default()
                 ),
-                None => format!(
-                    "rm '{}'",
-                    first.rsplit_once(" (user").map_or(first.as_str(), |(path, _)| path).replace('\'', "'\\''")
-                ),
+                None => {
+                    let path = first.rsplit_once(" (user").map_or(first.as_str(), |(path, _)| path);
+                    let name = path.strip_prefix(OBJECTS).unwrap_or(path);
+                    let quoted = |text: &str| text.replace('\'', "'\\''");
+                    format!("shmkit who 'posix:{}'\nrm '{}'", quoted(name), quoted(path))
+                }
             };
-            let means = "belong to users who do not exist: nobody but root can remove them, and whoever gets the number next owns them";
+            let means = "of users who do not exist: nobody but root can remove them, and whoever gets the number next owns them";
             self.listed(Severity::Warning, "owner-gone", gone, means, remedy);
         }
         if !unknown.is_empty() {
-            let means = "belong to users of whom it cannot be told whether they exist (getent is not there, or they are of another user namespace)";
+            let means = "of users of whom it cannot be told whether they exist (getent is not there, or they are of another user namespace)";
             self.listed(Severity::Note, "owner-unknown", unknown, means, String::new());
         }
     }

@@ -2,7 +2,6 @@
 //! Reads only; judges nothing. Next: `machine.rs`, where the figures come from, and `doctor.rs`, which judges them.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use serde::Serialize;
 use shmkit::sys::limits::{Resource, page_size};
@@ -19,8 +18,6 @@ pub struct Args {
     /// Columns: name, what, value, used, from, change; +NAME adds to the usual ones
     #[arg(short = 'o', long, value_name = "NAME,...")]
     pub columns: Option<String>,
-    #[arg(long, hide = true)]
-    pub root: Option<PathBuf>,
 }
 
 /// What a limit is counted in.
@@ -90,7 +87,7 @@ impl Limit {
 
     /// A limit that a sysctl sets.
     fn sysctl(self, name: &str, example: &str) -> Limit {
-        self.from(format!("sysctl {name}"), format!("sysctl -w {name}={example}"))
+        self.from(format!("sysctl {name}"), format!("sysctl {name}={example}"))
     }
 
     fn amount(&self, number: u64, output: &Output) -> String {
@@ -102,7 +99,7 @@ impl Limit {
                 None => "unlimited".into(),
             },
             Unit::Count => number.to_string(),
-            Unit::Mode => self.meaning.map_or(number.to_string(), |words| format!("{number} ({words})")),
+            Unit::Mode => self.meaning.map_or(number.to_string(), String::from),
         }
     }
 
@@ -147,7 +144,7 @@ const NARROW: &str = "name,value,used,change";
 const WIDE_FROM: usize = 112;
 
 pub fn run(args: &Args, output: &Output) -> Done {
-    let limits = all(&Machine::new(args.root.as_deref()));
+    let limits = all(&Machine::new());
     if output.json {
         #[derive(Serialize)]
         struct Document {
@@ -226,7 +223,7 @@ fn system_v(machine: &Machine) -> Vec<Limit> {
             }
             Err(_) => "SEMMSL SEMMNS SEMOPM SEMMNI".into(),
         };
-        limit.from("sysctl kernel.sem", format!("sysctl -w kernel.sem='{numbers}'"))
+        limit.from("sysctl kernel.sem", format!("sysctl kernel.sem='{numbers}'"))
     };
     vec![
         Limit::new("SHMMAX", "bytes of one System V segment", Unit::Bytes, all.shmmax.map(Some))
@@ -254,10 +251,38 @@ fn system_v(machine: &Machine) -> Vec<Limit> {
 
 fn resources(machine: &Machine) -> Vec<Limit> {
     let rows: [(&str, &str, &'static str, Unit, Resource, &str); 4] = [
-        ("RLIMIT_MEMLOCK", "Max locked memory", "locked memory", Unit::Bytes, Resource::LockedMemory, "ulimit -l KIB"),
-        ("RLIMIT_FSIZE", "Max file size", "bytes of one object", Unit::Bytes, Resource::FileSize, "ulimit -f KIB"),
-        ("RLIMIT_NOFILE", "Max open files", "descriptors", Unit::Count, Resource::Descriptors, "ulimit -n N"),
-        ("RLIMIT_AS", "Max address space", "address space", Unit::Bytes, Resource::AddressSpace, "ulimit -v KIB"),
+        (
+            "RLIMIT_MEMLOCK",
+            "Max locked memory",
+            "locked memory",
+            Unit::Bytes,
+            Resource::LockedMemory,
+            "prlimit -p $$ --memlock=BYTES",
+        ),
+        (
+            "RLIMIT_FSIZE",
+            "Max file size",
+            "bytes of one object",
+            Unit::Bytes,
+            Resource::FileSize,
+            "prlimit -p $$ --fsize=BYTES",
+        ),
+        (
+            "RLIMIT_NOFILE",
+            "Max open files",
+            "descriptors",
+            Unit::Count,
+            Resource::Descriptors,
+            "prlimit -p $$ --nofile=N",
+        ),
+        (
+            "RLIMIT_AS",
+            "Max address space",
+            "address space",
+            Unit::Bytes,
+            Resource::AddressSpace,
+            "prlimit -p $$ --as=BYTES",
+        ),
     ];
     let row = |(name, words, what, unit, resource, change)| {
         Limit::new(name, what, unit, machine.resource(words, resource)).from("limit of this process", change)
@@ -285,8 +310,9 @@ fn pools(machine: &Machine) -> Vec<Limit> {
         if pool.size == usual {
             return limit.sysctl("vm.nr_hugepages", "N");
         }
-        let file = format!("/sys/kernel/mm/hugepages/hugepages-{kilobytes}kB/nr_hugepages");
-        limit.from(format!("hugepages-{kilobytes}kB"), format!("echo N >{file}"))
+        // Larger ones than the usual are seldom found in one piece once the machine runs.
+        let size = name.trim_start_matches("huge pages ").to_string();
+        limit.from(format!("hugepages-{kilobytes}kB"), format!("boot with hugepagesz={size} hugepages=N"))
     };
     pools.into_iter().map(one).collect()
 }
@@ -306,25 +332,30 @@ fn group(machine: &Machine) -> Limit {
 
 fn modes(machine: &Machine) -> Vec<Limit> {
     type Words = fn(u64) -> Option<&'static str>;
-    let rows: [(&str, &'static str, Words); 4] = [
-        ("vm.overcommit_memory", "whether memory is promised beyond what there is", |mode| match mode {
+    let rows: [(&str, &str, &'static str, Words); 4] = [
+        ("overcommit", "vm.overcommit_memory", "whether memory is promised beyond what there is", |mode| match mode {
             0 => Some("heuristic"),
             1 => Some("always"),
             2 => Some("never"),
             _ => None,
         }),
-        ("vm.memfd_noexec", "whether memfds may be executed", |mode| match mode {
+        ("memfd_noexec", "vm.memfd_noexec", "whether memfds may be executed", |mode| match mode {
             0 => Some("as asked"),
-            1 => Some("not unless asked"),
+            1 => Some("if asked"),
             2 => Some("never"),
             _ => None,
         }),
-        ("kernel.shm_rmid_forced", "whether segments go with their last process", |mode| match mode {
-            0 => Some("no"),
-            1 => Some("yes"),
-            _ => None,
-        }),
-        ("kernel.yama.ptrace_scope", "whose memory a process may read", |mode| match mode {
+        (
+            "shm_rmid_forced",
+            "kernel.shm_rmid_forced",
+            "whether segments go with their last process",
+            |mode| match mode {
+                0 => Some("no"),
+                1 => Some("yes"),
+                _ => None,
+            },
+        ),
+        ("ptrace_scope", "kernel.yama.ptrace_scope", "whose memory a process may read", |mode| match mode {
             0 => Some("same user"),
             1 => Some("children"),
             2 => Some("root"),
@@ -332,10 +363,9 @@ fn modes(machine: &Machine) -> Vec<Limit> {
             _ => None,
         }),
     ];
-    rows.map(|(name, what, words)| {
+    rows.map(|(short, name, what, words)| {
         let value = sysctl(machine, &name.replace('.', "/"));
         let meaning = value.as_ref().ok().and_then(|value| words((*value)?));
-        let short = name.rsplit_once('.').map_or(name, |(_, short)| short);
         Limit { meaning, ..Limit::new(short, what, Unit::Mode, value).sysctl(name, "N") }
     })
     .into()

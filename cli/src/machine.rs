@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use shmkit::sys::limits::{Resource, page_size, soft_limit};
 use shmkit::sys::{file, semset, sysv};
@@ -106,9 +106,9 @@ pub struct Ipc {
 }
 
 impl Machine {
-    /// This machine, or a made-up one below `root`.
-    pub fn new(root: Option<&Path>) -> Machine {
-        Machine { root: root.map(Path::to_path_buf) }
+    /// This machine, or the made-up one of a test.
+    pub fn new() -> Machine {
+        Machine { root: std::env::var_os("SHMKIT_TEST_MACHINE").map(PathBuf::from) }
     }
 
     /// Whether the system may be asked by calls, too.

@@ -199,6 +199,11 @@ impl Source {
         if !status.is_file() {
             return Err(Failure::new(Exit::Failed, format!("{name} is no regular file or object"), "name a file"));
         }
+        // Files of /proc have contents and no size: what is copied of them would be nothing.
+        let empty = |file: &File| file.metadata().is_ok_and(|status| status.len() == 0);
+        if empty(&file) && matches!(file.read_at(&mut [0], 0), Ok(1)) && empty(&file) {
+            return Err(Failure::new(Exit::Failed, format!("{name} does not tell its size"), "read it with cat"));
+        }
         Ok(Source {
             name,
             header: None,

@@ -302,9 +302,8 @@ impl SegmentTarget {
     }
 
     /// Lets others open it.
-    pub fn finish(mut self, mode: u32, group: Option<u32>) -> Result<(), Failure> {
-        sysv::set_access(self.attached.id, mode, group.unwrap_or(self.gid))
-            .map_err(|errno| refused_errno(&self.name, errno))?;
+    pub fn finish(mut self, mode: u32) -> Result<(), Failure> {
+        sysv::set_access(self.attached.id, mode, self.gid).map_err(|errno| refused_errno(&self.name, errno))?;
         self.done = true;
         Ok(())
     }

@@ -4,7 +4,7 @@ mod room;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -293,7 +293,9 @@ fn a_region_becomes_a_region_again_and_comes_back() {
     assert_eq!(fs::metadata(last.path()).expect("there").mode() & 0o777, 0o640);
     // What is taken is not taken again.
     assert_eq!(tool(&["cp", text(&image), &key.address()]).code, Some(1));
-    assert_eq!(tool(&["cp", "-f", text(&image), &key.address()]).code, Some(2));
+    for more in ["--force", "--owner", "--sync"] {
+        assert_eq!(tool(&["cp", more, text(&image), &key.address()]).code, Some(2));
+    }
 }
 
 #[test]
@@ -362,22 +364,86 @@ fn no_progress_without_a_terminal() {
     assert_eq!(tool(&["cp", "-q", "-f", &source.address(), &target.address()]).out, "");
 }
 
+/// The tool on an odd machine (room/odd.c).
+fn odd(folder: &Path, what: &str, command: &str) -> Ran {
+    let library = folder.join("odd.so");
+    if !library.exists() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/room/odd.c");
+        let mut cc = Command::new("cc");
+        let made =
+            cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+        assert!(made.status().expect("cc runs").success());
+    }
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &format!("export LD_PRELOAD={}; {command}", text(&library))]).env("ODD", what).env("T", TOOL);
+    Ran::of(bash.output().expect("bash runs"))
+}
+
 #[test]
-fn a_file_system_without_unnamed_files_is_served_too() {
-    // A pipe in the way of nothing: the source must be regular.
+fn file_systems_without_unnamed_files_are_served_too() {
+    let (folder, room) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (one, other) = (room.path().join("one"), room.path().join("other"));
+    fs::write(&one, noise(14, 100_000)).expect("there is room");
+    let copy =
+        |more: &str| odd(folder.path(), "named", &format!("exec $T cp -q {more} {} {}", text(&one), text(&other)));
+    assert_eq!(copy("").code, Some(0));
+    assert_same(&one, &other);
+    assert_eq!(copy("").code, Some(1), "it exists");
+    fs::write(&one, "more").expect("there is room");
+    assert_eq!(copy("--force").code, Some(0));
+    assert_same(&one, &other);
+    // What fails takes its draft away again.
+    fs::write(&one, noise(15, 200_000)).expect("there is room");
+    let ran = odd(folder.path(), "named", &format!("ulimit -f 100; exec $T cp {} {}x", text(&one), text(&other)));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(names(room.path()), ["one", "other"]);
+}
+
+#[test]
+fn where_the_kernel_may_not_copy_between_mappings_it_reads_and_writes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, target) = (Object::new(), Object::new());
+    sparse(&source.path(), 20 << 20, &[(5, 9 << 20), (15 << 20, 5000)]);
+    let ran = odd(folder.path(), "forbidden", &format!("exec $T cp -q {} {}", source.address(), target.address()));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_same(&source.path(), &target.path());
+    let blocks = |object: &Object| fs::metadata(object.path()).expect("there").blocks();
+    assert_eq!(blocks(&source), blocks(&target));
+}
+
+#[test]
+fn a_terminal_sees_progress() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, target) = (Object::new(), Object::new());
+    fs::write(source.path(), noise(16, 24 << 20)).expect("there is room");
+    // Three steps, slow ones, on a terminal of script's.
+    let command = |more: &str| {
+        format!("script -qec \"$T cp --force {more} {} {}\" /dev/null </dev/null", source.address(), target.address())
+    };
+    let ran = odd(folder.path(), "slow", &command(""));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("\r 33% [") && ran.out.contains("8M of 24M, ") && ran.out.contains(" s left"), "{ran:?}");
+    assert!(ran.out.ends_with(&format!("{}: 24.0M\r\n", target.address())), "{ran:?}");
+    let longest = ran.out.split(['\r', '\n']).map(|line| line.chars().count()).max();
+    assert!(longest < Some(80), "{ran:?}");
+    assert_eq!(odd(folder.path(), "slow", &command("--quiet")).out, "");
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
-    let ran = tool(&["cp", text(&pipe), text(&folder.path().join("x"))]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    // ramfs has no O_TMPFILE before Linux 4.?; where it has one the result is the same.
-    let source = folder.path().join("source");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&source).expect("made");
-    file.write_all(&noise(14, 100_000)).expect("there is room");
-    let script = format!(
-        "mkdir /dev/shm/m; mount -t ramfs ramfs /dev/shm/m; $T cp -q {0} /dev/shm/m/copy; cmp {0} /dev/shm/m/copy; ls -A /dev/shm/m",
-        text(&source)
-    );
-    let ran = private(1 << 20, &script);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "copy\n"), "{ran:?}");
+    for source in [text(&pipe), "/dev/zero"] {
+        let ran = tool(&["cp", source, text(&folder.path().join("x"))]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.contains("is no regular file"), "{ran:?}");
+    }
+    let ran = tool(&["cp", "/proc/self/limits", text(&folder.path().join("x"))]);
+    assert!(ran.code == Some(1) && ran.err.contains("does not tell its size"), "{ran:?}");
+    // Nor is one replaced.
+    let file = folder.path().join("file");
+    fs::write(&file, "x").expect("it can be written");
+    assert_eq!(tool(&["cp", "-f", text(&file), text(&pipe)]).code, Some(1));
+    assert_eq!(names(folder.path()), ["file", "pipe"]);
 }

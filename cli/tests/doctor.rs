@@ -6,7 +6,7 @@ mod room;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use room::{Ran, private, region, tool};
+use room::{Ran, private, region, tool_on};
 use tempfile::TempDir;
 
 /// A machine without a fault.
@@ -81,8 +81,7 @@ impl Machine {
     }
 
     fn doctor(&self, more: &[&str]) -> Ran {
-        let root = self.0.path().to_str().expect("text").to_string();
-        tool(&[&["doctor", "--json", "--root", &root], more].concat())
+        tool_on(self.0.path(), &[&["doctor", "--json"], more].concat())
     }
 
     /// Ids with severities.
@@ -122,8 +121,7 @@ fn a_machine_without_a_fault_is_left_in_peace() {
     let machine = Machine::new();
     assert_eq!(machine.found(&[]), (Some(0), vec![]));
     assert_eq!(machine.found(&["--need", "1G"]).0, Some(0));
-    let root = machine.0.path().to_str().expect("text").to_string();
-    let ran = tool(&["doctor", "--root", &root]);
+    let ran = tool_on(machine.0.path(), &["doctor"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "nothing found\n"));
 }
 
@@ -330,8 +328,7 @@ fn objects_are_named_and_counted() {
     let finding = &document["findings"][0];
     assert_eq!(finding["objects"].as_array().map(Vec::len), Some(7));
     assert_eq!(finding["figures"]["count"], 7);
-    let root = machine.0.path().to_str().expect("text").to_string();
-    let ran = tool(&["doctor", "--root", &root]);
+    let ran = tool_on(machine.0.path(), &["doctor"]);
     let words = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("/dev/shm/open3 and 3 more: may be written"), "{}", ran.out);
     assert!(ran.out.contains("fix: chmod o-w '/dev/shm/open0'"), "{}", ran.out);

@@ -4,7 +4,7 @@ mod room;
 
 use std::process::Command;
 
-use room::{Ran, TOOL, private, tool};
+use room::{Ran, TOOL, private, tool, tool_on};
 use serde_json::Value;
 
 fn row<'a>(document: &'a Value, name: &str) -> &'a Value {
@@ -28,7 +28,7 @@ fn settings_are_those_of_proc_sys() {
         ("SHMALL", "kernel/shmall"),
         ("SHMMNI", "kernel/shmmni"),
         ("max_map_count", "vm/max_map_count"),
-        ("overcommit_memory", "vm/overcommit_memory"),
+        ("overcommit", "vm/overcommit_memory"),
         ("memfd_noexec", "vm/memfd_noexec"),
         ("shm_rmid_forced", "kernel/shm_rmid_forced"),
         ("ptrace_scope", "kernel/yama/ptrace_scope"),
@@ -109,7 +109,7 @@ fn control_groups_of_both_versions_are_read() {
         std::fs::write(path, text).expect("it can be written");
     };
     let limit = || {
-        let ran = tool(&["limits", "--json", "--root", root.path().to_str().expect("text")]);
+        let ran = tool_on(root.path(), &["limits", "--json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let document = ran.json();
         let row = row(&document, "cgroup memory");

@@ -46,6 +46,12 @@ pub fn tool(args: &[&str]) -> Ran {
     Ran::of(Command::new(TOOL).args(args).output().expect("the tool runs"))
 }
 
+/// Runs the tool on a made-up machine that lies in a folder.
+pub fn tool_on(machine: &Path, args: &[&str]) -> Ran {
+    let mut command = Command::new(TOOL);
+    Ran::of(command.args(args).env("SHMKIT_TEST_MACHINE", machine).output().expect("the tool runs"))
+}
+
 /// Runs a shell script in mount and IPC namespaces of its own, with /dev/shm a tmpfs of so many bytes. Root needs nothing
 /// else; others go through a user namespace. `$T` is the tool.
 pub fn private(bytes: u64, script: &str) -> Ran {
