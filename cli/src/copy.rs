@@ -21,7 +21,8 @@ use crate::target::{FileTarget, SegmentTarget};
 
 /// Copy a file, object, segment or region
 ///
-/// Objects and files are copied byte for byte, with their holes and mode. A region of shmkit's becomes a region again:
+/// Objects and files are copied byte for byte, with their mode and their holes; one that has space reserved for all of it
+/// gets that in the copy, too. A region of shmkit's becomes a region again:
 /// same data, type and sizes, with this command as its creator and nobody attached. --data copies a region's data alone,
 /// without the header. What is copied may be in use: the copy is no snapshot. A growing source is followed to its new end,
 /// 8 times at most; one that becomes shorter is an error, and then nothing is made.
@@ -71,7 +72,7 @@ struct Summary {
     /// As what the copy was made: region, or bytes.
     copied_as: &'static str,
     bytes: u64,
-    /// Of these in holes.
+    /// Of these in holes, where nothing was ever written.
     hole_bytes: u64,
     /// What the source had at the beginning.
     bytes_at_start: u64,
@@ -173,6 +174,8 @@ struct Copy<'a> {
     holes: u64,
     /// Whether it was larger again than what was copied.
     still_growing: bool,
+    /// Whether all of the copy gets space of its own, holes too, as the source has it: whoever maps it counts on that.
+    reserved: bool,
     /// Whether the kernel copies between mappings here; some containers forbid it.
     mapped: bool,
 }
@@ -180,7 +183,7 @@ struct Copy<'a> {
 impl<'a> Copy<'a> {
     fn new(source: &'a Source, to: &str, progress: Progress) -> Result<Copy<'a>, Failure> {
         let end = source.size()?;
-        let (to, started) = (to.to_string(), Instant::now());
+        let (to, started, reserved) = (to.to_string(), Instant::now(), source.is_reserved()?);
         Ok(Copy {
             source,
             to,
@@ -191,6 +194,7 @@ impl<'a> Copy<'a> {
             done: 0,
             holes: 0,
             still_growing: false,
+            reserved,
             mapped: true,
         })
     }
@@ -226,6 +230,10 @@ impl<'a> Copy<'a> {
         let mut followed = 0;
         loop {
             target.set_len(self.end).map_err(|failure| self.failed(failure))?;
+            if self.reserved && self.done < self.end {
+                let left = self.end - self.done;
+                target.reserve(self.done, left, left).map_err(|failure| self.failed(failure))?;
+            }
             while self.done < self.end {
                 let (from, to) = self.source.data_at(self.done)?.unwrap_or((self.end, self.end));
                 self.check()?;

@@ -14,7 +14,8 @@ use crate::source::{Named, Source};
 
 /// Show the bytes of a region, object, segment or file
 ///
-/// As hexdump -C; a line of its own says where a hole is, which reads as zeros and takes no memory. Of a region of
+/// As hexdump -C; a line of its own says where a hole is: nothing was ever written there, and it reads as zeros. Of a segment
+/// the kernel tells no holes. Of a region of
 /// shmkit's everything is shown, its header first; --data leaves that out.
 #[derive(clap::Args)]
 pub struct Args {
@@ -346,6 +347,21 @@ fn fields<'a>(source: &'a Source, header: &Header) -> Result<Fields<'a>, Failure
     })
 }
 
+/// Nanoseconds since 1970 as a date of the Gregorian calendar.
+fn date(nanoseconds: u64) -> String {
+    let seconds = nanoseconds / 1_000_000_000;
+    let (days, second) = ((seconds / 86_400) as i64, seconds % 86_400);
+    // Years begin in March here, so that a leap day is the last of its year; eras have 400 years.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
+}
+
 fn show_header(source: &Source, output: &Output) -> Done {
     let Some(header) = &source.header else {
         return Err(match &source.lie {
@@ -383,18 +399,30 @@ fn show_header(source: &Source, output: &Output) -> Done {
         ("layout", layout),
         ("persistent", yes(fields.persistent)),
         ("huge pages", yes(fields.huge_pages)),
-        (
-            "created",
-            format!(
-                "{}.{:09} (seconds since 1970)",
-                fields.created_ns / 1_000_000_000,
-                fields.created_ns % 1_000_000_000
-            ),
-        ),
+        ("created", date(fields.created_ns)),
         ("creator", who(&fields.creator)),
     ];
     rows.extend(fields.records.iter().map(|record| ("record", who(record))));
     let text: String = rows.iter().map(|(name, value)| format!("{name:<15} {value}\n")).collect();
     output.print(&text)?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(date(seconds * 1_000_000_000), text);
+        }
+    }
 }

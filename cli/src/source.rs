@@ -274,6 +274,18 @@ impl Source {
         }
     }
 
+    /// Whether all of it has space of its own, holes too. A segment's space is counted when it is made; a region's copy
+    /// is to have its own again, and other software is not known to count on it.
+    pub fn is_reserved(&self) -> Result<bool, Failure> {
+        match &self.memory {
+            Memory::File(file) => {
+                let status = file.metadata().map_err(|error| refused(&self.name, &error))?;
+                Ok(status.len() > 0 && status.blocks().saturating_mul(512) >= status.len())
+            }
+            Memory::Segment(_) => Ok(self.header.is_some() && !self.data_only),
+        }
+    }
+
     /// The header as it is now, against an object of this many bytes.
     pub fn header_now(&self, object_size: u64) -> Option<Header> {
         let mut bytes = [0; header::SIZE];

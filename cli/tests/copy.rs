@@ -249,7 +249,8 @@ fn header(address: &str) -> serde_json::Value {
 #[test]
 fn a_region_becomes_a_region_again_and_comes_back() {
     let folder = tempfile::tempdir().expect("a folder");
-    let data = noise(11, 300_001);
+    let mut data = noise(11, 300_001);
+    data[100_000..250_000].fill(0);
     let (first, last, key) = (Object::new(), Object::new(), Key::new());
     region(&first.address(), &data, 1 << 20);
     let image = folder.path().join("image");
@@ -286,6 +287,11 @@ fn a_region_becomes_a_region_again_and_comes_back() {
     }
     assert_eq!(header(&first.address())["max_size"].as_u64(), Some(1 << 20));
     assert_eq!(header(&format!("file:{}", text(&image)))["max_size"].as_u64(), Some(1 << 20));
+    // Space is reserved again, also what nothing was written to.
+    for path in [image.clone(), last.path()] {
+        let status = fs::metadata(&path).expect("there");
+        assert!(status.blocks() * 512 >= status.len(), "{path:?}");
+    }
     // Who made the copy is not who made the region.
     let pid = |address: &str| header(address)["creator"]["pid"].as_u64();
     assert_eq!(pid(&first.address()), Some(std::process::id().into()));
