@@ -1,4 +1,4 @@
-//! What a copy is made into: a file without a name until it is whole, or a segment that nobody else may open until then.
+//! What a copy is made into: a file without a name until it is whole, or a segment that others may not open until then.
 //! What is not finished is gone when it is dropped. Never replaces what it was not told to. Next: `copy.rs`.
 
 use std::ffi::CString;
@@ -246,7 +246,8 @@ fn require_unused(address: &[u8], name: &str) -> Result<(), Failure> {
     }
 }
 
-/// A System V segment that is made. Its key is taken from the beginning on; so it has no permissions until it is whole.
+/// A System V segment that is made. Its key is taken from the beginning on; so only its owner may look at
+/// it, and nobody write, until it is whole.
 pub struct SegmentTarget {
     name: String,
     attached: Attached,
@@ -290,7 +291,8 @@ impl SegmentTarget {
         let mut target = SegmentTarget { name, attached, gid: 0, done: false };
         let status = sysv::status(id).map_err(|errno| refused_errno(&target.name, errno))?;
         target.gid = status.gid;
-        sysv::set_access(id, 0, status.gid).map_err(|errno| refused_errno(&target.name, errno))?;
+        // Without the right to read, its owner could not even change its mode again.
+        sysv::set_access(id, 0o400, status.gid).map_err(|errno| refused_errno(&target.name, errno))?;
         Ok(target)
     }
 
