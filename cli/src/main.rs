@@ -2,10 +2,15 @@
 //! Never decides what is alive or left over: that is the library's (`shmkit::region::survey`). Next: `args.rs`.
 
 mod args;
+mod copy;
+mod doctor;
+mod dump;
 mod exit;
 mod gather;
 mod gc;
+mod limits;
 mod ls;
+mod machine;
 mod objects;
 mod output;
 mod pages;
@@ -16,6 +21,8 @@ mod refusal;
 mod rm;
 mod run;
 mod show;
+mod source;
+mod target;
 mod users;
 mod view;
 mod who;
@@ -37,6 +44,10 @@ fn main() -> ExitCode {
         Command::Who(args) => who::run(args, &output),
         Command::Rm(args) => rm::run(args, &output),
         Command::Gc(args) => gc::run(args, &output),
+        Command::Doctor(args) => doctor::run(args, &output),
+        Command::Limits(args) => limits::run(args, &output),
+        Command::Cp(args) => copy::run(args, &output),
+        Command::Dump(args) => dump::run(args, &output),
         Command::Completions(args) => pages::completions(args),
         Command::Man(args) => pages::man(args),
     })

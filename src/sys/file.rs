@@ -200,6 +200,45 @@ pub fn room_at(path: &CStr) -> Sys<Room> {
     }
 }
 
+/// Inodes of a file system: each object needs one.
+#[derive(Clone, Copy)]
+pub struct Inodes {
+    /// All of them; zero where the file system states no bound.
+    pub all: u64,
+    /// What is left.
+    pub free: u64,
+}
+
+/// The inodes of the file system of a path.
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+pub fn inodes_at(path: &CStr) -> Sys<Inodes> {
+    let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: as in `room_at`.
+    unsafe {
+        check(libc::statvfs(path.as_ptr(), stat.as_mut_ptr()))?;
+        let stat = stat.assume_init_ref();
+        Ok(Inodes { all: stat.f_files as u64, free: stat.f_favail as u64 })
+    }
+}
+
+/// The first bytes at or after `from` that are no hole: where they begin and end; `None` when only a hole is left, or
+/// nothing. Moves the position of the description. A file system that knows no holes says that all is data.
+///
+/// [Linux](https://man7.org/linux/man-pages/man2/lseek.2.html)
+pub fn data_at(fd: i32, from: u64) -> Sys<Option<(u64, u64)>> {
+    let seek = |at: i64, whence: i32| {
+        // SAFETY: takes no pointers.
+        let found = unsafe { libc::lseek(fd, at, whence) };
+        u64::try_from(found).map_err(|_| Errno(super::errno()))
+    };
+    let past = i64::try_from(from).map_err(|_| Errno(libc::EOVERFLOW))?;
+    match seek(past, libc::SEEK_DATA) {
+        Ok(start) => Ok(Some((start, seek(start as i64, libc::SEEK_HOLE)?))),
+        Err(Errno(libc::ENXIO)) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Reads from a path into `buffer`, returns how many bytes came. For the small files of /proc and /sys.
 pub fn read_small(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
     // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.

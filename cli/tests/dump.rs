@@ -1,0 +1,192 @@
+//! `shmkit dump` against hexdump -C; holes, truncation under way, headers.
+
+#[path = "machine/mod.rs"]
+mod room;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use room::{Key, Object, Ran, TOOL, noise, region, tool};
+
+fn hexdump(path: &Path, more: &[&str]) -> String {
+    let told =
+        Command::new("hexdump").arg("-C").args(more).arg(path).env("LC_ALL", "C").output().expect("hexdump runs");
+    assert!(told.status.success());
+    String::from_utf8_lossy(&told.stdout).into_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+#[test]
+fn it_is_what_hexdump_shows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let mut repeated = noise(1, 16).repeat(5000);
+    repeated.extend(noise(2, 40));
+    let mut zeros = vec![0; 70_000];
+    zeros[69_000] = 7;
+    let all: Vec<u8> = (0..=255).collect();
+    let contents = [
+        vec![],
+        vec![65],
+        noise(3, 15),
+        noise(4, 16),
+        noise(5, 17),
+        noise(6, 200_000),
+        repeated,
+        zeros,
+        vec![0; 64],
+        vec![0xff; 33],
+        all,
+    ];
+    for (number, content) in contents.iter().enumerate() {
+        fs::write(&path, content).expect("it can be written");
+        let ran = tool(&["dump", text(&path)]);
+        assert_eq!(ran.code, Some(0), "{number}: {}", ran.err);
+        assert!(ran.out == hexdump(&path, &[]), "{number}");
+        for (offset, length) in [(0, 5), (3, 16), (5, 40), (16, 16), (1000, 100_000)] {
+            if offset > content.len() {
+                continue;
+            }
+            let (offset, length) = (offset.to_string(), length.to_string());
+            let ran = tool(&["dump", "-s", &offset, "-n", &length, text(&path)]);
+            let expected = hexdump(&path, &["-s", &offset, "-n", &length]);
+            // hexdump shows the end of nothing when it was asked to skip all of it.
+            let nothing = offset == content.len().to_string();
+            assert!(
+                ran.out == expected || nothing && ran.out.is_empty(),
+                "{number} {offset} {length}: {ran:?} {expected}"
+            );
+        }
+        let raw = Command::new(TOOL).args(["dump", "--raw", text(&path)]).output().expect("the tool runs");
+        assert!(raw.stdout == *content, "{number}");
+    }
+    assert_eq!(tool(&["dump", "-s", "999999999", text(&path)]).code, Some(1));
+    assert_eq!(tool(&["dump", "-s", "lots", text(&path)]).code, Some(2));
+    assert_eq!(tool(&["dump", text(&folder.path().join("none"))]).code, Some(3));
+}
+
+/// Lines of hexdump's for whole pages of zeros that are holes: replaced by what dump says of them.
+#[test]
+fn holes_are_told_apart_from_zeros() {
+    let object = Object::new();
+    let file = File::options().create_new(true).read(true).write(true).open(object.path()).expect("it is new");
+    file.set_len(9 * 4096 + 10).expect("there is room");
+    // A page of bytes, a hole, a page of zeros that were written, a hole to the end.
+    file.write_all_at(&noise(1, 4096), 0).expect("there is room");
+    file.write_all_at(&[0; 4096], 3 * 4096).expect("there is room");
+    let ran = tool(&["dump", "-s", "0xff0", &object.address()]);
+    let first: String = hexdump(&object.path(), &["-s", "4080", "-n", "16"]).lines().take(1).collect();
+    let zeros = "00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|";
+    let expected = format!(
+        "{first}\n00001000  hole of 8192 bytes\n00003000  {zeros}\n*\n00004000  hole of 20490 bytes\n0000900a\n"
+    );
+    assert_eq!(ran.out, expected);
+    // Lines begin where the dump does: a hole that begins within one is shown from the next line on.
+    let ran = tool(&["dump", "-s", "0xffb", "-n", "20", &object.address()]);
+    assert_eq!(ran.out.lines().count(), 3, "{ran:?}");
+    assert!(ran.out.contains("\n0000100b  hole of 4 bytes\n0000100f\n"), "{ran:?}");
+    let document = tool(&["dump", "--json", &object.address()]).json();
+    let parts = document["parts"].as_array().expect("a list");
+    let shape: Vec<(u64, u64, bool)> = parts
+        .iter()
+        .map(|part| {
+            let number = |name: &str| part[name].as_u64().expect("a number");
+            (number("offset"), number("length"), part["hole"].as_bool().expect("told"))
+        })
+        .collect();
+    assert_eq!(shape, [(0, 4096, false), (4096, 8192, true), (12_288, 4096, false), (16_384, 20_490, true)]);
+    let hex: String = noise(1, 4096).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(parts[0]["hex"].as_str(), Some(hex.as_str()));
+    // What is read is not made resident by it.
+    let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&fs::metadata(path).expect("there"));
+    assert_eq!(blocks(&object.path()), 16);
+    let raw = Command::new(TOOL).args(["dump", "--raw", &object.address()]).output().expect("the tool runs");
+    assert!(raw.stdout == fs::read(object.path()).expect("there"));
+}
+
+#[test]
+fn a_truncation_under_way_is_an_error() {
+    for more in [&[][..], &["--raw"]] {
+        let object = Object::new();
+        fs::write(object.path(), noise(9, 8 << 20)).expect("there is room");
+        let mut child = Command::new(TOOL)
+            .args(["dump", &object.address()])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the tool runs");
+        // It stands still as soon as the pipe is full: so it is under way now.
+        let mut some = [0; 100];
+        child.stdout.as_mut().expect("piped").read_exact(&mut some).expect("it writes");
+        File::options().write(true).open(object.path()).and_then(|file| file.set_len(1 << 20)).expect("it is ours");
+        let ran = Ran::of(child.wait_with_output().expect("it is ours"));
+        assert_eq!(ran.code, Some(1), "no signal: {}", ran.err);
+        assert!(
+            ran.err.contains("was truncated during the dump: it had 8388608 bytes and has 1048576;"),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn who_reads_no_more_is_no_failure() {
+    let object = Object::new();
+    fs::write(object.path(), noise(9, 8 << 20)).expect("there is room");
+    let script = format!("{TOOL} dump {} | head -n 1; exit ${{PIPESTATUS[0]}}", object.address());
+    let ran = Ran::of(Command::new("bash").args(["-c", &script]).output().expect("bash runs"));
+    assert_eq!((ran.code, ran.out.lines().count(), ran.err.as_str()), (Some(0), 1, ""));
+}
+
+#[test]
+fn a_header_is_decoded() {
+    let (object, key) = (Object::new(), Key::new());
+    region(&object.address(), &noise(1, 1000), 64 << 10);
+    region(&key.address(), &noise(2, 2000), 0);
+    let document = tool(&["dump", "--header", "--json", &object.address()]).json();
+    assert_eq!(document["schema"], "shmkit.header");
+    for (name, value) in [
+        ("size", 1000),
+        ("max_size", 64 << 10),
+        ("data_offset", 4096),
+        ("layout_size", 16),
+        ("layout_alignment", 8),
+        ("generation", 0),
+    ] {
+        assert_eq!(document[name].as_u64(), Some(value), "{name}");
+    }
+    assert_eq!(document["creator"]["pid"].as_u64(), Some(std::process::id().into()));
+    assert_eq!(document["persistent"], false);
+    let ran = tool(&["dump", "--header", &key.address()]);
+    assert!(
+        ran.out.contains("kind            sysv\n")
+            && ran.out.contains("layout          frames, version 3, 16 bytes, aligned to 8\n"),
+        "{}",
+        ran.out
+    );
+    // All of it, and the data alone.
+    assert!(tool(&["dump", "-n", "16", &object.address()]).out.contains("|shmkitRG"));
+    let data = Command::new(TOOL).args(["dump", "--raw", "--data", &object.address()]).output().expect("the tool runs");
+    assert!(data.stdout == noise(1, 1000));
+    let part =
+        Command::new(TOOL).args(["dump", "--raw", "--data", "-s", "990", &key.address()]).output().expect("it runs");
+    assert!(part.stdout == noise(2, 2000)[990..]);
+    // A lie is said to be one.
+    File::options().write(true).open(object.path()).and_then(|file| file.set_len(4097)).expect("it is ours");
+    for more in [&["--header"][..], &["--data"]] {
+        let ran = tool(&[&["dump", &object.address()], more].concat());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.contains("the header cannot be true"), "{ran:?}");
+    }
+    let plain = Object::new();
+    fs::write(plain.path(), "plain").expect("there is room");
+    let ran = tool(&["dump", "--header", &plain.address()]);
+    assert!(ran.code == Some(1) && ran.err.contains("is no region of shmkit's"), "{ran:?}");
+}
