@@ -172,6 +172,35 @@ fn mutex_whose_holder_dies_behind_a_gate() {
     });
 }
 
+/// The next of the same gate frees the mark of a dead one while a thread from home comes and goes to sleep on it.
+#[test]
+fn mutex_whose_holder_dies_behind_a_gate_before_two_takers() {
+    deaths(2, |life| {
+        let world = World::new(MUTEX);
+        world.time_passes_after_deaths();
+        let _ = here(world, 2, life, |me| lock_once(&me, Lane::Gate(0)));
+        let other = go(world, 3, ALIVE, |me| lock_once(&me, Lane::Gate(0)));
+        here(world, 1, ALIVE, |me| lock_once(&me, Lane::Home));
+        join(other);
+        world.end();
+    });
+}
+
+/// All three at once.
+#[test]
+fn mutex_whose_holder_dies_behind_a_gate_among_two_takers() {
+    deaths(1, |life| {
+        let world = World::new(MUTEX);
+        world.time_passes_after_deaths();
+        let mortal = go(world, 2, life, |me| lock_once(&me, Lane::Gate(0)));
+        let other = go(world, 3, ALIVE, |me| lock_once(&me, Lane::Gate(0)));
+        here(world, 1, ALIVE, |me| lock_once(&me, Lane::Home));
+        join(other);
+        let _ = join(mortal);
+        world.end();
+    });
+}
+
 #[test]
 fn mutex_that_is_abandoned_refuses_everybody() {
     for lane in [Lane::Home, Lane::Gate(0)] {

@@ -6,7 +6,8 @@
 //! While the first word bears a mark, the gate is held by who wrote it: it is taken before and given up after. So a
 //! mark whose gate is free, or bears `DIED`, is a dead thread's, and whoever sees that frees the word, damaged: the
 //! next of the same gate at once, others at their next look (`BEAT_NS`). The turn makes it certain that the mark which
-//! is taken away is the one that was looked at. Next: `real.rs` for how the pieces lie in memory.
+//! is taken away is the one that was looked at. `DIED` in the gate is all that tells that a mark is a dead one's: the next
+//! of the gate takes it away only when the mark is gone. Next: `object.rs` for how the pieces lie in memory.
 
 use super::claim::{ABANDONED, DIED, ID, WAITERS, bury, bury_the_lost, give, hold, release, take, try_hold, try_take};
 use super::futex::{Futex, Holder, Refused, Taken};
@@ -91,10 +92,11 @@ impl<F: Futex> Mutex<F> {
         holder: &impl Holder<F>,
         take: impl FnOnce(u32) -> Result<Taken, Refused>,
     ) -> Result<Taken, Refused> {
-        // A mark of this gate is of one who died holding it.
-        let seen = self.main.load();
-        if gate_of(seen) == Some(gate) {
-            bury(self.main, seen);
+        // A mark of this gate is of one who died holding it. Others may set `WAITERS` in it or free it meanwhile; none
+        // writes it anew while this thread has the gate.
+        let mut seen = self.main.load();
+        while gate_of(seen) == Some(gate) && !bury(self.main, seen) {
+            seen = self.main.load();
         }
         // From here on the gate's word says whether this holder dies, and no longer that the one before did.
         self.gates[gate].and(!DIED);
