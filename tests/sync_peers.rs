@@ -965,24 +965,76 @@ unsafe extern "C" {
     fn _Fork() -> libc::pid_t;
 }
 
-/// A child that was made behind the fork handlers holds nothing of its parent's, and its own death is told.
+/// A child that was made behind the fork handlers holds nothing of its parent's, of whatever kind, by no way into the
+/// object: each call is the first that a child makes. Its own death is told.
 #[test]
 fn a_child_behind_the_fork_handlers() {
     apart("a_child_behind_the_fork_handlers", || {
         let room = room();
+        // One that was read last, so that the short way knows its slot; one that was not taken last.
+        let (read, inner) = (Room::new(), Room::new());
+        read.reset(1, 1);
+        inner.reset(1, 1);
+        let mine = std::cell::Cell::new(false);
+        let again = || {
+            // SAFETY: the place is writable.
+            unsafe { shmkit_once_begin(room.once(), mine.as_ptr()) }
+        };
         room.lock();
-        // SAFETY: the child leaves by SIGKILL, and this process has one thread.
-        let child = unsafe { _Fork() };
-        if child == 0 {
-            let seen = [shmkit_mutex_trylock(room.mutex()), shmkit_mutex_unlock(room.mutex())];
-            good(shmkit_mutex_lock(room.other()));
-            room.facts().count.store(u64::from(seen == [BUSY, NOT_OWNER]), SeqCst);
-            die();
+        assert!(!room.write_lock());
+        good(shmkit_rwlock_read_lock(inner.rwlock()));
+        good(shmkit_robust_sem_wait(room.robust()));
+        good(shmkit_robust_sem_wait(room.robust()));
+        good(shmkit_barrier_join(room.barrier()));
+        good(again());
+        assert!(mine.get());
+        good(shmkit_rwlock_read_lock(read.rwlock()));
+        let calls: [(&str, i32, &dyn Fn() -> i32); 20] = [
+            ("mutex_trylock", BUSY, &|| shmkit_mutex_trylock(room.mutex())),
+            ("mutex_timedlock", TIMEOUT, &|| shmkit_mutex_timedlock(room.mutex(), MS)),
+            ("mutex_unlock", NOT_OWNER, &|| shmkit_mutex_unlock(room.mutex())),
+            ("mutex_consistent", NOT_OWNER, &|| shmkit_mutex_consistent(room.mutex())),
+            ("mutex_abandon", NOT_OWNER, &|| shmkit_mutex_abandon(room.mutex())),
+            ("cond_timedwait", NOT_OWNER, &|| shmkit_cond_timedwait(room.cond(), room.mutex(), MS)),
+            ("rwlock_unlock of a writer", NOT_OWNER, &|| shmkit_rwlock_unlock(room.rwlock())),
+            ("rwlock_try_read_lock", BUSY, &|| shmkit_rwlock_try_read_lock(room.rwlock())),
+            ("rwlock_timed_write_lock", TIMEOUT, &|| shmkit_rwlock_timed_write_lock(room.rwlock(), MS)),
+            ("rwlock_consistent", NOT_OWNER, &|| shmkit_rwlock_consistent(room.rwlock())),
+            ("rwlock_abandon", NOT_OWNER, &|| shmkit_rwlock_abandon(room.rwlock())),
+            ("rwlock_unlock of the last reader", NOT_OWNER, &|| shmkit_rwlock_unlock(read.rwlock())),
+            ("rwlock_unlock of a reader", NOT_OWNER, &|| shmkit_rwlock_unlock(inner.rwlock())),
+            ("rwlock_try_write_lock over a reader", BUSY, &|| shmkit_rwlock_try_write_lock(read.rwlock())),
+            ("rwlock_try_write_lock over the other", BUSY, &|| shmkit_rwlock_try_write_lock(inner.rwlock())),
+            ("robust_sem_post", NOT_OWNER, &|| shmkit_robust_sem_post(room.robust())),
+            ("robust_sem_trywait", BUSY, &|| shmkit_robust_sem_trywait(room.robust())),
+            ("barrier_leave", NOT_OWNER, &|| shmkit_barrier_leave(room.barrier())),
+            ("once_end", NOT_OWNER, &|| shmkit_once_end(room.once(), true)),
+            // It takes a slot and a place of its own, as any other thread.
+            ("barrier_join", OK, &|| shmkit_barrier_join(room.barrier())),
+        ];
+        for (name, expected, call) in calls {
+            // SAFETY: the child makes some calls and leaves by SIGKILL, and this process has one thread.
+            let child = unsafe { _Fork() };
+            if child == 0 {
+                let seen = call();
+                room.facts().signs[0].store(seen as u32, SeqCst);
+                good(shmkit_mutex_lock(room.other()));
+                die();
+            }
+            assert!(libc::WIFSIGNALED(reap(child)));
+            let seen = room.facts().signs[0].load(SeqCst) as i32;
+            assert_eq!(seen, expected, "{name}: it took itself for its parent");
+            assert_eq!(shmkit_mutex_trylock(room.other()), OWNER_DIED, "its death was not told");
+            good(shmkit_mutex_consistent(room.other()));
+            good(shmkit_mutex_unlock(room.other()));
         }
-        assert!(libc::WIFSIGNALED(reap(child)));
-        assert_eq!(room.facts().count.load(SeqCst), 1, "it took itself for its parent");
+        good(shmkit_rwlock_unlock(read.rwlock()));
+        good(shmkit_once_end(room.once(), true));
+        good(shmkit_robust_sem_post(room.robust()));
+        good(shmkit_robust_sem_post(room.robust()));
+        good(shmkit_rwlock_unlock(inner.rwlock()));
+        room.rwlock_unlock();
         room.unlock();
-        assert_eq!(shmkit_mutex_trylock(room.other()), OWNER_DIED, "its death was not told");
     });
 }
 
