@@ -1038,6 +1038,56 @@ fn a_child_behind_the_fork_handlers() {
     });
 }
 
+/// The first process of a pid namespace makes a child in another one, behind the fork handlers: a child that has the
+/// number of its parent, 1, and is of another namespace all the same. What its threads hold is theirs.
+#[test]
+fn a_first_process_behind_the_fork_handlers_of_a_first_process() {
+    apart("a_first_process_behind_the_fork_handlers_of_a_first_process", || {
+        let room = Room::new();
+        let leave = || {
+            let words = "this test needs root or unprivileged user namespaces";
+            // SAFETY: take no pointers.
+            unsafe {
+                let own = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+                let left = libc::unshare(libc::CLONE_NEWPID | own);
+                assert_eq!(left, 0, "{words}: {}", std::io::Error::last_os_error());
+            }
+        };
+        reap_well(start(|| {
+            leave();
+            reap_well(start(|| {
+                assert_eq!(std::process::id(), 1);
+                room.reset(2, 2);
+                hold_everything(room);
+                let_everything_go(room);
+                leave();
+                // SAFETY: the child leaves by _exit, and this process has one thread.
+                let child = unsafe { _Fork() };
+                if child == 0 {
+                    assert_eq!(std::process::id(), 1);
+                    alarm(STALLED);
+                    let address = room.address();
+                    let by_thread = |work: fn(Room)| std::thread::spawn(move || work(Room::at(address))).join();
+                    // One sits down first; another holds, whose id its parent's namespace does not know.
+                    let sat = by_thread(|room| good(shmkit_mutex_init(room.other())));
+                    let held = by_thread(|room| {
+                        hold_everything(room);
+                        sign(room, 0);
+                        until_sign(room, 1);
+                        let_everything_go(room);
+                    });
+                    // SAFETY: takes no pointers.
+                    unsafe { libc::_exit(if sat.is_ok() && held.is_ok() { 0 } else { 101 }) };
+                }
+                until_sign(room, 0);
+                everything_is_held(room);
+                sign(room, 1);
+                reap_well(child);
+            }));
+        }));
+    });
+}
+
 /// What was pending in a parent when it forked is nothing to the child: another namespace's thread of the same number may
 /// hold it by the time that the child ends.
 #[test]

@@ -493,6 +493,11 @@ fn rwlock_of(object: Object<RWLOCK_SIZE>, seat: &'static Seat) -> RwLock<Word, C
 fn sit() -> Outcome<&'static Seat> {
     let seat = seat();
     if !seat.is_seated() {
+        if seat.space() == 0 {
+            // The first of this process. It may be a child that was made behind the fork handlers and has its parent's
+            // number, in another namespace: what is remembered would be the parent's.
+            identity::forget();
+        }
         let space = identity::own().namespace;
         let Some(space) = u32::try_from(space).ok().filter(|space| *space != 0) else {
             return Err(Failure::new(
