@@ -10,8 +10,8 @@ use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use shmkit::capi::options::{RegionLayout, RegionOptions};
@@ -584,6 +584,66 @@ fn many_locks_of_one_thread() {
             let rest = || all.iter().enumerate().filter(|(index, _)| index % 3 != 0);
             rest().for_each(|(_, mutex)| assert_eq!(shmkit_mutex_trylock(*mutex), Status::ErrDeadlock as i32));
             rest().rev().for_each(|(_, mutex)| good(shmkit_mutex_unlock(*mutex)));
+        }
+    });
+}
+
+/// What a thread does in the last of its destructors: those of its variables run after the library's own, which frees
+/// what it needed to note more than 16 locks.
+struct AtTheEnd(std::cell::Cell<Option<Box<dyn FnOnce()>>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.take().expect("there is work")();
+    }
+}
+
+std::thread_local! {
+    static AT_THE_END: AtTheEnd = const { AtTheEnd(std::cell::Cell::new(None)) };
+}
+
+fn word_of(mutex: *mut shmkit_mutex_t) -> u32 {
+    // SAFETY: aligned, in memory that stays mapped.
+    unsafe { AtomicU32::from_ptr(mutex.cast()) }.load(SeqCst)
+}
+
+/// The kernel has marked it at the death of its holder: no look of a later one.
+const DIED: u32 = 0x4000_0000;
+
+/// A thread that held many locks keeps some of them for its last destructors: they unlock what is left, in any order, lock
+/// others, and what they leave is told of.
+#[test]
+fn the_last_destructors_of_a_thread_that_held_much() {
+    apart("the_last_destructors_of_a_thread_that_held_much", || {
+        for (most, left) in [(10, 3), (17, 0), (17, 1), (20, 1), (20, 16), (20, 17), (20, 20), (300, 290)] {
+            for given in [0, 1, left / 2, left].into_iter().filter(|given| *given <= left) {
+                let words = format!("{most} held, {left} at the end, {given} of them unlocked there");
+                // Two more than are held: one for a moment, and one to the end.
+                let start = mutexes(most + 2)[0].addr();
+                let at = move |index: usize| (start + 64 * index) as *mut shmkit_mutex_t;
+                // Without the pages there is room for 16.
+                let room = if left > 16 || left - given < 16 { OK } else { LIMIT };
+                std::thread::spawn(move || {
+                    let last = move || {
+                        // The oldest first: most are not the latest.
+                        (0..given).for_each(|index| good(shmkit_mutex_unlock(at(index))));
+                        assert_eq!(shmkit_mutex_lock(at(most)), room, "{}", message());
+                        if room == OK {
+                            good(shmkit_mutex_unlock(at(most)));
+                            good(shmkit_mutex_lock(at(most + 1)));
+                        }
+                    };
+                    AT_THE_END.with(|end| end.0.set(Some(Box::new(last))));
+                    (0..most).for_each(|index| good(shmkit_mutex_lock(at(index))));
+                    (left..most).for_each(|index| good(shmkit_mutex_unlock(at(index))));
+                })
+                .join()
+                .expect("it ends well");
+                for index in 0..most + 2 {
+                    let held = (given..left).contains(&index) || index == most + 1 && room == OK;
+                    assert_eq!(word_of(at(index)), if held { DIED } else { 0 }, "{words}: {index}");
+                }
+            }
         }
     });
 }

@@ -415,7 +415,8 @@ extern "C" fn stand_up() {
 
 const FAR_BYTES: usize = (FAR as usize + 1) * size_of::<usize>();
 
-/// The pages of a thread that has held much, which go when it ends. What it holds then the kernel finds without them.
+/// The pages of a thread that has held much, which go when it ends, unless it still holds much then. The kernel finds what
+/// it holds without them; its last destructors do not.
 struct Owned(Cell<usize>);
 
 impl Owned {
@@ -428,13 +429,25 @@ impl Owned {
 }
 
 impl Drop for Owned {
+    /// Other destructors of this thread come later: they give up what it holds, and take more.
     fn drop(&mut self) {
         let seat = seat();
-        seat.count.set(0);
-        seat.nodes.set(seat.near.as_ptr());
-        // No more than nothing is found: what this thread's last destructors lock they can unlock.
-        seat.room.set(NEAR);
-        let _ = memory::munmap(self.0.get(), FAR_BYTES);
+        let count = seat.count.get();
+        if count > NEAR {
+            // The pages stay as long as the process: one for each thread that dies as the holder of so much.
+            return;
+        }
+        if seat.nodes.get() != seat.near.as_ptr() {
+            for (index, node) in (0..=count).zip(&seat.near) {
+                node.set(seat.node(index).get());
+            }
+            seat.nodes.set(seat.near.as_ptr());
+            // None, where this is another thread than the one that sat down.
+            seat.room.set(seat.room.get().min(NEAR));
+        }
+        if self.0.get() != 0 {
+            let _ = memory::munmap(self.0.get(), FAR_BYTES);
+        }
     }
 }
 
