@@ -534,6 +534,94 @@ fn robust_mutexes_of_the_c_library_in_every_order() {
     });
 }
 
+type Call = extern "C" fn(*mut shmkit_mutex_t) -> i32;
+
+/// Another copy of the library in this process, as a plugin brings one: its functions to lock and to unlock.
+fn another_copy(which: usize) -> [Call; 2] {
+    let path = format!("{}/copy-{}-{which}.so", env!("CARGO_TARGET_TMPDIR"), support::unique());
+    std::fs::copy(support::library(), &path).expect("there is room");
+    let name = CString::new(path.as_str()).expect("no NUL inside");
+    // SAFETY: the strings are terminated, the library stays loaded, and the functions are of this type.
+    unsafe {
+        let library = libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        std::fs::remove_file(&path).expect("it is this test's");
+        assert!(!library.is_null(), "{:?}", std::ffi::CStr::from_ptr(libc::dlerror()));
+        [c"shmkit_mutex_lock", c"shmkit_mutex_unlock"].map(|name| {
+            let function = libc::dlsym(library, name.as_ptr());
+            assert!(!function.is_null() && function != shmkit_mutex_lock as Call as *mut c_void, "it is no copy");
+            std::mem::transmute::<*mut c_void, Call>(function)
+        })
+    }
+}
+
+/// A robust mutex of the C library, one of this program's copy of the library, and one of each of two plugins' copies: a
+/// thread locks them in every order, so that its lists come about in every order, unlocks them in every order as far as
+/// one, two, three of them or all, lets each copy lock and unlock another one, and ends.
+#[test]
+fn copies_of_the_library_in_one_process() {
+    apart("copies_of_the_library_in_one_process", || {
+        let own: [Call; 2] = [shmkit_mutex_lock, shmkit_mutex_unlock];
+        let copies = [own, another_copy(1), another_copy(2)];
+        let theirs = map(4096);
+        let at = map(4096);
+        let (orders, mut deaths) = (orders(), 0);
+        for (turn, (locks, unlocks)) in
+            orders.iter().flat_map(|locks| orders.iter().map(move |unlocks| (*locks, *unlocks))).enumerate()
+        {
+            let their = theirs as *mut libc::pthread_mutex_t;
+            let mine = move |index: usize| (at + 64 * index) as *mut shmkit_mutex_t;
+            (0..6).for_each(|index| good(shmkit_mutex_init(mine(index))));
+            // SAFETY: in shared memory that stays, initialised before use.
+            unsafe {
+                let mut attributes = MaybeUninit::zeroed();
+                libc::pthread_mutexattr_init(attributes.as_mut_ptr());
+                libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
+                their.write_bytes(0, 1);
+                libc::pthread_mutex_init(their, attributes.as_ptr());
+            }
+            let given = turn % 5;
+            std::thread::spawn(move || {
+                let their = theirs as *mut libc::pthread_mutex_t;
+                for thing in locks {
+                    match thing {
+                        // SAFETY: it is initialised.
+                        3 => assert_eq!(unsafe { libc::pthread_mutex_lock(their) }, 0),
+                        _ => assert_eq!(copies[thing][0](mine(thing)), OK),
+                    }
+                }
+                for thing in &unlocks[..given] {
+                    match thing {
+                        // SAFETY: it is initialised.
+                        3 => assert_eq!(unsafe { libc::pthread_mutex_unlock(their) }, 0),
+                        _ => assert_eq!(copies[*thing][1](mine(*thing)), OK),
+                    }
+                }
+                for thing in unlocks.into_iter().filter(|thing| *thing != 3) {
+                    assert_eq!(copies[thing][0](mine(3 + thing)), OK);
+                    assert_eq!(copies[thing][1](mine(3 + thing)), OK);
+                }
+            })
+            .join()
+            .expect("it ends well");
+            for (turn, thing) in unlocks.into_iter().enumerate() {
+                let held = turn >= given;
+                deaths += usize::from(held);
+                let words = format!("locked in order {locks:?}, unlocked {:?}", &unlocks[..given]);
+                match thing {
+                    // SAFETY: it is initialised.
+                    3 => unsafe {
+                        let status = libc::pthread_mutex_trylock(their);
+                        assert_eq!(status, if held { libc::EOWNERDEAD } else { 0 }, "{words}");
+                        libc::pthread_mutex_unlock(their);
+                    },
+                    _ => assert_eq!(word_of(mine(thing)), if held { DIED } else { 0 }, "{words}: {thing}"),
+                }
+            }
+        }
+        println!("{deaths} deaths of holders told of");
+    });
+}
+
 /// The same memory again, without what this process remembers of it.
 fn fresh() -> usize {
     static AT: AtomicU64 = AtomicU64::new(0);

@@ -6,7 +6,8 @@
 //! head → nodes of glibc → anchor → latest → … → first → head
 //! ```
 //!
-//! glibc adds and removes at the front and never looks behind the anchor. The nodes behind it lie in shared memory,
+//! glibc adds and removes at the front and never looks behind the anchor. Where a plugin brings a copy of this library,
+//! the copy that a thread uses later hangs what it holds before the anchor of the other one. The nodes behind it lie in shared memory,
 //! where the kernel finds them by addresses; this side keeps the same addresses in private memory and never reads a
 //! pointer from a node, so that no peer can lead it anywhere. Never waits. Next: `sync/claim.rs`.
 //!
@@ -49,7 +50,8 @@ pub struct Seat {
     count: Cell<u32>,
     hint: Cell<u32>,
     head: Cell<*const Head>,
-    /// What is held, from index 1 on; before the first stands the address of the head.
+    /// What is held, from index 1 on; before the first stands what follows it on the list: the head, or the anchor of another
+    /// copy of this library.
     nodes: Cell<*const Cell<usize>>,
     room: Cell<u32>,
     /// The lock that this thread has read last, and its slot: see `sync/object.rs`.
@@ -207,7 +209,7 @@ impl Seat {
         self.slot.set(slot);
     }
 
-    /// Sits down: finds the list and puts the anchor at its end. Of a thread that sits nothing changes.
+    /// Sits down: finds the list and puts the anchor behind what is glibc's. Of a thread that sits nothing changes.
     #[cold]
     pub fn sit(&self, space: u32) -> Sys<()> {
         if self.is_seated() {
@@ -224,24 +226,34 @@ impl Seat {
         if list.distance != -(NODE as isize) {
             return Err(Errno(libc::ENOTSUP));
         }
+        let id = process::tid() as u32;
         let anchor = self.anchor.as_ptr() as usize;
         let mut last = &list.first;
-        // Before the first node of this side only glibc's are there: mutexes that this very thread holds.
-        while last.get() & !1 != head as usize && last.get() & !1 != anchor {
+        let end = loop {
+            let next = last.get() & !1;
+            if next == anchor {
+                // It sat down before, and came no further.
+                break self.node(0).get();
+            }
+            // Of glibc there are only mutexes that this very thread holds. The first node that is none is the anchor of
+            // another copy of this library, which stays where it is and leads to the head: this one goes before it.
+            if next == head as usize || !bears(next, id) {
+                break next;
+            }
             // SAFETY: a node on the list, which leads to the next one or to the head; bit 0 is a mark of glibc's.
-            last = unsafe { &*((last.get() & !1) as *const Cell<usize>) };
-        }
-        self.anchor.set(head as usize);
+            last = unsafe { &*(next as *const Cell<usize>) };
+        };
+        self.anchor.set(end);
         self.count.set(0);
         self.head.set(head);
         if self.room.get() == 0 {
             self.nodes.set(self.near.as_ptr());
             self.room.set(NEAR);
         }
-        self.node(0).set(head as usize);
+        self.node(0).set(end);
         compiler_fence(Ordering::SeqCst);
         last.set(anchor);
-        self.id.set(process::tid() as u32);
+        self.id.set(id);
         set_space(space)
     }
 
@@ -271,7 +283,7 @@ impl Seat {
         unsafe { &*self.head.get() }
     }
 
-    /// What is held as the `index`th, from 1 on; the head before it. Only up to the count.
+    /// What is held as the `index`th, from 1 on; before it what follows on the list. Only up to the count.
     #[inline(always)]
     fn node(&self, index: u32) -> &Cell<usize> {
         // SAFETY: callers have sat down, so there is an array; it has one more than `room`, and the count is no larger.
@@ -389,6 +401,13 @@ impl Seat {
             .map(|index| self.node(index).get().wrapping_sub(NODE))
             .find(|word| word.wrapping_sub(start) < length)
     }
+}
+
+/// Whether the word of a node bears an id. The word of an anchor is zero.
+fn bears(node: usize, id: u32) -> bool {
+    // SAFETY: a node on this thread's list: its word stands before it, as the kernel looks for it at the thread's death.
+    let word = unsafe { AtomicU32::from_ptr((node - NODE) as *mut u32) }.load(Ordering::Relaxed);
+    word & libc::FUTEX_TID_MASK == id
 }
 
 /// Writes the link of a node: for the kernel's eyes.
