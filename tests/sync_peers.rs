@@ -676,6 +676,108 @@ fn many_locks_of_one_thread() {
     });
 }
 
+/// Calls that hold two things for a moment, by threads that hold as many locks as fit into their own place, as the pages
+/// note, one or two fewer, and one more: what they take is told of at their death, or they are refused and take nothing.
+#[test]
+fn calls_that_hold_two_things_where_there_is_little_room() {
+    apart("calls_that_hold_two_things_where_there_is_little_room", || {
+        let all = mutexes(2000);
+        for count in [13, 14, 15, 16, 17, 1997, 1998, 1999, 2000] {
+            let room = room();
+            good(shmkit_barrier_init(room.barrier(), 1));
+            let hold = || all[..count].iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+            let check = |what: &str| {
+                for (index, mutex) in all[..count].iter().enumerate() {
+                    assert_eq!(word_of(*mutex) & !WAITERS, DIED, "{what}: {index} of {count}");
+                    assert_eq!(shmkit_mutex_lock(*mutex), OWNER_DIED);
+                    good(shmkit_mutex_consistent(*mutex));
+                    good(shmkit_mutex_unlock(*mutex));
+                }
+            };
+            let (two, one) = (if count <= 1998 { OK } else { LIMIT }, if count <= 1999 { OK } else { LIMIT });
+            reap_well(start(|| {
+                hold();
+                assert_eq!(shmkit_robust_sem_wait(room.robust()), two, "{}", message());
+            }));
+            check("a permit");
+            let mut value = 0;
+            // SAFETY: the value is writable.
+            good(unsafe { shmkit_robust_sem_value(room.robust(), &mut value) });
+            assert_eq!(value, 2);
+            for joined in [false, true] {
+                reap_well(start(|| {
+                    if joined {
+                        good(shmkit_barrier_join(room.barrier()));
+                        all[..count - 1].iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+                    } else {
+                        hold();
+                    }
+                    // SAFETY: nothing is asked for.
+                    let waits = || unsafe { shmkit_barrier_wait(room.barrier(), null_mut()) };
+                    (0..2).for_each(|_| assert_eq!(waits(), if joined { one } else { two }, "{}", message()));
+                    if joined {
+                        assert_eq!(shmkit_barrier_leave(room.barrier()), one, "{}", message());
+                        if one != OK {
+                            good(shmkit_mutex_unlock(all[0]));
+                            good(shmkit_barrier_leave(room.barrier()));
+                            good(shmkit_mutex_lock(all[0]));
+                        }
+                        good(shmkit_mutex_lock(all[count - 1]));
+                    }
+                }));
+                check("a barrier");
+            }
+            // And where it waits: the time runs out with a place in its hand.
+            good(shmkit_barrier_init(room.barrier(), 2));
+            reap_well(start(|| {
+                hold();
+                // SAFETY: nothing is asked for.
+                let status = unsafe { shmkit_barrier_timedwait(room.barrier(), 120 * MS, null_mut()) };
+                assert_eq!(status, if two == OK { TIMEOUT } else { two }, "{}", message());
+                assert_eq!(shmkit_barrier_join(room.barrier()), two, "{}", message());
+            }));
+            check("a barrier with a time");
+            // Who finds a writer queues, and has the writers' lock when it takes its slot.
+            let writer = start_holder(room, 0, || assert!(!room.write_lock()));
+            let reader = start(|| {
+                hold();
+                sign(room, 1);
+                assert_eq!(shmkit_rwlock_read_lock(room.rwlock()), if one == OK { OWNER_DIED } else { one });
+                if one == OK {
+                    good(shmkit_rwlock_consistent(room.rwlock()));
+                    room.rwlock_unlock();
+                    sign(room, 2);
+                    until_sign(room, 3);
+                    good(shmkit_rwlock_read_lock(room.rwlock()));
+                    sign(room, 4);
+                    until_sign(room, 5);
+                    room.rwlock_unlock();
+                    good(shmkit_rwlock_read_lock(room.rwlock()));
+                }
+            });
+            until_sign(room, 1);
+            until(|| is_asleep(reader));
+            kill(writer);
+            if one == OK {
+                until_sign(room, 2);
+                assert!(!room.write_lock());
+                sign(room, 3);
+                until(|| is_asleep(reader));
+                room.rwlock_unlock();
+                until_sign(room, 4);
+                assert_eq!(shmkit_rwlock_try_write_lock(room.rwlock()), BUSY, "it reads");
+                sign(room, 5);
+            }
+            reap_well(reader);
+            check("a reader");
+            if one == OK {
+                assert!(!room.write_lock());
+                room.rwlock_unlock();
+            }
+        }
+    });
+}
+
 /// What a thread does in the last of its destructors: those of its variables run after the library's own, which frees
 /// what it needed to note more than 16 locks.
 struct AtTheEnd(std::cell::Cell<Option<Box<dyn FnOnce()>>>);
@@ -697,6 +799,7 @@ fn word_of(mutex: *mut shmkit_mutex_t) -> u32 {
 
 /// The kernel has marked it at the death of its holder: no look of a later one.
 const DIED: u32 = 0x4000_0000;
+const WAITERS: u32 = 0x8000_0000;
 
 /// A thread that held many locks keeps some of them for its last destructors: they unlock what is left, in any order, lock
 /// others, and what they leave is told of.

@@ -58,7 +58,9 @@ pub enum Passed {
 impl<F: Futex, P: Marked<F>> Barrier<F, P> {
     /// Arrives, and waits for the others.
     pub fn wait(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Passed, Refused> {
-        if !holder.has_room() {
+        // For the mutex and a place.
+        let own = self.places.own();
+        if !holder.has_room(if own.is_some() { 1 } else { 2 }) {
             return Err(Refused::NoRoom);
         }
         lock_plain(&self.mutex, holder, lane, until)?;
@@ -69,7 +71,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
             return Ok(Passed::Broken);
         }
         let phase = self.phase.load();
-        let Some(place) = self.places.own().or_else(|| self.enter(holder, 0)) else {
+        let Some(place) = own.or_else(|| self.enter(holder, 0)) else {
             self.mutex.unlock(holder, lane)?;
             return Err(Refused::NoRoom);
         };
@@ -163,7 +165,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
 
     /// Takes part from now on: a death before it arrives is noticed too.
     pub fn join(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
-        if !holder.has_room() {
+        if !holder.has_room(2) {
             return Err(Refused::NoRoom);
         }
         lock_plain(&self.mutex, holder, lane, u64::MAX)?;

@@ -116,7 +116,7 @@ fn give_slowly<F: Futex>(word: F) {
 
 /// `try_take` by a holder, whom the kernel finds when it dies.
 pub fn try_hold<F: Futex>(word: F, holder: &impl Holder<F>) -> Result<Taken, Refused> {
-    if !holder.has_room() {
+    if !holder.has_room(1) {
         return Err(Refused::NoRoom);
     }
     holder.begin(word);
@@ -131,7 +131,7 @@ pub fn hold<F: Futex>(
     until: u64,
     look: &mut dyn FnMut(u32),
 ) -> Result<Taken, Refused> {
-    if !holder.has_room() {
+    if !holder.has_room(1) {
         return Err(Refused::NoRoom);
     }
     // Pending all the while: a sleeper that is woken and dies before it has the word passes the wake on.

@@ -372,8 +372,8 @@ impl Holder<Word> for Seat {
         Seat::id(self)
     }
 
-    fn has_room(&self) -> bool {
-        Seat::has_room(self)
+    fn has_room(&self, more: u32) -> bool {
+        Seat::has_room(self, more)
     }
 
     fn begin(&self, word: Word) {
@@ -667,7 +667,7 @@ impl Wait {
             Refused::NoRoom => {
                 let failure = Failure::new(
                     Status::ErrLimit,
-                    "this thread holds 2000 locks, or there is no memory to note another one",
+                    "this thread holds 2000 locks, or 1999 where two are needed, or there is no memory to note another one",
                     "hold fewer at once: the kernel tells of no more than 2048 when a thread dies",
                 );
                 Failure { errno: libc::ENOLCK, ..failure }
@@ -954,7 +954,7 @@ pub fn barrier_wait(object: Object<BARRIER_SIZE>, wait: Wait) -> Outcome<bool> {
     let (seat, space) = open(object, Kind::Barrier)?;
     let passed = barrier_of(object, seat).wait(seat, lane(object, seat, space)?, wait.moment());
     match passed.map_err(|refused| match refused {
-        Refused::NoRoom => crowded(),
+        Refused::NoRoom if seat.has_room(2) => crowded(),
         Refused::TimedOut => Failure::new(
             Status::ErrTimeout,
             "the time ran out before all had arrived",
@@ -984,7 +984,7 @@ fn crowded() -> Failure {
 pub fn barrier_join(object: Object<BARRIER_SIZE>) -> Outcome<()> {
     let (seat, space) = open(object, Kind::Barrier)?;
     barrier_of(object, seat).join(seat, lane(object, seat, space)?).map_err(|refused| match refused {
-        Refused::NoRoom => crowded(),
+        Refused::NoRoom if seat.has_room(2) => crowded(),
         Refused::Own => Failure::of(Status::ErrExists),
         other => Wait::No.refused(other),
     })

@@ -122,7 +122,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         if self.mutex.is_own(holder, lane) {
             return Err(Refused::Own);
         }
-        if !holder.has_room() {
+        if !holder.has_room(1) {
             return Err(Refused::NoRoom);
         }
         if matches!(self.enter_any(holder), Entered::In) {
@@ -135,8 +135,8 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         if self.settle(lock()?, holder, lane) == Taken::Died {
             return self.drain(holder, lane, until, true);
         }
-        // With the mutex held nobody writes.
-        if matches!(self.enter_any(holder), Entered::In) {
+        // With the mutex held nobody writes. Who has no room for a slot beside it reads alone.
+        if holder.has_room(1) && matches!(self.enter_any(holder), Entered::In) {
             let _ = self.mutex.unlock(holder, lane);
         }
         Ok(Taken::Clean)

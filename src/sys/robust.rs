@@ -286,16 +286,18 @@ impl Seat {
     /// What is held as the `index`th, from 1 on; before it what follows on the list. Only up to the count.
     #[inline(always)]
     fn node(&self, index: u32) -> &Cell<usize> {
-        // SAFETY: callers have sat down, so there is an array; it has one more than `room`, and the count is no larger.
+        debug_assert!(index <= self.room.get(), "who keeps asks for room before");
+        // SAFETY: callers have sat down, so there is an array; it has one more than `room`, and the count is no larger:
+        // whoever keeps words has asked for room for as many as it keeps at a time.
         unsafe { &*self.nodes.get().add(index as usize) }
     }
 
-    /// Whether one more can be held; asked before `begin`.
-    pub fn has_room(&self) -> bool {
-        self.has_room_now() || self.make_room()
+    /// Whether so many more can be held at a time; asked before `begin`.
+    pub fn has_room(&self, more: u32) -> bool {
+        self.count.get() + more <= self.room.get() || self.make_room()
     }
 
-    /// The same, of the room that there is.
+    /// Whether one more can be held, in the room that there is.
     #[inline(always)]
     pub fn has_room_now(&self) -> bool {
         self.count.get() < self.room.get()
@@ -514,7 +516,7 @@ mod tests {
 
     fn hold(word: Word) {
         let seat = seat();
-        assert!(seat.has_room());
+        assert!(seat.has_room(1));
         seat.begin(word);
         word.atomic().store(seat.id(), Ordering::SeqCst);
         seat.keep(word);

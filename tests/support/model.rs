@@ -383,7 +383,7 @@ impl Holder<Word> for Thread {
         self.id
     }
 
-    fn has_room(&self) -> bool {
+    fn has_room(&self, _more: u32) -> bool {
         true
     }
 
