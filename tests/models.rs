@@ -35,7 +35,7 @@ fn join<T>(thread: JoinHandle<Option<T>>) -> Option<T> {
 /// Takes the word at 0, touches what it guards, and gives it up.
 fn claim_once(me: &Thread) {
     let word = me.word(0);
-    let taken = claim::hold(word, me, FOREVER, &mut |_| ()).expect("nothing refuses it");
+    let taken = claim::hold(word, me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
     if taken == Taken::Died {
         word.and(!DIED);
     }

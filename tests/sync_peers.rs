@@ -175,6 +175,70 @@ fn a_readers_writer_lock_whose_reader_was_killed() {
     });
 }
 
+/// A stream of processes that lock without a pause, and one that needs its turns meanwhile: nobody is passed over again and
+/// again. Counted in turns of the others, so that a slow machine is as good as any.
+#[test]
+fn writers_and_readers_get_on_against_each_other() {
+    apart("writers_and_readers_get_on_against_each_other", || {
+        const TURNS: u64 = 20;
+        // How many, whether they write; and how many of their turns one turn of the other one may cost, many times what it
+        // should.
+        for (stream, writes, most) in [(1, true, 50), (2, true, 100), (3, false, 300), (40, false, 2000)] {
+            let room = room();
+            // A writer that works while it holds the lock is back before one that sleeps has woken up.
+            let hold = || {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(1) {}
+            };
+            let rest = || std::thread::sleep(Duration::from_millis(1));
+            let pids: Vec<i32> = (0..stream)
+                .map(|_| {
+                    start(|| {
+                        while room.facts().signs[0].load(SeqCst) == 0 {
+                            good(if writes {
+                                shmkit_rwlock_write_lock(room.rwlock())
+                            } else {
+                                shmkit_rwlock_read_lock(room.rwlock())
+                            });
+                            room.facts().count.fetch_add(1, SeqCst);
+                            if writes {
+                                hold()
+                            } else {
+                                rest()
+                            }
+                            room.rwlock_unlock();
+                        }
+                    })
+                })
+                .collect();
+            until(|| room.facts().count.load(SeqCst) > 3 * stream);
+            let (begin, end) = (room.facts().count.load(SeqCst), most * TURNS);
+            let cost = || room.facts().count.load(SeqCst) - begin;
+            let one = start(|| {
+                for turn in 0..TURNS {
+                    good(if writes {
+                        shmkit_rwlock_read_lock(room.rwlock())
+                    } else {
+                        shmkit_rwlock_write_lock(room.rwlock())
+                    });
+                    room.rwlock_unlock();
+                    room.facts().flag.store(1 + turn as u32, SeqCst);
+                    // So that each turn is had against the others.
+                    rest();
+                }
+            });
+            until(|| cost() > end || u64::from(room.facts().flag.load(SeqCst)) == TURNS);
+            let (cost, turns) = (cost(), room.facts().flag.load(SeqCst));
+            sign(room, 0);
+            pids.into_iter().for_each(reap_well);
+            reap_well(one);
+            let (of, to) = if writes { ("writers", "a reader") } else { ("readers", "a writer") };
+            println!("{turns} turns of {to} against {stream} {of} cost {cost} of theirs");
+            assert!(cost <= end, "{turns} turns of {to} against {stream} {of} cost {cost} of theirs");
+        }
+    });
+}
+
 /// The 32nd reader has the mutex instead of a slot: its death is no writer's.
 #[test]
 fn a_reader_without_a_slot_was_killed() {

@@ -9,7 +9,9 @@
 //! is taken away is the one that was looked at. `DIED` in the gate is all that tells that a mark is a dead one's: the next
 //! of the gate takes it away only when the mark is gone. Next: `object.rs` for how the pieces lie in memory.
 
-use super::claim::{ABANDONED, DIED, ID, WAITERS, bury, bury_the_lost, give, hold, release, take, try_hold, try_take};
+use super::claim::{
+    ABANDONED, DIED, ID, WAITERS, bury, bury_the_lost, give, hold, let_pass, release, take, try_hold, try_take,
+};
 use super::futex::{Futex, Holder, Refused, Taken};
 
 /// Gates, so that as many other namespaces can take part.
@@ -46,15 +48,29 @@ fn gate_of(seen: u32) -> Option<usize> {
 }
 
 impl<F: Futex> Mutex<F> {
-    /// Locks it, waiting for its holder.
+    /// Locks it, waiting for its holder. Who comes while it is free takes it, though others were woken for it.
     pub fn lock(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
+        self.lock_as(holder, lane, until, false)
+    }
+
+    /// Locks it after those who have slept for it.
+    pub fn lock_in_turn(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
+        self.lock_as(holder, lane, until, true)
+    }
+
+    fn lock_as(&self, holder: &impl Holder<F>, lane: Lane, until: u64, in_turn: bool) -> Result<Taken, Refused> {
         match lane {
-            Lane::Home => hold(self.main, holder, until, &mut |seen| self.look_again(seen, true)),
+            Lane::Home => hold(self.main, holder, until, in_turn, &mut |seen| self.look_again(seen, true)),
             Lane::Gate(gate) => {
-                hold(self.gates[gate], holder, until, &mut |seen| {
+                hold(self.gates[gate], holder, until, in_turn, &mut |seen| {
                     bury_the_lost(self.gates[gate], seen);
                 })?;
-                self.pass(gate, holder, |mark| take(self.main, mark, until, &mut |seen| self.look_again(seen, false)))
+                self.pass(gate, holder, |mark| {
+                    if in_turn {
+                        let_pass(self.main, until);
+                    }
+                    take(self.main, mark, until, &mut |seen| self.look_again(seen, false))
+                })
             }
         }
     }

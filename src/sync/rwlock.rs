@@ -10,8 +10,10 @@
 //! with a plain store and then looks at `writing`: without a fence there, for a reader must cost no more than it has
 //! to. So a writer may fall asleep on a slot that has just become free; it looks again after `NAP_NS`.
 //!
-//! A reader that had to queue takes its slot while it has the mutex, so writers and readers go in turn, and no stream
-//! of either starves the other. A reader that finds all slots taken keeps the mutex: it reads alone.
+//! A reader that had to queue takes its slot while it has the mutex. Who comes lets those pass who sleep for the mutex and
+//! were woken: so writers and readers that wait are let in as they came, and no stream of either starves the other. One
+//! that was woken and does not come within `TURN_NS` is overtaken, and goes to sleep again behind the others. A reader
+//! that finds all slots taken keeps the mutex: it reads alone.
 //!
 //! A dead reader's slot is marked by the kernel, and means nothing. A dead writer's mutex is marked; if `writing` was
 //! set, it may have written, and whoever gets the mutex next, reader or writer, is told, and has it for writing.
@@ -104,7 +106,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
 
     /// Locks it for reading. `Died`: a writer died, and this thread has it for writing.
     pub fn read(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
-        self.read_with(holder, until, || self.mutex.lock(holder, lane, until), lane)
+        self.read_with(holder, until, || self.mutex.lock_in_turn(holder, lane, until), lane)
     }
 
     /// The same without waiting.
@@ -153,7 +155,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
 
     /// Locks it for writing.
     pub fn write(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
-        self.write_with(holder, lane, until, || self.mutex.lock(holder, lane, until))
+        self.write_with(holder, lane, until, || self.mutex.lock_in_turn(holder, lane, until))
     }
 
     /// The same without waiting.
