@@ -1117,8 +1117,8 @@ shmkit_status_t shmkit_rwlock_destroy(struct shmkit_rwlock_t *rwlock);
 shmkit_status_t shmkit_rwlock_read_lock(struct shmkit_rwlock_t *rwlock);
 
 /**
- * Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does. Otherwise as
- * shmkit_rwlock_read_lock().
+ * Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does, also where this thread reads already.
+ * Otherwise as shmkit_rwlock_read_lock().
  */
 shmkit_status_t shmkit_rwlock_try_read_lock(struct shmkit_rwlock_t *rwlock);
 

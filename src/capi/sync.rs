@@ -307,8 +307,8 @@ pub extern "C" fn shmkit_rwlock_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmki
     read_lock(Call::RwlockReadLock, rwlock, NONE, || FOREVER)
 }
 
-/// Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does. Otherwise as
-/// shmkit_rwlock_read_lock().
+/// Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does, also where this thread reads already.
+/// Otherwise as shmkit_rwlock_read_lock().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_try_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
     read_lock(Call::RwlockTryReadLock, rwlock, NONE, || Wait::No)

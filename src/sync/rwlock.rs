@@ -80,6 +80,15 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         Entered::Writing
     }
 
+    /// Whether this thread holds a slot, also one that it took by another address of the same memory.
+    fn has_slot(&self, holder: &impl Holder<F>) -> bool {
+        (0..self.slots.count()).any(|slot| self.is_own_slot(slot, self.slots.word(slot).load(), holder))
+    }
+
+    fn is_own_slot(&self, slot: usize, seen: u32, holder: &impl Holder<F>) -> bool {
+        seen & ID == holder.id() && self.slots.is_usable(slot)
+    }
+
     fn leave(&self, slot: usize, holder: &impl Holder<F>) {
         let word = self.slots.word(slot);
         holder.begin(word);
@@ -130,9 +139,10 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         if matches!(self.enter_any(holder), Entered::In) {
             return Ok(Taken::Clean);
         }
-        // A writer waits for the slot that this thread has already, or another one will.
-        if self.slots.own().is_some() {
-            return Err(Refused::Own);
+        // A writer waits for the slot that this thread has already, or another one will. Who does not wait has lost nothing.
+        let waits = !is_over::<F>(until);
+        if self.slots.own().is_some() || waits && self.has_slot(holder) {
+            return Err(if waits { Refused::Own } else { Refused::TimedOut });
         }
         if self.settle(lock()?, holder, lane) == Taken::Died {
             return self.drain(holder, lane, until, true);
@@ -182,15 +192,15 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         self.writing.swap(1);
         F::fence();
         for slot in 0..self.slots.count() {
-            if !self.drain_one(slot, until) {
+            if let Err(refused) = self.drain_one(slot, holder, until) {
                 self.unwrite(holder, lane);
-                return Err(Refused::TimedOut);
+                return Err(refused);
             }
         }
         Ok(if died { Taken::Died } else { Taken::Clean })
     }
 
-    fn drain_one(&self, slot: usize, until: u64) -> bool {
+    fn drain_one(&self, slot: usize, holder: &impl Holder<F>, until: u64) -> Result<(), Refused> {
         let word = self.slots.word(slot);
         let (mut spins, mut next_look) = (0, 0);
         loop {
@@ -198,12 +208,16 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
             if seen & ID == 0 {
                 // What a dead reader left.
                 if seen == 0 || word.exchange(seen, 0).is_ok() {
-                    return true;
+                    return Ok(());
                 }
                 continue;
             }
+            // Taken by another address, or `own` would have said so.
+            if self.is_own_slot(slot, seen, holder) {
+                return Err(Refused::Own);
+            }
             if is_over::<F>(until) {
-                return false;
+                return Err(Refused::TimedOut);
             }
             if spins < 2 * F::SPINS {
                 spins += 1;
