@@ -344,6 +344,17 @@ fn everything_is_inherited(room: Room) {
     good(shmkit_robust_sem_post(room.robust()));
 }
 
+/// Its holder was of this namespace: the kernel itself has marked all that `hold_everything` took. Before anybody locks:
+/// a lock also looks for the dead that no kernel told of.
+#[track_caller]
+fn everything_is_marked(room: Room) {
+    // The first word is the lock; a permit is a lock and half of a namespace, in rows of four at the head of 64 bytes.
+    let words = [room.mutex().addr(), room.rwlock().addr(), room.robust().addr() + 64, room.robust().addr() + 72];
+    for (index, at) in words.into_iter().enumerate() {
+        assert_eq!(word_of(at as *mut shmkit_mutex_t), DIED, "{index}: the kernel did not mark it");
+    }
+}
+
 /// Somebody holds everything and lives, though nobody would think so.
 #[track_caller]
 fn everything_is_held(room: Room) {
@@ -375,6 +386,7 @@ fn a_thread_ends_and_its_process_lives() {
         for _ in 0..3 {
             let address = room.address();
             std::thread::spawn(move || hold_everything(Room::at(address))).join().expect("it ends well");
+            everything_is_marked(room);
             everything_is_inherited(room);
             // And where somebody of the same process waits already.
             let waiter = std::thread::spawn(move || {
@@ -587,6 +599,7 @@ fn robust_mutexes_of_the_c_library_in_every_order() {
                         unsafe { libc::pthread_mutex_unlock(theirs.add(*thing)) };
                     }
                     _ => {
+                        assert_eq!(word_of(mine[thing - 2]), if held { DIED } else { 0 }, "{words}");
                         let status = shmkit_mutex_trylock(mine[thing - 2]);
                         assert_eq!(status, if held { OWNER_DIED } else { OK }, "{words}");
                         good(shmkit_mutex_unlock(mine[thing - 2]));
@@ -725,6 +738,7 @@ fn many_locks_of_one_thread() {
                     assert_eq!(shmkit_mutex_lock(one_more), Status::ErrLimit as i32);
                 }
             }));
+            all_are_marked(&all, &format!("of {count}"));
             for (index, mutex) in all.iter().enumerate() {
                 assert_eq!(shmkit_mutex_lock(*mutex), OWNER_DIED, "{index} of {count}");
                 good(shmkit_mutex_consistent(*mutex));
@@ -856,6 +870,15 @@ std::thread_local! {
     static AT_THE_END: AtTheEnd = const { AtTheEnd(std::cell::Cell::new(None)) };
 }
 
+/// All bear the kernel's mark, and nobody has looked at them since.
+#[track_caller]
+fn all_are_marked(all: &[*mut shmkit_mutex_t], words: &str) {
+    for (index, mutex) in all.iter().enumerate() {
+        assert_eq!(word_of(*mutex), DIED, "{index} {words}: the kernel did not mark it");
+    }
+}
+
+/// The lock, which is the first word.
 fn word_of(mutex: *mut shmkit_mutex_t) -> u32 {
     // SAFETY: aligned, in memory that stays mapped.
     unsafe { AtomicU32::from_ptr(mutex.cast()) }.load(SeqCst)
@@ -903,19 +926,23 @@ fn the_last_destructors_of_a_thread_that_held_much() {
     });
 }
 
-/// Unlocked in every order; what is left is told of.
+/// Four of six unlocked in every order; what is left is told of.
 #[test]
 fn unlocked_in_another_order() {
     apart("unlocked_in_another_order", || {
         for order in orders() {
             for given in 0..=4 {
-                let all = mutexes(4);
+                let all = mutexes(6);
                 reap_well(start(|| {
-                    all.iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+                    // One of those that stay is the first, and one is the fifth.
+                    [4, 0, 1, 2, 5, 3].iter().for_each(|index| good(shmkit_mutex_lock(all[*index])));
                     order[..given].iter().for_each(|index| good(shmkit_mutex_unlock(all[*index])));
                 }));
-                for (turn, index) in order.iter().enumerate() {
-                    let expected = if turn < given { OK } else { OWNER_DIED };
+                for (turn, index) in order.iter().chain(&[4, 5]).enumerate() {
+                    let held = turn >= given;
+                    let words = format!("{order:?}, {given} unlocked: {index}");
+                    assert_eq!(word_of(all[*index]), if held { DIED } else { 0 }, "{words}");
+                    let expected = if held { OWNER_DIED } else { OK };
                     assert_eq!(shmkit_mutex_trylock(all[*index]), expected, "{order:?}, {given} unlocked");
                     good(shmkit_mutex_unlock(all[*index]));
                 }
