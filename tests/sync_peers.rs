@@ -1534,19 +1534,43 @@ struct Sky {
     next: AtomicU64,
     /// What came into the queue and out of it, with the mutex held.
     tokens: AtomicU64,
+    /// What was brought and what was fetched, with no lock, by those who wait with the event count.
+    brought: AtomicU64,
+    fetched: AtomicU64,
     /// Of each process: what it did, of each kind.
-    done: [[AtomicU64; 8]; STORMERS],
+    done: [[AtomicU64; KINDS.len()]; STORMERS],
     /// How often the work of each once was done to its end.
     works: [AtomicU64; ONCES],
     onces: [MaybeUninit<shmkit_once_t>; ONCES],
 }
 
-const KINDS: [&str; 8] = ["mutex", "write", "read", "condition", "semaphore", "robust", "barrier", "once"];
+const KINDS: [&str; 9] = ["mutex", "write", "read", "condition", "semaphore", "robust", "barrier", "once", "event"];
 
 extern "C" fn count_one(user: *mut c_void) -> c_int {
     // SAFETY: one of the counters of the sky.
     unsafe { AtomicU64::from_ptr(user.cast()) }.fetch_add(1, SeqCst);
     0
+}
+
+/// Fetches one of the things that were brought, waiting for it with the event count. False: none came in time.
+fn fetch(sky: &'static Sky, room: Room, patience: u64) -> bool {
+    loop {
+        let mut key = 0;
+        // SAFETY: the key is writable.
+        good(unsafe { shmkit_event_prepare(room.event(), &mut key) });
+        let fetched = sky.fetched.load(SeqCst);
+        assert!(fetched <= sky.brought.load(SeqCst), "more was fetched than brought");
+        if fetched < sky.brought.load(SeqCst) {
+            if sky.fetched.compare_exchange(fetched, fetched + 1, SeqCst, SeqCst).is_ok() {
+                return true;
+            }
+            continue;
+        }
+        match shmkit_event_timedwait(room.event(), key, patience) {
+            TIMEOUT => return false,
+            status => good(status),
+        }
+    }
 }
 
 /// One of eight: does whatever comes until it is told to stop, or is killed.
@@ -1556,11 +1580,17 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let kind = (random >> 20) as usize % 8;
+        let kind = (random >> 20) as usize % KINDS.len();
+        // Waits, waits for some time, does not wait at all.
+        let way = random >> 60 & 3;
         let patience = (random >> 40) % (3 * MS);
         match kind {
             0 => {
-                match shmkit_mutex_timedlock(first.mutex(), 1000 * patience) {
+                match if way == 0 {
+                    shmkit_mutex_trylock(first.mutex())
+                } else {
+                    shmkit_mutex_timedlock(first.mutex(), 1000 * patience)
+                } {
                     TIMEOUT | BUSY => continue,
                     status => first.after(status),
                 };
@@ -1571,12 +1601,13 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
                 continue;
             }
             1 => {
-                match random & 1 << 60 {
-                    0 => second.write_lock(),
-                    _ => match shmkit_rwlock_timed_write_lock(second.rwlock(), patience) {
-                        TIMEOUT | BUSY => continue,
-                        status => second.after_write(status),
-                    },
+                match match way {
+                    0 => shmkit_rwlock_try_write_lock(second.rwlock()),
+                    1 => shmkit_rwlock_timed_write_lock(second.rwlock(), patience),
+                    _ => shmkit_rwlock_write_lock(second.rwlock()),
+                } {
+                    TIMEOUT | BUSY => continue,
+                    status => second.after_write(status),
                 };
                 second.write();
                 sky.done[own][1].fetch_add(1, SeqCst);
@@ -1584,7 +1615,12 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
                 continue;
             }
             2 => {
-                match shmkit_rwlock_read_lock(second.rwlock()) {
+                match match way {
+                    0 => shmkit_rwlock_try_read_lock(second.rwlock()),
+                    1 => shmkit_rwlock_timed_read_lock(second.rwlock(), patience),
+                    _ => shmkit_rwlock_read_lock(second.rwlock()),
+                } {
+                    TIMEOUT | BUSY => continue,
                     OK => (0..20).for_each(|_| second.read()),
                     status => assert!(second.after_write(status)),
                 }
@@ -1610,7 +1646,16 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
             4 => {
                 // Who gives before it takes leaves one more when it dies, and never too few.
                 good(shmkit_semaphore_post(first.sem()));
-                good(shmkit_semaphore_wait(first.sem()));
+                // Who finds none must wait: another one has taken what it gave.
+                let taken = match way {
+                    0 => shmkit_semaphore_trywait(first.sem()),
+                    1 => shmkit_semaphore_timedwait(first.sem(), patience),
+                    _ => BUSY,
+                };
+                match taken {
+                    TIMEOUT | BUSY => good(shmkit_semaphore_wait(first.sem())),
+                    status => good(status),
+                }
             }
             5 => {
                 let more = random & 1 << 60 != 0;
@@ -1632,13 +1677,21 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
                     status => good(status),
                 }
             }
-            _ => {
+            7 => {
                 let index = sky.next.load(SeqCst) as usize % ONCES;
                 let (once, works) = (sky.onces[index].as_ptr().cast_mut(), sky.works[index].as_ptr());
                 // SAFETY: the work returns.
                 good(unsafe { shmkit_once_run(once, Some(count_one), works.cast()) });
                 assert!(sky.works[index].load(SeqCst) > 0, "it is done, and nobody did it");
                 let _ = sky.next.compare_exchange(index as u64, index as u64 + 1, SeqCst, SeqCst);
+            }
+            _ => {
+                if way < 2 {
+                    sky.brought.fetch_add(1, SeqCst);
+                    good(shmkit_event_notify(first.event(), if way == 0 { 1 } else { u32::MAX }));
+                } else if !fetch(sky, first, patience) {
+                    continue;
+                }
             }
         }
         sky.done[own][kind].fetch_add(1, SeqCst);
@@ -1701,7 +1754,14 @@ fn eight_processes_use_everything_and_one_dies_all_the_time() {
         assert!(works <= sky.next.load(SeqCst) + 1 + kills, "work was done twice, and nobody died");
         let counts: Vec<String> =
             KINDS.iter().enumerate().map(|(kind, name)| format!("{} {name}", sum(kind))).collect();
-        assert!((0..8).all(|kind| sum(kind) > 0), "{counts:?}");
+        assert!((0..KINDS.len()).all(|kind| sum(kind) > 0), "{counts:?}");
+        let (brought, fetched) = (sky.brought.load(SeqCst), sky.fetched.load(SeqCst));
+        let counted = sum(8);
+        assert!(
+            fetched <= brought && counted <= brought + fetched,
+            "{fetched} of {brought} fetched, {counted} counted"
+        );
+        assert!(brought + fetched <= counted + kills, "{fetched} of {brought} fetched, {counted} counted");
         println!("storm: {seconds} s, {kills} killed, {}; {value} permits left of the dead", counts.join(", "));
         alarm(0);
     });
