@@ -114,8 +114,9 @@ fn object<const SIZE: usize, T: Placed<SIZE>>(at: *const T) -> Outcome<Object<SI
     }
 }
 
-/// The same for the fast ways, which ask nothing: a page that is known to be writable cannot be a wrong address, and
-/// they touch no other.
+/// The same for the fast ways, which ask nothing: a page that is known to be writable cannot be a wrong address. A
+/// larger object may reach into another page: there they read, and it is mapped, for an object is mapped as a whole or not
+/// at all; what they write there is a slot that the slow way gave to this thread.
 #[inline(always)]
 fn near<const SIZE: usize, T: Placed<SIZE>>(at: *const T) -> Option<Object<SIZE>> {
     const { assert!(size_of::<T>() == SIZE) };

@@ -1,7 +1,7 @@
 //! The barrier. Who arrives holds a place, a claim, until it goes on: a death among those who wait is seen in the
 //! places, and so is a death of one who has joined and is on its way. Then nobody can wait for all any more: the
 //! barrier is broken, and says so to everybody until it is reset. All words change with the mutex held, but a place is
-//! given up without. Next: `object.rs`.
+//! given up without.
 //!
 //! The mark of a place: `JOINED`; the phase that its holder arrived in last; and `BROKEN`, when that phase broke. So who
 //! waited knows what became of its own phase, however late it looks: it broke, or it is not the current one any more.

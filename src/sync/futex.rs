@@ -1,4 +1,4 @@
-//! What the cores of this layer need of a word and of a thread. `real.rs` gives them shared memory, the kernel and the
+//! What the cores of this layer need of a word and of a thread. `object.rs` gives them shared memory, the kernel and the
 //! list of robust futexes; `tests/models.rs` gives them loom's atomics and a kernel made of a mutex.
 //! Never names an address. Next: `claim.rs`.
 

@@ -36,7 +36,7 @@ use crate::sys::{memory, process};
 
 /// Bytes of the objects.
 pub const MUTEX_SIZE: usize = 64;
-/// Two pages' worth of cache lines less one page's: a block, and one line for each reader.
+/// A block, and a cache line for each reader: half a page.
 pub const RWLOCK_SIZE: usize = 64 * (1 + READERS);
 /// Of the small ones: condition variable, semaphore, event.
 pub const SMALL_SIZE: usize = 32;
@@ -611,10 +611,10 @@ fn initialise<const SIZE: usize>(object: Object<SIZE>, kind: Kind, fill: impl Fn
     Ok(())
 }
 
-/// Takes the stamp away, so that every later use is an error. Nobody may hold it.
+/// Takes the stamp away, so that every later use is an error. Nobody may hold it. Not for a once: zeros are a fresh one.
 pub fn destroy<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<()> {
     let (seat, space) = open(object, kind)?;
-    let held = matches!(kind, Kind::Mutex | Kind::RwLock | Kind::Once | Kind::Barrier | Kind::Permits)
+    let held = matches!(kind, Kind::Mutex | Kind::RwLock | Kind::Barrier | Kind::Permits)
         && mutex_of(object).is_held(seat.space() == space);
     if held {
         return Err(Failure::of(Status::ErrBusy));
