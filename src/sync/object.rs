@@ -198,8 +198,9 @@ pub fn read_not(object: Object<RWLOCK_SIZE>, slot: Word) {
 pub fn read_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let seat = seat();
     let Some(slot) = seat.slot_of(object.start()) else { return Fast::No };
-    // In a child that was made behind the fork handlers the seat is its parent's still, and only the namespace differs.
-    if object.load(STAMP_AT) != stamp(Kind::RwLock, seat.space()) || !seat.is_latest(slot) {
+    // In a child that was made behind the fork handlers the seat is its parent's still, and only this tells. That it is this
+    // thread's slot, of whatever namespace, its own list says.
+    if seat.space() == 0 || !seat.is_latest(slot) {
         return Fast::No;
     }
     if leave_slot(object, slot, seat) { Fast::Rest(slot) } else { Fast::Done }
