@@ -1111,13 +1111,14 @@ shmkit_status_t shmkit_rwlock_destroy(struct shmkit_rwlock_t *rwlock);
  * shmkit_rwlock_consistent(), unlock. A dead reader is nobody's concern: its lock is gone. SHMKIT_ERR_DEADLOCK: this
  * thread writes, or reads already while a writer waits. Other errors as from shmkit_mutex_lock(). A hot path: readers
  * on different processors share no cache line, 31 of them at once; more share the writers' lock. Writers and readers
- * go in turn. Not async-signal-safe. As pthread_rwlock_rdlock(3).
+ * that wait are let in as they came, so neither starves the other; one that was woken and gets no processor for 5
+ * milliseconds may be overtaken. Not async-signal-safe. As pthread_rwlock_rdlock(3).
  */
 shmkit_status_t shmkit_rwlock_read_lock(struct shmkit_rwlock_t *rwlock);
 
 /**
- * Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does. Otherwise as
- * shmkit_rwlock_read_lock().
+ * Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does, also where this thread reads already.
+ * Otherwise as shmkit_rwlock_read_lock().
  */
 shmkit_status_t shmkit_rwlock_try_read_lock(struct shmkit_rwlock_t *rwlock);
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use loom::thread::JoinHandle;
-use model::{ALIVE, Thread, Word, World, deaths, explore, go, here};
+use model::{ALIVE, Thread, Word, World, deaths, explore, go, here, some_deaths};
 use shmkit::sync::barrier::{Barrier, Marked, Passed};
 use shmkit::sync::claim::{self, DIED, ID};
 use shmkit::sync::cond;
@@ -35,7 +35,7 @@ fn join<T>(thread: JoinHandle<Option<T>>) -> Option<T> {
 /// Takes the word at 0, touches what it guards, and gives it up.
 fn claim_once(me: &Thread) {
     let word = me.word(0);
-    let taken = claim::hold(word, me, FOREVER, &mut |_| ()).expect("nothing refuses it");
+    let taken = claim::hold(word, me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
     if taken == Taken::Died {
         word.and(!DIED);
     }
@@ -172,6 +172,35 @@ fn mutex_whose_holder_dies_behind_a_gate() {
     });
 }
 
+/// The next of the same gate frees the mark of a dead one while a thread from home comes and goes to sleep on it.
+#[test]
+fn mutex_whose_holder_dies_behind_a_gate_before_two_takers() {
+    deaths(2, |life| {
+        let world = World::new(MUTEX);
+        world.time_passes_after_deaths();
+        let _ = here(world, 2, life, |me| lock_once(&me, Lane::Gate(0)));
+        let other = go(world, 3, ALIVE, |me| lock_once(&me, Lane::Gate(0)));
+        here(world, 1, ALIVE, |me| lock_once(&me, Lane::Home));
+        join(other);
+        world.end();
+    });
+}
+
+/// All three at once.
+#[test]
+fn mutex_whose_holder_dies_behind_a_gate_among_two_takers() {
+    deaths(1, |life| {
+        let world = World::new(MUTEX);
+        world.time_passes_after_deaths();
+        let mortal = go(world, 2, life, |me| lock_once(&me, Lane::Gate(0)));
+        let other = go(world, 3, ALIVE, |me| lock_once(&me, Lane::Gate(0)));
+        here(world, 1, ALIVE, |me| lock_once(&me, Lane::Home));
+        join(other);
+        let _ = join(mortal);
+        world.end();
+    });
+}
+
 #[test]
 fn mutex_that_is_abandoned_refuses_everybody() {
     for lane in [Lane::Home, Lane::Gate(0)] {
@@ -196,11 +225,13 @@ fn mutex_that_is_abandoned_refuses_everybody() {
 // The readers-writer lock
 // ------------------------------------------------------------------------------------------------------------------
 
-/// Words that each bear a holder, as one thread sees them, from `at` on; marks behind them.
+/// Words that each bear a holder, as one thread sees them, from `at` on; marks behind them. The slots of readers are all of
+/// the home namespace, or the odd ones are of another.
 struct Claims {
     me: Rc<Thread>,
     at: usize,
     count: usize,
+    usable: fn(usize) -> bool,
 }
 
 impl Claims {
@@ -218,8 +249,8 @@ impl Slots<Word> for Claims {
         self.me.word(self.at + slot)
     }
 
-    fn is_usable(&self, _slot: usize) -> bool {
-        true
+    fn is_usable(&self, slot: usize) -> bool {
+        (self.usable)(slot)
     }
 
     fn first(&self) -> usize {
@@ -259,30 +290,52 @@ impl Marked<Word> for Claims {
 
 const RWLOCK: usize = MUTEX + 1;
 
-fn rwlock(me: &Rc<Thread>, slots: usize) -> RwLock<Word, Claims> {
-    RwLock { mutex: mutex(me), writing: me.word(MUTEX), slots: Claims { me: me.clone(), at: RWLOCK, count: slots } }
+fn rwlock(me: &Rc<Thread>, slots: usize, lanes: Lanes) -> RwLock<Word, Claims> {
+    let slots = Claims { me: me.clone(), at: RWLOCK, count: slots, usable: lanes.slots };
+    RwLock { mutex: mutex(me), writing: me.word(MUTEX), slots }
 }
 
+/// By which way a reader or writer comes, and which slots are of its namespace.
+#[derive(Clone, Copy)]
+struct Lanes {
+    lane: Lane,
+    slots: fn(usize) -> bool,
+}
+
+/// All are of one namespace.
+const HOME: Lanes = Lanes { lane: Lane::Home, slots: |_| true };
+/// There are two.
+const NEAR: Lanes = Lanes { lane: Lane::Home, slots: |slot| slot % 2 == 0 };
+const FAR: Lanes = Lanes { lane: Lane::Gate(0), slots: |slot| slot % 2 == 1 };
+
 fn write_once(me: &Rc<Thread>, slots: usize) {
-    let lock = rwlock(me, slots);
-    let taken = lock.write(&**me, Lane::Home, FOREVER).expect("nothing refuses it");
+    write_by(me, slots, HOME);
+}
+
+fn write_by(me: &Rc<Thread>, slots: usize, lanes: Lanes) {
+    let (lock, lane) = (rwlock(me, slots, lanes), lanes.lane);
+    let taken = lock.write(&**me, lane, FOREVER).expect("nothing refuses it");
     if taken == Taken::Died {
-        lock.mutex.consistent(&**me, Lane::Home).expect("it is this thread's");
+        lock.mutex.consistent(&**me, lane).expect("it is this thread's");
     }
     me.touch(taken);
-    lock.unlock(&**me, Lane::Home).expect("it is this thread's");
+    lock.unlock(&**me, lane).expect("it is this thread's");
 }
 
 fn read_once(me: &Rc<Thread>, slots: usize) {
-    let lock = rwlock(me, slots);
-    let taken = lock.read(&**me, Lane::Home, FOREVER).expect("nothing refuses it");
+    read_by(me, slots, HOME);
+}
+
+fn read_by(me: &Rc<Thread>, slots: usize, lanes: Lanes) {
+    let (lock, lane) = (rwlock(me, slots, lanes), lanes.lane);
+    let taken = lock.read(&**me, lane, FOREVER).expect("nothing refuses it");
     if taken == Taken::Died {
-        lock.mutex.consistent(&**me, Lane::Home).expect("it is this thread's");
+        lock.mutex.consistent(&**me, lane).expect("it is this thread's");
         me.touch(taken);
     } else {
         me.look();
     }
-    lock.unlock(&**me, Lane::Home).expect("it is this thread's");
+    lock.unlock(&**me, lane).expect("it is this thread's");
 }
 
 #[test]
@@ -352,6 +405,57 @@ fn rwlock_whose_reader_dies_lets_writers_in() {
         assert_eq!(world.touched(), 2);
         world.end();
     });
+}
+
+/// Of two pid namespaces, with the same id in both.
+#[test]
+fn rwlock_from_home_and_through_a_gate() {
+    for (writes, reads) in [(NEAR, FAR), (FAR, NEAR), (FAR, FAR)] {
+        explore(3, move || {
+            let world = World::new(RWLOCK + 2);
+            let id = if writes.lane == reads.lane { 2 } else { 1 };
+            let writer = go(world, id, ALIVE, move |me| write_by(&me, 2, writes));
+            here(world, 1, ALIVE, |me| (0..2).for_each(|_| read_by(&me, 2, reads)));
+            join(writer);
+            assert_eq!((0..3).chain(MUTEX..RWLOCK + 2).map(|at| world.raw(at)).max(), Some(0));
+            assert_eq!(world.touched(), 1);
+            world.end();
+        });
+    }
+}
+
+#[test]
+fn rwlock_two_writers_of_two_namespaces_and_a_reader() {
+    explore(1, || {
+        let world = World::new(RWLOCK + 2);
+        let far = go(world, 1, ALIVE, |me| write_by(&me, 2, FAR));
+        let near = go(world, 1, ALIVE, |me| write_by(&me, 2, NEAR));
+        here(world, 2, ALIVE, |me| read_by(&me, 2, FAR));
+        join(far);
+        join(near);
+        assert_eq!(world.touched(), 2);
+        world.end();
+    });
+}
+
+/// Of another namespace the mark is found when somebody looks again, and a reader's slot by the kernel.
+#[test]
+fn rwlock_whose_holder_dies_in_the_other_namespace() {
+    type Once = fn(&Rc<Thread>, usize, Lanes);
+    let pairs: [(Once, Once); 3] = [(write_by, read_by), (write_by, write_by), (read_by, write_by)];
+    for (dies, lives) in pairs {
+        for (of, to) in [(FAR, NEAR), (NEAR, FAR)] {
+            deaths(1, move |life| {
+                let world = World::new(RWLOCK + 2);
+                world.time_passes_after_deaths();
+                let mortal = go(world, 1, life, move |me| dies(&me, 2, of));
+                here(world, 1, ALIVE, |me| lives(&me, 2, to));
+                let _ = join(mortal);
+                here(world, 1, ALIVE, |me| lives(&me, 2, to));
+                world.end();
+            });
+        }
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -599,13 +703,17 @@ fn semaphore_at_its_most() {
 }
 
 fn permits(me: &Rc<Thread>, count: usize) -> Permits<Word, Claims> {
-    let places = Claims { me: me.clone(), at: MUTEX + 1, count };
+    let places = Claims { me: me.clone(), at: MUTEX + 1, count, usable: |_| true };
     Permits { mutex: mutex(me), event: me.word(MUTEX), places }
 }
 
 fn permit_once(me: &Rc<Thread>, count: usize) {
+    permit_by(me, count, Lane::Home);
+}
+
+fn permit_by(me: &Rc<Thread>, count: usize, lane: Lane) {
     let permits = permits(me, count);
-    permits.wait(&**me, Lane::Home, FOREVER).expect("nothing refuses it");
+    permits.wait(&**me, lane, FOREVER).expect("nothing refuses it");
     // A permit of the dead is a clean one: what it guards is not the library's. Here it is nothing.
     me.inside(count);
     permits.post(&**me).expect("this thread has one");
@@ -649,6 +757,34 @@ fn permits_of_the_dead_come_back() {
         });
         world.end();
     });
+}
+
+/// The same id in two namespaces: the permit is of the one and of the other in turn.
+#[test]
+fn permits_at_home_and_through_a_gate() {
+    explore(1, || {
+        let world = World::new(MUTEX + 2);
+        let other = go(world, 1, ALIVE, |me| (0..2).for_each(|_| permit_by(&me, 1, Lane::Gate(0))));
+        here(world, 1, ALIVE, |me| (0..2).for_each(|_| permit_once(&me, 1)));
+        join(other);
+        assert_eq!((world.raw(0), world.raw(1), world.raw(MUTEX + 1)), (0, 0, 0));
+        world.end();
+    });
+}
+
+#[test]
+fn permits_of_the_dead_of_another_namespace_come_back() {
+    for lanes in [[Lane::Gate(0), Lane::Home], [Lane::Home, Lane::Gate(0)]] {
+        deaths(1, move |life| {
+            let world = World::new(MUTEX + 2);
+            world.time_passes_after_deaths();
+            let mortal = go(world, 1, life, move |me| permit_by(&me, 1, lanes[0]));
+            here(world, 1, ALIVE, |me| permit_by(&me, 1, lanes[1]));
+            let _ = join(mortal);
+            here(world, 1, ALIVE, |me| permit_by(&me, 1, lanes[1]));
+            world.end();
+        });
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -701,19 +837,28 @@ fn barrier(me: &Rc<Thread>, places: usize) -> Barrier<Word, Claims> {
         phase: me.word(MUTEX + 1),
         breaks: me.word(MUTEX + 2),
         needed: PARTIES,
-        places: Claims { me: me.clone(), at: MUTEX + 3, count: places },
+        places: Claims { me: me.clone(), at: MUTEX + 3, count: places, usable: |_| true },
     }
 }
 
 #[test]
 fn barrier_of_two_for_two_phases() {
-    explore(1, || {
+    two_phases(1, [Lane::Home; 2]);
+}
+
+#[test]
+fn barrier_of_two_namespaces_for_two_phases() {
+    two_phases(1, [Lane::Home, Lane::Gate(0)]);
+}
+
+fn two_phases(preemptions: usize, lanes: [Lane; 2]) {
+    explore(preemptions, move || {
         let world = World::new(BARRIER);
-        let work = |me: Rc<Thread>| {
+        let work = move |me: Rc<Thread>, lane: Lane| {
             let barrier = barrier(&me, PLACES);
             let phases = [0, 1].map(|phase| {
                 me.world().here[phase].fetch_add(1, Relaxed);
-                let passed = barrier.wait(&*me, Lane::Home, FOREVER).expect("nothing refuses it");
+                let passed = barrier.wait(&*me, lane, FOREVER).expect("nothing refuses it");
                 assert_eq!(me.world().here[phase].load(Relaxed), 2, "nobody goes on before all are there");
                 passed
             });
@@ -723,8 +868,9 @@ fn barrier_of_two_for_two_phases() {
                 Passed::Broken => panic!("nobody died"),
             })
         };
-        let other = go(world, 2, ALIVE, work);
-        let [one, two] = here(world, 1, ALIVE, work).expect("it lives");
+        let id = if lanes[0] == lanes[1] { 2 } else { 1 };
+        let other = go(world, id, ALIVE, move |me| work(me, lanes[1]));
+        let [one, two] = here(world, 1, ALIVE, |me| work(me, lanes[0])).expect("it lives");
         let others = join(other).expect("it lives");
         assert_eq!((one + others[0], two + others[1]), (1, 1), "one of them is the last");
         assert_eq!((0..PLACES).map(|place| world.raw(MUTEX + 3 + place)).max(), Some(0), "no place is left taken");
@@ -735,16 +881,26 @@ fn barrier_of_two_for_two_phases() {
 /// One of two dies. The other passes, because both arrived, or is told; after a reset all is as at first.
 #[test]
 fn barrier_that_a_death_breaks() {
-    deaths(0, |life| {
+    a_death_breaks([Lane::Home; 2], 1);
+}
+
+#[test]
+fn barrier_that_a_death_in_another_namespace_breaks() {
+    a_death_breaks([Lane::Home, Lane::Gate(0)], 3);
+}
+
+/// The first of them dies, before each so many of its steps.
+fn a_death_breaks(lanes: [Lane; 2], each: usize) {
+    some_deaths(0, each, move |life| {
         let world = World::new(BARRIER);
         world.time_passes_after_deaths();
-        let mortal = go(world, 2, life, |me| {
+        let mortal = go(world, if lanes[0] == lanes[1] { 2 } else { 1 }, life, move |me| {
             let barrier = barrier(&me, PARTIES);
-            barrier.join(&*me, Lane::Home).expect("there is a place");
+            barrier.join(&*me, lanes[0]).expect("there is a place");
             me.world().here[0].store(1, Relaxed);
-            let passed = barrier.wait(&*me, Lane::Home, FOREVER).expect("nothing refuses it");
+            let passed = barrier.wait(&*me, lanes[0], FOREVER).expect("nothing refuses it");
             assert_ne!(passed, Passed::Broken);
-            barrier.leave(&*me, Lane::Home).expect("it has joined");
+            barrier.leave(&*me, lanes[0]).expect("it has joined");
             me.world().here[0].store(2, Relaxed);
         });
         // Who died before it had joined is not missed: the other waits until its time is over.
@@ -752,10 +908,10 @@ fn barrier_that_a_death_breaks() {
             let barrier = barrier(&me, PARTIES);
             // A time-out may come while it waits for the mutex, before it has looked for the dead.
             for time in 1..=4 {
-                match barrier.wait(&*me, Lane::Home, time * 60_000_000) {
+                match barrier.wait(&*me, lanes[1], time * 60_000_000) {
                     Ok(Passed::Broken) => {
                         assert!(world.somebody_died());
-                        barrier.reset(&*me, Lane::Home).expect("nothing refuses it");
+                        barrier.reset(&*me, lanes[1]).expect("nothing refuses it");
                         assert_eq!(barrier.breaks.load() % 2, 0);
                         return;
                     }

@@ -446,6 +446,82 @@ fn a_rwlock_and_who_has_it() {
     says("shmkit_rwlock_read_lock", shmkit_rwlock_read_lock(lock()), Status::ErrNotRecoverable, "abandoned");
 }
 
+/// Who reads by one mapping of the memory and asks by another one would wait for itself: that is said, and nothing hangs.
+#[test]
+fn a_rwlock_by_two_mappings() {
+    // SAFETY: the name is terminated; the mappings are new, and the file is as large.
+    let [here, there] = unsafe {
+        let file = libc::memfd_create(c"rwlock".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(file >= 0 && libc::ftruncate(file, PAGE as i64) == 0);
+        let maps = [0; 2].map(|_| libc::mmap(null_mut(), PAGE, 3, libc::MAP_SHARED, file, 0));
+        assert!(!maps.contains(&libc::MAP_FAILED) && libc::close(file) == 0);
+        maps.map(|at| at as usize)
+    };
+    let (here, there) = (move || here as *mut shmkit_rwlock_t, move || there as *mut shmkit_rwlock_t);
+    assert_eq!(shmkit_rwlock_init(here()), OK);
+    // The short way and the long one: the first reader of a thread has no slot yet.
+    for _ in 0..2 {
+        assert_eq!(shmkit_rwlock_read_lock(here()), OK);
+        says("shmkit_rwlock_write_lock", shmkit_rwlock_write_lock(there()), Status::ErrDeadlock, "it reads");
+        says("try_write_lock", shmkit_rwlock_try_write_lock(there()), Status::ErrDeadlock, "it reads");
+        says("timed_write_lock", shmkit_rwlock_timed_write_lock(there(), FOREVER), Status::ErrDeadlock, "it reads");
+        says("shmkit_rwlock_unlock", shmkit_rwlock_unlock(there()), Status::ErrNotOwner, "by the other address");
+        // The writer that was refused has left nothing: others read, and so does this one once more.
+        elsewhere(|| {
+            assert_eq!(shmkit_rwlock_read_lock(here()), OK);
+            assert_eq!(shmkit_rwlock_unlock(here()), OK);
+        });
+        assert_eq!(shmkit_rwlock_read_lock(there()), OK);
+        assert_eq!(shmkit_rwlock_unlock(there()), OK);
+        // A second time, while a writer waits for it to go.
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                assert_eq!(shmkit_rwlock_write_lock(here()), OK);
+                assert_eq!(shmkit_rwlock_unlock(here()), OK);
+            });
+            while shmkit_rwlock_try_read_lock(there()) == OK {
+                assert_eq!(shmkit_rwlock_unlock(there()), OK);
+                thread::yield_now();
+            }
+            says("shmkit_rwlock_read_lock", shmkit_rwlock_read_lock(there()), Status::ErrDeadlock, "a writer waits");
+            assert_eq!(shmkit_rwlock_unlock(here()), OK);
+            writer.join().expect("it ends");
+        });
+        assert_eq!(shmkit_rwlock_write_lock(here()), OK);
+        says("shmkit_rwlock_read_lock", shmkit_rwlock_read_lock(there()), Status::ErrDeadlock, "it writes");
+        assert_eq!(shmkit_rwlock_unlock(here()), OK);
+    }
+}
+
+/// A thread that reads and asks once more while a writer waits would wait for itself; the try form does not wait, and
+/// says that somebody is before it.
+#[test]
+fn a_reader_that_reads_again_while_a_writer_waits() {
+    let memory = Memory::new();
+    let lock = move || memory.at::<shmkit_rwlock_t>(0);
+    assert_eq!(shmkit_rwlock_init(lock()), OK);
+    assert_eq!(shmkit_rwlock_read_lock(lock()), OK);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            assert_eq!(shmkit_rwlock_write_lock(lock()), OK);
+            assert_eq!(shmkit_rwlock_unlock(lock()), OK);
+        });
+        let refused = loop {
+            match shmkit_rwlock_try_read_lock(lock()) {
+                OK => assert_eq!(shmkit_rwlock_unlock(lock()), OK),
+                other => break other,
+            }
+            thread::yield_now();
+        };
+        says("try_read_lock", refused, Status::ErrBusy, "a writer waits");
+        says("timed_read_lock", shmkit_rwlock_timed_read_lock(lock(), 0), Status::ErrBusy, "no wait");
+        says("timed_read_lock", shmkit_rwlock_timed_read_lock(lock(), FOREVER), Status::ErrDeadlock, "a writer waits");
+        says("shmkit_rwlock_read_lock", shmkit_rwlock_read_lock(lock()), Status::ErrDeadlock, "a writer waits");
+        assert_eq!(shmkit_rwlock_unlock(lock()), OK);
+        writer.join().expect("it ends");
+    });
+}
+
 #[test]
 fn conditions_and_events_say_when_the_time_is_over() {
     let memory = Memory::new();

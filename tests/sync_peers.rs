@@ -10,8 +10,8 @@ use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use shmkit::capi::options::{RegionLayout, RegionOptions};
@@ -175,6 +175,70 @@ fn a_readers_writer_lock_whose_reader_was_killed() {
     });
 }
 
+/// A stream of processes that lock without a pause, and one that needs its turns meanwhile: nobody is passed over again and
+/// again. Counted in turns of the others, so that a slow machine is as good as any.
+#[test]
+fn writers_and_readers_get_on_against_each_other() {
+    apart("writers_and_readers_get_on_against_each_other", || {
+        const TURNS: u64 = 20;
+        // How many, whether they write; and how many of their turns one turn of the other one may cost, many times what it
+        // should.
+        for (stream, writes, most) in [(1, true, 50), (2, true, 100), (3, false, 300), (40, false, 2000)] {
+            let room = room();
+            // A writer that works while it holds the lock is back before one that sleeps has woken up.
+            let hold = || {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(1) {}
+            };
+            let rest = || std::thread::sleep(Duration::from_millis(1));
+            let pids: Vec<i32> = (0..stream)
+                .map(|_| {
+                    start(|| {
+                        while room.facts().signs[0].load(SeqCst) == 0 {
+                            good(if writes {
+                                shmkit_rwlock_write_lock(room.rwlock())
+                            } else {
+                                shmkit_rwlock_read_lock(room.rwlock())
+                            });
+                            room.facts().count.fetch_add(1, SeqCst);
+                            if writes {
+                                hold()
+                            } else {
+                                rest()
+                            }
+                            room.rwlock_unlock();
+                        }
+                    })
+                })
+                .collect();
+            until(|| room.facts().count.load(SeqCst) > 3 * stream);
+            let (begin, end) = (room.facts().count.load(SeqCst), most * TURNS);
+            let cost = || room.facts().count.load(SeqCst) - begin;
+            let one = start(|| {
+                for turn in 0..TURNS {
+                    good(if writes {
+                        shmkit_rwlock_read_lock(room.rwlock())
+                    } else {
+                        shmkit_rwlock_write_lock(room.rwlock())
+                    });
+                    room.rwlock_unlock();
+                    room.facts().flag.store(1 + turn as u32, SeqCst);
+                    // So that each turn is had against the others.
+                    rest();
+                }
+            });
+            until(|| cost() > end || u64::from(room.facts().flag.load(SeqCst)) == TURNS);
+            let (cost, turns) = (cost(), room.facts().flag.load(SeqCst));
+            sign(room, 0);
+            pids.into_iter().for_each(reap_well);
+            reap_well(one);
+            let (of, to) = if writes { ("writers", "a reader") } else { ("readers", "a writer") };
+            println!("{turns} turns of {to} against {stream} {of} cost {cost} of theirs");
+            assert!(cost <= end, "{turns} turns of {to} against {stream} {of} cost {cost} of theirs");
+        }
+    });
+}
+
 /// The 32nd reader has the mutex instead of a slot: its death is no writer's.
 #[test]
 fn a_reader_without_a_slot_was_killed() {
@@ -280,6 +344,17 @@ fn everything_is_inherited(room: Room) {
     good(shmkit_robust_sem_post(room.robust()));
 }
 
+/// Its holder was of this namespace: the kernel itself has marked all that `hold_everything` took. Before anybody locks:
+/// a lock also looks for the dead that no kernel told of.
+#[track_caller]
+fn everything_is_marked(room: Room) {
+    // The first word is the lock; a permit is a lock and half of a namespace, in rows of four at the head of 64 bytes.
+    let words = [room.mutex().addr(), room.rwlock().addr(), room.robust().addr() + 64, room.robust().addr() + 72];
+    for (index, at) in words.into_iter().enumerate() {
+        assert_eq!(word_of(at as *mut shmkit_mutex_t), DIED, "{index}: the kernel did not mark it");
+    }
+}
+
 /// Somebody holds everything and lives, though nobody would think so.
 #[track_caller]
 fn everything_is_held(room: Room) {
@@ -311,6 +386,7 @@ fn a_thread_ends_and_its_process_lives() {
         for _ in 0..3 {
             let address = room.address();
             std::thread::spawn(move || hold_everything(Room::at(address))).join().expect("it ends well");
+            everything_is_marked(room);
             everything_is_inherited(room);
             // And where somebody of the same process waits already.
             let waiter = std::thread::spawn(move || {
@@ -523,10 +599,99 @@ fn robust_mutexes_of_the_c_library_in_every_order() {
                         unsafe { libc::pthread_mutex_unlock(theirs.add(*thing)) };
                     }
                     _ => {
+                        assert_eq!(word_of(mine[thing - 2]), if held { DIED } else { 0 }, "{words}");
                         let status = shmkit_mutex_trylock(mine[thing - 2]);
                         assert_eq!(status, if held { OWNER_DIED } else { OK }, "{words}");
                         good(shmkit_mutex_unlock(mine[thing - 2]));
                     }
+                }
+            }
+        }
+        println!("{deaths} deaths of holders told of");
+    });
+}
+
+type Call = extern "C" fn(*mut shmkit_mutex_t) -> i32;
+
+/// Another copy of the library in this process, as a plugin brings one: its functions to lock and to unlock.
+fn another_copy(which: usize) -> [Call; 2] {
+    let path = format!("{}/copy-{}-{which}.so", env!("CARGO_TARGET_TMPDIR"), support::unique());
+    std::fs::copy(support::library(), &path).expect("there is room");
+    let name = CString::new(path.as_str()).expect("no NUL inside");
+    // SAFETY: the strings are terminated, the library stays loaded, and the functions are of this type.
+    unsafe {
+        let library = libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        std::fs::remove_file(&path).expect("it is this test's");
+        assert!(!library.is_null(), "{:?}", std::ffi::CStr::from_ptr(libc::dlerror()));
+        [c"shmkit_mutex_lock", c"shmkit_mutex_unlock"].map(|name| {
+            let function = libc::dlsym(library, name.as_ptr());
+            assert!(!function.is_null() && function != shmkit_mutex_lock as Call as *mut c_void, "it is no copy");
+            std::mem::transmute::<*mut c_void, Call>(function)
+        })
+    }
+}
+
+/// A robust mutex of the C library, one of this program's copy of the library, and one of each of two plugins' copies: a
+/// thread locks them in every order, so that its lists come about in every order, unlocks them in every order as far as
+/// one, two, three of them or all, lets each copy lock and unlock another one, and ends.
+#[test]
+fn copies_of_the_library_in_one_process() {
+    apart("copies_of_the_library_in_one_process", || {
+        let own: [Call; 2] = [shmkit_mutex_lock, shmkit_mutex_unlock];
+        let copies = [own, another_copy(1), another_copy(2)];
+        let theirs = map(4096);
+        let at = map(4096);
+        let (orders, mut deaths) = (orders(), 0);
+        for (turn, (locks, unlocks)) in
+            orders.iter().flat_map(|locks| orders.iter().map(move |unlocks| (*locks, *unlocks))).enumerate()
+        {
+            let their = theirs as *mut libc::pthread_mutex_t;
+            let mine = move |index: usize| (at + 64 * index) as *mut shmkit_mutex_t;
+            (0..6).for_each(|index| good(shmkit_mutex_init(mine(index))));
+            // SAFETY: in shared memory that stays, initialised before use.
+            unsafe {
+                let mut attributes = MaybeUninit::zeroed();
+                libc::pthread_mutexattr_init(attributes.as_mut_ptr());
+                libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
+                their.write_bytes(0, 1);
+                libc::pthread_mutex_init(their, attributes.as_ptr());
+            }
+            let given = turn % 5;
+            std::thread::spawn(move || {
+                let their = theirs as *mut libc::pthread_mutex_t;
+                for thing in locks {
+                    match thing {
+                        // SAFETY: it is initialised.
+                        3 => assert_eq!(unsafe { libc::pthread_mutex_lock(their) }, 0),
+                        _ => assert_eq!(copies[thing][0](mine(thing)), OK),
+                    }
+                }
+                for thing in &unlocks[..given] {
+                    match thing {
+                        // SAFETY: it is initialised.
+                        3 => assert_eq!(unsafe { libc::pthread_mutex_unlock(their) }, 0),
+                        _ => assert_eq!(copies[*thing][1](mine(*thing)), OK),
+                    }
+                }
+                for thing in unlocks.into_iter().filter(|thing| *thing != 3) {
+                    assert_eq!(copies[thing][0](mine(3 + thing)), OK);
+                    assert_eq!(copies[thing][1](mine(3 + thing)), OK);
+                }
+            })
+            .join()
+            .expect("it ends well");
+            for (turn, thing) in unlocks.into_iter().enumerate() {
+                let held = turn >= given;
+                deaths += usize::from(held);
+                let words = format!("locked in order {locks:?}, unlocked {:?}", &unlocks[..given]);
+                match thing {
+                    // SAFETY: it is initialised.
+                    3 => unsafe {
+                        let status = libc::pthread_mutex_trylock(their);
+                        assert_eq!(status, if held { libc::EOWNERDEAD } else { 0 }, "{words}");
+                        libc::pthread_mutex_unlock(their);
+                    },
+                    _ => assert_eq!(word_of(mine(thing)), if held { DIED } else { 0 }, "{words}: {thing}"),
                 }
             }
         }
@@ -573,6 +738,7 @@ fn many_locks_of_one_thread() {
                     assert_eq!(shmkit_mutex_lock(one_more), Status::ErrLimit as i32);
                 }
             }));
+            all_are_marked(&all, &format!("of {count}"));
             for (index, mutex) in all.iter().enumerate() {
                 assert_eq!(shmkit_mutex_lock(*mutex), OWNER_DIED, "{index} of {count}");
                 good(shmkit_mutex_consistent(*mutex));
@@ -588,19 +754,195 @@ fn many_locks_of_one_thread() {
     });
 }
 
-/// Unlocked in every order; what is left is told of.
+/// Calls that hold two things for a moment, by threads that hold as many locks as fit into their own place, as the pages
+/// note, one or two fewer, and one more: what they take is told of at their death, or they are refused and take nothing.
+#[test]
+fn calls_that_hold_two_things_where_there_is_little_room() {
+    apart("calls_that_hold_two_things_where_there_is_little_room", || {
+        let all = mutexes(2000);
+        for count in [13, 14, 15, 16, 17, 1997, 1998, 1999, 2000] {
+            let room = room();
+            good(shmkit_barrier_init(room.barrier(), 1));
+            let hold = || all[..count].iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+            let check = |what: &str| {
+                for (index, mutex) in all[..count].iter().enumerate() {
+                    assert_eq!(word_of(*mutex) & !WAITERS, DIED, "{what}: {index} of {count}");
+                    assert_eq!(shmkit_mutex_lock(*mutex), OWNER_DIED);
+                    good(shmkit_mutex_consistent(*mutex));
+                    good(shmkit_mutex_unlock(*mutex));
+                }
+            };
+            let (two, one) = (if count <= 1998 { OK } else { LIMIT }, if count <= 1999 { OK } else { LIMIT });
+            reap_well(start(|| {
+                hold();
+                assert_eq!(shmkit_robust_sem_wait(room.robust()), two, "{}", message());
+            }));
+            check("a permit");
+            let mut value = 0;
+            // SAFETY: the value is writable.
+            good(unsafe { shmkit_robust_sem_value(room.robust(), &mut value) });
+            assert_eq!(value, 2);
+            for joined in [false, true] {
+                reap_well(start(|| {
+                    if joined {
+                        good(shmkit_barrier_join(room.barrier()));
+                        all[..count - 1].iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+                    } else {
+                        hold();
+                    }
+                    // SAFETY: nothing is asked for.
+                    let waits = || unsafe { shmkit_barrier_wait(room.barrier(), null_mut()) };
+                    (0..2).for_each(|_| assert_eq!(waits(), if joined { one } else { two }, "{}", message()));
+                    if joined {
+                        assert_eq!(shmkit_barrier_leave(room.barrier()), one, "{}", message());
+                        if one != OK {
+                            good(shmkit_mutex_unlock(all[0]));
+                            good(shmkit_barrier_leave(room.barrier()));
+                            good(shmkit_mutex_lock(all[0]));
+                        }
+                        good(shmkit_mutex_lock(all[count - 1]));
+                    }
+                }));
+                check("a barrier");
+            }
+            // And where it waits: the time runs out with a place in its hand.
+            good(shmkit_barrier_init(room.barrier(), 2));
+            reap_well(start(|| {
+                hold();
+                // SAFETY: nothing is asked for.
+                let status = unsafe { shmkit_barrier_timedwait(room.barrier(), 120 * MS, null_mut()) };
+                assert_eq!(status, if two == OK { TIMEOUT } else { two }, "{}", message());
+                assert_eq!(shmkit_barrier_join(room.barrier()), two, "{}", message());
+            }));
+            check("a barrier with a time");
+            // Who finds a writer queues, and has the writers' lock when it takes its slot.
+            let writer = start_holder(room, 0, || assert!(!room.write_lock()));
+            let reader = start(|| {
+                hold();
+                sign(room, 1);
+                assert_eq!(shmkit_rwlock_read_lock(room.rwlock()), if one == OK { OWNER_DIED } else { one });
+                if one == OK {
+                    good(shmkit_rwlock_consistent(room.rwlock()));
+                    room.rwlock_unlock();
+                    sign(room, 2);
+                    until_sign(room, 3);
+                    good(shmkit_rwlock_read_lock(room.rwlock()));
+                    sign(room, 4);
+                    until_sign(room, 5);
+                    room.rwlock_unlock();
+                    good(shmkit_rwlock_read_lock(room.rwlock()));
+                }
+            });
+            until_sign(room, 1);
+            until(|| is_asleep(reader));
+            kill(writer);
+            if one == OK {
+                until_sign(room, 2);
+                assert!(!room.write_lock());
+                sign(room, 3);
+                until(|| is_asleep(reader));
+                room.rwlock_unlock();
+                until_sign(room, 4);
+                assert_eq!(shmkit_rwlock_try_write_lock(room.rwlock()), BUSY, "it reads");
+                sign(room, 5);
+            }
+            reap_well(reader);
+            check("a reader");
+            if one == OK {
+                assert!(!room.write_lock());
+                room.rwlock_unlock();
+            }
+        }
+    });
+}
+
+/// What a thread does in the last of its destructors: those of its variables run after the library's own, which frees
+/// what it needed to note more than 16 locks.
+struct AtTheEnd(std::cell::Cell<Option<Box<dyn FnOnce()>>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.take().expect("there is work")();
+    }
+}
+
+std::thread_local! {
+    static AT_THE_END: AtTheEnd = const { AtTheEnd(std::cell::Cell::new(None)) };
+}
+
+/// All bear the kernel's mark, and nobody has looked at them since.
+#[track_caller]
+fn all_are_marked(all: &[*mut shmkit_mutex_t], words: &str) {
+    for (index, mutex) in all.iter().enumerate() {
+        assert_eq!(word_of(*mutex), DIED, "{index} {words}: the kernel did not mark it");
+    }
+}
+
+/// The lock, which is the first word.
+fn word_of(mutex: *mut shmkit_mutex_t) -> u32 {
+    // SAFETY: aligned, in memory that stays mapped.
+    unsafe { AtomicU32::from_ptr(mutex.cast()) }.load(SeqCst)
+}
+
+/// The kernel has marked it at the death of its holder: no look of a later one.
+const DIED: u32 = 0x4000_0000;
+const WAITERS: u32 = 0x8000_0000;
+
+/// A thread that held many locks keeps some of them for its last destructors: they unlock what is left, in any order, lock
+/// others, and what they leave is told of.
+#[test]
+fn the_last_destructors_of_a_thread_that_held_much() {
+    apart("the_last_destructors_of_a_thread_that_held_much", || {
+        for (most, left) in [(10, 3), (17, 0), (17, 1), (20, 1), (20, 16), (20, 17), (20, 20), (300, 290)] {
+            for given in [0, 1, left / 2, left].into_iter().filter(|given| *given <= left) {
+                let words = format!("{most} held, {left} at the end, {given} of them unlocked there");
+                // Two more than are held: one for a moment, and one to the end.
+                let start = mutexes(most + 2)[0].addr();
+                let at = move |index: usize| (start + 64 * index) as *mut shmkit_mutex_t;
+                // Without the pages there is room for 16.
+                let room = if left > 16 || left - given < 16 { OK } else { LIMIT };
+                std::thread::spawn(move || {
+                    let last = move || {
+                        // The oldest first: most are not the latest.
+                        (0..given).for_each(|index| good(shmkit_mutex_unlock(at(index))));
+                        assert_eq!(shmkit_mutex_lock(at(most)), room, "{}", message());
+                        if room == OK {
+                            good(shmkit_mutex_unlock(at(most)));
+                            good(shmkit_mutex_lock(at(most + 1)));
+                        }
+                    };
+                    AT_THE_END.with(|end| end.0.set(Some(Box::new(last))));
+                    (0..most).for_each(|index| good(shmkit_mutex_lock(at(index))));
+                    (left..most).for_each(|index| good(shmkit_mutex_unlock(at(index))));
+                })
+                .join()
+                .expect("it ends well");
+                for index in 0..most + 2 {
+                    let held = (given..left).contains(&index) || index == most + 1 && room == OK;
+                    assert_eq!(word_of(at(index)), if held { DIED } else { 0 }, "{words}: {index}");
+                }
+            }
+        }
+    });
+}
+
+/// Four of six unlocked in every order; what is left is told of.
 #[test]
 fn unlocked_in_another_order() {
     apart("unlocked_in_another_order", || {
         for order in orders() {
             for given in 0..=4 {
-                let all = mutexes(4);
+                let all = mutexes(6);
                 reap_well(start(|| {
-                    all.iter().for_each(|mutex| good(shmkit_mutex_lock(*mutex)));
+                    // One of those that stay is the first, and one is the fifth.
+                    [4, 0, 1, 2, 5, 3].iter().for_each(|index| good(shmkit_mutex_lock(all[*index])));
                     order[..given].iter().for_each(|index| good(shmkit_mutex_unlock(all[*index])));
                 }));
-                for (turn, index) in order.iter().enumerate() {
-                    let expected = if turn < given { OK } else { OWNER_DIED };
+                for (turn, index) in order.iter().chain(&[4, 5]).enumerate() {
+                    let held = turn >= given;
+                    let words = format!("{order:?}, {given} unlocked: {index}");
+                    assert_eq!(word_of(all[*index]), if held { DIED } else { 0 }, "{words}");
+                    let expected = if held { OWNER_DIED } else { OK };
                     assert_eq!(shmkit_mutex_trylock(all[*index]), expected, "{order:?}, {given} unlocked");
                     good(shmkit_mutex_unlock(all[*index]));
                 }
@@ -965,24 +1307,126 @@ unsafe extern "C" {
     fn _Fork() -> libc::pid_t;
 }
 
-/// A child that was made behind the fork handlers holds nothing of its parent's, and its own death is told.
+/// A child that was made behind the fork handlers holds nothing of its parent's, of whatever kind, by no way into the
+/// object: each call is the first that a child makes. Its own death is told.
 #[test]
 fn a_child_behind_the_fork_handlers() {
     apart("a_child_behind_the_fork_handlers", || {
         let room = room();
+        // One that was read last, so that the short way knows its slot; one that was not taken last.
+        let (read, inner) = (Room::new(), Room::new());
+        read.reset(1, 1);
+        inner.reset(1, 1);
+        let mine = std::cell::Cell::new(false);
+        let again = || {
+            // SAFETY: the place is writable.
+            unsafe { shmkit_once_begin(room.once(), mine.as_ptr()) }
+        };
         room.lock();
-        // SAFETY: the child leaves by SIGKILL, and this process has one thread.
-        let child = unsafe { _Fork() };
-        if child == 0 {
-            let seen = [shmkit_mutex_trylock(room.mutex()), shmkit_mutex_unlock(room.mutex())];
-            good(shmkit_mutex_lock(room.other()));
-            room.facts().count.store(u64::from(seen == [BUSY, NOT_OWNER]), SeqCst);
-            die();
+        assert!(!room.write_lock());
+        good(shmkit_rwlock_read_lock(inner.rwlock()));
+        good(shmkit_robust_sem_wait(room.robust()));
+        good(shmkit_robust_sem_wait(room.robust()));
+        good(shmkit_barrier_join(room.barrier()));
+        good(again());
+        assert!(mine.get());
+        good(shmkit_rwlock_read_lock(read.rwlock()));
+        let calls: [(&str, i32, &dyn Fn() -> i32); 20] = [
+            ("mutex_trylock", BUSY, &|| shmkit_mutex_trylock(room.mutex())),
+            ("mutex_timedlock", TIMEOUT, &|| shmkit_mutex_timedlock(room.mutex(), MS)),
+            ("mutex_unlock", NOT_OWNER, &|| shmkit_mutex_unlock(room.mutex())),
+            ("mutex_consistent", NOT_OWNER, &|| shmkit_mutex_consistent(room.mutex())),
+            ("mutex_abandon", NOT_OWNER, &|| shmkit_mutex_abandon(room.mutex())),
+            ("cond_timedwait", NOT_OWNER, &|| shmkit_cond_timedwait(room.cond(), room.mutex(), MS)),
+            ("rwlock_unlock of a writer", NOT_OWNER, &|| shmkit_rwlock_unlock(room.rwlock())),
+            ("rwlock_try_read_lock", BUSY, &|| shmkit_rwlock_try_read_lock(room.rwlock())),
+            ("rwlock_timed_write_lock", TIMEOUT, &|| shmkit_rwlock_timed_write_lock(room.rwlock(), MS)),
+            ("rwlock_consistent", NOT_OWNER, &|| shmkit_rwlock_consistent(room.rwlock())),
+            ("rwlock_abandon", NOT_OWNER, &|| shmkit_rwlock_abandon(room.rwlock())),
+            ("rwlock_unlock of the last reader", NOT_OWNER, &|| shmkit_rwlock_unlock(read.rwlock())),
+            ("rwlock_unlock of a reader", NOT_OWNER, &|| shmkit_rwlock_unlock(inner.rwlock())),
+            ("rwlock_try_write_lock over a reader", BUSY, &|| shmkit_rwlock_try_write_lock(read.rwlock())),
+            ("rwlock_try_write_lock over the other", BUSY, &|| shmkit_rwlock_try_write_lock(inner.rwlock())),
+            ("robust_sem_post", NOT_OWNER, &|| shmkit_robust_sem_post(room.robust())),
+            ("robust_sem_trywait", BUSY, &|| shmkit_robust_sem_trywait(room.robust())),
+            ("barrier_leave", NOT_OWNER, &|| shmkit_barrier_leave(room.barrier())),
+            ("once_end", NOT_OWNER, &|| shmkit_once_end(room.once(), true)),
+            // It takes a slot and a place of its own, as any other thread.
+            ("barrier_join", OK, &|| shmkit_barrier_join(room.barrier())),
+        ];
+        for (name, expected, call) in calls {
+            // SAFETY: the child makes some calls and leaves by SIGKILL, and this process has one thread.
+            let child = unsafe { _Fork() };
+            if child == 0 {
+                let seen = call();
+                room.facts().signs[0].store(seen as u32, SeqCst);
+                good(shmkit_mutex_lock(room.other()));
+                die();
+            }
+            assert!(libc::WIFSIGNALED(reap(child)));
+            let seen = room.facts().signs[0].load(SeqCst) as i32;
+            assert_eq!(seen, expected, "{name}: it took itself for its parent");
+            assert_eq!(shmkit_mutex_trylock(room.other()), OWNER_DIED, "its death was not told");
+            good(shmkit_mutex_consistent(room.other()));
+            good(shmkit_mutex_unlock(room.other()));
         }
-        assert!(libc::WIFSIGNALED(reap(child)));
-        assert_eq!(room.facts().count.load(SeqCst), 1, "it took itself for its parent");
+        good(shmkit_rwlock_unlock(read.rwlock()));
+        good(shmkit_once_end(room.once(), true));
+        good(shmkit_robust_sem_post(room.robust()));
+        good(shmkit_robust_sem_post(room.robust()));
+        good(shmkit_rwlock_unlock(inner.rwlock()));
+        room.rwlock_unlock();
         room.unlock();
-        assert_eq!(shmkit_mutex_trylock(room.other()), OWNER_DIED, "its death was not told");
+    });
+}
+
+/// The first process of a pid namespace makes a child in another one, behind the fork handlers: a child that has the
+/// number of its parent, 1, and is of another namespace all the same. What its threads hold is theirs.
+#[test]
+fn a_first_process_behind_the_fork_handlers_of_a_first_process() {
+    apart("a_first_process_behind_the_fork_handlers_of_a_first_process", || {
+        let room = Room::new();
+        let leave = || {
+            let words = "this test needs root or unprivileged user namespaces";
+            // SAFETY: take no pointers.
+            unsafe {
+                let own = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+                let left = libc::unshare(libc::CLONE_NEWPID | own);
+                assert_eq!(left, 0, "{words}: {}", std::io::Error::last_os_error());
+            }
+        };
+        reap_well(start(|| {
+            leave();
+            reap_well(start(|| {
+                assert_eq!(std::process::id(), 1);
+                room.reset(2, 2);
+                hold_everything(room);
+                let_everything_go(room);
+                leave();
+                // SAFETY: the child leaves by _exit, and this process has one thread.
+                let child = unsafe { _Fork() };
+                if child == 0 {
+                    assert_eq!(std::process::id(), 1);
+                    alarm(STALLED);
+                    let address = room.address();
+                    let by_thread = |work: fn(Room)| std::thread::spawn(move || work(Room::at(address))).join();
+                    // One sits down first; another holds, whose id its parent's namespace does not know.
+                    let sat = by_thread(|room| good(shmkit_mutex_init(room.other())));
+                    let held = by_thread(|room| {
+                        hold_everything(room);
+                        sign(room, 0);
+                        until_sign(room, 1);
+                        let_everything_go(room);
+                    });
+                    // SAFETY: takes no pointers.
+                    unsafe { libc::_exit(if sat.is_ok() && held.is_ok() { 0 } else { 101 }) };
+                }
+                until_sign(room, 0);
+                everything_is_held(room);
+                sign(room, 1);
+                reap_well(child);
+            }));
+        }));
     });
 }
 
@@ -1090,19 +1534,43 @@ struct Sky {
     next: AtomicU64,
     /// What came into the queue and out of it, with the mutex held.
     tokens: AtomicU64,
+    /// What was brought and what was fetched, with no lock, by those who wait with the event count.
+    brought: AtomicU64,
+    fetched: AtomicU64,
     /// Of each process: what it did, of each kind.
-    done: [[AtomicU64; 8]; STORMERS],
+    done: [[AtomicU64; KINDS.len()]; STORMERS],
     /// How often the work of each once was done to its end.
     works: [AtomicU64; ONCES],
     onces: [MaybeUninit<shmkit_once_t>; ONCES],
 }
 
-const KINDS: [&str; 8] = ["mutex", "write", "read", "condition", "semaphore", "robust", "barrier", "once"];
+const KINDS: [&str; 9] = ["mutex", "write", "read", "condition", "semaphore", "robust", "barrier", "once", "event"];
 
 extern "C" fn count_one(user: *mut c_void) -> c_int {
     // SAFETY: one of the counters of the sky.
     unsafe { AtomicU64::from_ptr(user.cast()) }.fetch_add(1, SeqCst);
     0
+}
+
+/// Fetches one of the things that were brought, waiting for it with the event count. False: none came in time.
+fn fetch(sky: &'static Sky, room: Room, patience: u64) -> bool {
+    loop {
+        let mut key = 0;
+        // SAFETY: the key is writable.
+        good(unsafe { shmkit_event_prepare(room.event(), &mut key) });
+        let fetched = sky.fetched.load(SeqCst);
+        assert!(fetched <= sky.brought.load(SeqCst), "more was fetched than brought");
+        if fetched < sky.brought.load(SeqCst) {
+            if sky.fetched.compare_exchange(fetched, fetched + 1, SeqCst, SeqCst).is_ok() {
+                return true;
+            }
+            continue;
+        }
+        match shmkit_event_timedwait(room.event(), key, patience) {
+            TIMEOUT => return false,
+            status => good(status),
+        }
+    }
 }
 
 /// One of eight: does whatever comes until it is told to stop, or is killed.
@@ -1112,11 +1580,17 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let kind = (random >> 20) as usize % 8;
+        let kind = (random >> 20) as usize % KINDS.len();
+        // Waits, waits for some time, does not wait at all.
+        let way = random >> 60 & 3;
         let patience = (random >> 40) % (3 * MS);
         match kind {
             0 => {
-                match shmkit_mutex_timedlock(first.mutex(), 1000 * patience) {
+                match if way == 0 {
+                    shmkit_mutex_trylock(first.mutex())
+                } else {
+                    shmkit_mutex_timedlock(first.mutex(), 1000 * patience)
+                } {
                     TIMEOUT | BUSY => continue,
                     status => first.after(status),
                 };
@@ -1127,12 +1601,13 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
                 continue;
             }
             1 => {
-                match random & 1 << 60 {
-                    0 => second.write_lock(),
-                    _ => match shmkit_rwlock_timed_write_lock(second.rwlock(), patience) {
-                        TIMEOUT | BUSY => continue,
-                        status => second.after_write(status),
-                    },
+                match match way {
+                    0 => shmkit_rwlock_try_write_lock(second.rwlock()),
+                    1 => shmkit_rwlock_timed_write_lock(second.rwlock(), patience),
+                    _ => shmkit_rwlock_write_lock(second.rwlock()),
+                } {
+                    TIMEOUT | BUSY => continue,
+                    status => second.after_write(status),
                 };
                 second.write();
                 sky.done[own][1].fetch_add(1, SeqCst);
@@ -1140,7 +1615,12 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
                 continue;
             }
             2 => {
-                match shmkit_rwlock_read_lock(second.rwlock()) {
+                match match way {
+                    0 => shmkit_rwlock_try_read_lock(second.rwlock()),
+                    1 => shmkit_rwlock_timed_read_lock(second.rwlock(), patience),
+                    _ => shmkit_rwlock_read_lock(second.rwlock()),
+                } {
+                    TIMEOUT | BUSY => continue,
                     OK => (0..20).for_each(|_| second.read()),
                     status => assert!(second.after_write(status)),
                 }
@@ -1166,7 +1646,16 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
             4 => {
                 // Who gives before it takes leaves one more when it dies, and never too few.
                 good(shmkit_semaphore_post(first.sem()));
-                good(shmkit_semaphore_wait(first.sem()));
+                // Who finds none must wait: another one has taken what it gave.
+                let taken = match way {
+                    0 => shmkit_semaphore_trywait(first.sem()),
+                    1 => shmkit_semaphore_timedwait(first.sem(), patience),
+                    _ => BUSY,
+                };
+                match taken {
+                    TIMEOUT | BUSY => good(shmkit_semaphore_wait(first.sem())),
+                    status => good(status),
+                }
             }
             5 => {
                 let more = random & 1 << 60 != 0;
@@ -1188,13 +1677,21 @@ fn storm(sky: &'static Sky, first: Room, second: Room, own: usize, seed: u64) {
                     status => good(status),
                 }
             }
-            _ => {
+            7 => {
                 let index = sky.next.load(SeqCst) as usize % ONCES;
                 let (once, works) = (sky.onces[index].as_ptr().cast_mut(), sky.works[index].as_ptr());
                 // SAFETY: the work returns.
                 good(unsafe { shmkit_once_run(once, Some(count_one), works.cast()) });
                 assert!(sky.works[index].load(SeqCst) > 0, "it is done, and nobody did it");
                 let _ = sky.next.compare_exchange(index as u64, index as u64 + 1, SeqCst, SeqCst);
+            }
+            _ => {
+                if way < 2 {
+                    sky.brought.fetch_add(1, SeqCst);
+                    good(shmkit_event_notify(first.event(), if way == 0 { 1 } else { u32::MAX }));
+                } else if !fetch(sky, first, patience) {
+                    continue;
+                }
             }
         }
         sky.done[own][kind].fetch_add(1, SeqCst);
@@ -1257,7 +1754,14 @@ fn eight_processes_use_everything_and_one_dies_all_the_time() {
         assert!(works <= sky.next.load(SeqCst) + 1 + kills, "work was done twice, and nobody died");
         let counts: Vec<String> =
             KINDS.iter().enumerate().map(|(kind, name)| format!("{} {name}", sum(kind))).collect();
-        assert!((0..8).all(|kind| sum(kind) > 0), "{counts:?}");
+        assert!((0..KINDS.len()).all(|kind| sum(kind) > 0), "{counts:?}");
+        let (brought, fetched) = (sky.brought.load(SeqCst), sky.fetched.load(SeqCst));
+        let counted = sum(8);
+        assert!(
+            fetched <= brought && counted <= brought + fetched,
+            "{fetched} of {brought} fetched, {counted} counted"
+        );
+        assert!(brought + fetched <= counted + kills, "{fetched} of {brought} fetched, {counted} counted");
         println!("storm: {seconds} s, {kills} killed, {}; {value} permits left of the dead", counts.join(", "));
         alarm(0);
     });

@@ -115,8 +115,9 @@ fn object<const SIZE: usize, T: Placed<SIZE>>(at: *const T) -> Outcome<Object<SI
     }
 }
 
-/// The same for the fast ways, which ask nothing: a page that is known to be writable cannot be a wrong address, and
-/// they touch no other.
+/// The same for the fast ways, which ask nothing: a page that is known to be writable cannot be a wrong address. A
+/// larger object may reach into another page: there they read, and it is mapped, for an object is mapped as a whole or not
+/// at all; what they write there is a slot that the slow way gave to this thread.
 #[inline(always)]
 fn near<const SIZE: usize, T: Placed<SIZE>>(at: *const T) -> Option<Object<SIZE>> {
     const { assert!(size_of::<T>() == SIZE) };
@@ -301,14 +302,15 @@ pub extern "C" fn shmkit_rwlock_destroy(rwlock: *mut shmkit_rwlock_t) -> shmkit_
 /// shmkit_rwlock_consistent(), unlock. A dead reader is nobody's concern: its lock is gone. SHMKIT_ERR_DEADLOCK: this
 /// thread writes, or reads already while a writer waits. Other errors as from shmkit_mutex_lock(). A hot path: readers
 /// on different processors share no cache line, 31 of them at once; more share the writers' lock. Writers and readers
-/// go in turn. Not async-signal-safe. As pthread_rwlock_rdlock(3).
+/// that wait are let in as they came, so neither starves the other; one that was woken and gets no processor for 5
+/// milliseconds may be overtaken. Not async-signal-safe. As pthread_rwlock_rdlock(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
     read_lock(Call::RwlockReadLock, rwlock, NONE, || FOREVER)
 }
 
-/// Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does. Otherwise as
-/// shmkit_rwlock_read_lock().
+/// Locks for reading if nobody writes or waits to. SHMKIT_ERR_BUSY: somebody does, also where this thread reads already.
+/// Otherwise as shmkit_rwlock_read_lock().
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_try_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
     read_lock(Call::RwlockTryReadLock, rwlock, NONE, || Wait::No)

@@ -1,5 +1,7 @@
-//! Who this process is, as it is written into records: asked of /proc once, and once more in another process, also in one
-//! that was made behind the C library's fork handlers. Never decides anything by it. Next: `header.rs`, which holds records.
+//! Who this process is, as it is written into records: asked of /proc once, and once more in another process: after
+//! `forget`, or where the process id is another. A child that was made behind the C library's fork handlers may have its
+//! parent's id, as the first process of another pid namespace: who must be certain of the namespace forgets first, as
+//! `sync/object.rs` does. Never decides anything by it. Next: `header.rs`, which holds records.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -49,7 +51,7 @@ pub fn sees_peers() -> bool {
     SEES_PEERS.load(Relaxed)
 }
 
-/// After a fork: the child is another process.
+/// After a fork, or where there may have been one: the child is another process.
 pub fn forget() {
     PID.store(0, Relaxed);
 }

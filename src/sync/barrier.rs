@@ -1,7 +1,7 @@
 //! The barrier. Who arrives holds a place, a claim, until it goes on: a death among those who wait is seen in the
 //! places, and so is a death of one who has joined and is on its way. Then nobody can wait for all any more: the
 //! barrier is broken, and says so to everybody until it is reset. All words change with the mutex held, but a place is
-//! given up without. Next: `object.rs`.
+//! given up without.
 //!
 //! The mark of a place: `JOINED`; the phase that its holder arrived in last; and `BROKEN`, when that phase broke. So who
 //! waited knows what became of its own phase, however late it looks: it broke, or it is not the current one any more.
@@ -58,7 +58,9 @@ pub enum Passed {
 impl<F: Futex, P: Marked<F>> Barrier<F, P> {
     /// Arrives, and waits for the others.
     pub fn wait(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Passed, Refused> {
-        if !holder.has_room() {
+        // For the mutex and a place.
+        let own = self.places.own();
+        if !holder.has_room(if own.is_some() { 1 } else { 2 }) {
             return Err(Refused::NoRoom);
         }
         lock_plain(&self.mutex, holder, lane, until)?;
@@ -69,7 +71,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
             return Ok(Passed::Broken);
         }
         let phase = self.phase.load();
-        let Some(place) = self.places.own().or_else(|| self.enter(holder, 0)) else {
+        let Some(place) = own.or_else(|| self.enter(holder, 0)) else {
             self.mutex.unlock(holder, lane)?;
             return Err(Refused::NoRoom);
         };
@@ -163,7 +165,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
 
     /// Takes part from now on: a death before it arrives is noticed too.
     pub fn join(&self, holder: &impl Holder<F>, lane: Lane) -> Result<(), Refused> {
-        if !holder.has_room() {
+        if !holder.has_room(2) {
             return Err(Refused::NoRoom);
         }
         lock_plain(&self.mutex, holder, lane, u64::MAX)?;

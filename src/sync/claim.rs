@@ -30,6 +30,8 @@ pub const WAITERS: u32 = 0x8000_0000;
 pub const DIED: u32 = 0x4000_0000;
 /// Nobody's id.
 pub const ABANDONED: u32 = ID;
+/// So long who takes the word in turn waits for one that was woken before it.
+pub const TURN_NS: u64 = 5_000_000;
 
 /// Takes the word if it is free; what it is when it is not.
 pub fn try_take<F: Futex>(word: F, id: u32) -> Result<Taken, u32> {
@@ -116,7 +118,7 @@ fn give_slowly<F: Futex>(word: F) {
 
 /// `try_take` by a holder, whom the kernel finds when it dies.
 pub fn try_hold<F: Futex>(word: F, holder: &impl Holder<F>) -> Result<Taken, Refused> {
-    if !holder.has_room() {
+    if !holder.has_room(1) {
         return Err(Refused::NoRoom);
     }
     holder.begin(word);
@@ -124,18 +126,31 @@ pub fn try_hold<F: Futex>(word: F, holder: &impl Holder<F>) -> Result<Taken, Ref
     finish(word, holder, result.map_err(|seen| hopeless(seen, holder.id()).unwrap_or(Refused::TimedOut)))
 }
 
-/// `take` by a holder.
+/// Lets one go first who slept, was woken, and has not come yet: who comes just now would be faster, every time. Not for
+/// longer than `TURN_NS`: it may be stopped.
+pub fn let_pass<F: Futex>(word: F, until: u64) {
+    let seen = word.load();
+    if seen & ID == 0 && seen & WAITERS != 0 {
+        word.wait(seen, beat::<F>(until, TURN_NS));
+    }
+}
+
+/// `take` by a holder; `in_turn`: after those who have slept.
 pub fn hold<F: Futex>(
     word: F,
     holder: &impl Holder<F>,
     until: u64,
+    in_turn: bool,
     look: &mut dyn FnMut(u32),
 ) -> Result<Taken, Refused> {
-    if !holder.has_room() {
+    if !holder.has_room(1) {
         return Err(Refused::NoRoom);
     }
     // Pending all the while: a sleeper that is woken and dies before it has the word passes the wake on.
     holder.begin(word);
+    if in_turn {
+        let_pass(word, until);
+    }
     let result = take(word, holder.id(), until, look);
     finish(word, holder, result)
 }

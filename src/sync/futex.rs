@@ -1,4 +1,4 @@
-//! What the cores of this layer need of a word and of a thread. `real.rs` gives them shared memory, the kernel and the
+//! What the cores of this layer need of a word and of a thread. `object.rs` gives them shared memory, the kernel and the
 //! list of robust futexes; `tests/models.rs` gives them loom's atomics and a kernel made of a mutex.
 //! Never names an address. Next: `claim.rs`.
 
@@ -38,8 +38,8 @@ pub trait Futex: Copy {
 pub trait Holder<F> {
     /// The id that the kernel knows it by.
     fn id(&self) -> u32;
-    /// Whether it can hold one more.
-    fn has_room(&self) -> bool;
+    /// Whether it can hold so many more at a time.
+    fn has_room(&self, more: u32) -> bool;
     /// Before the word may come to bear the id, and before it may lose it.
     fn begin(&self, word: F);
     /// The word bears the id.

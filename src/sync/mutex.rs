@@ -6,9 +6,12 @@
 //! While the first word bears a mark, the gate is held by who wrote it: it is taken before and given up after. So a
 //! mark whose gate is free, or bears `DIED`, is a dead thread's, and whoever sees that frees the word, damaged: the
 //! next of the same gate at once, others at their next look (`BEAT_NS`). The turn makes it certain that the mark which
-//! is taken away is the one that was looked at. Next: `real.rs` for how the pieces lie in memory.
+//! is taken away is the one that was looked at. `DIED` in the gate is all that tells that a mark is a dead one's: the next
+//! of the gate takes it away only when the mark is gone. Next: `object.rs` for how the pieces lie in memory.
 
-use super::claim::{ABANDONED, DIED, ID, WAITERS, bury, bury_the_lost, give, hold, release, take, try_hold, try_take};
+use super::claim::{
+    ABANDONED, DIED, ID, WAITERS, bury, bury_the_lost, give, hold, let_pass, release, take, try_hold, try_take,
+};
 use super::futex::{Futex, Holder, Refused, Taken};
 
 /// Gates, so that as many other namespaces can take part.
@@ -45,15 +48,29 @@ fn gate_of(seen: u32) -> Option<usize> {
 }
 
 impl<F: Futex> Mutex<F> {
-    /// Locks it, waiting for its holder.
+    /// Locks it, waiting for its holder. Who comes while it is free takes it, though others were woken for it.
     pub fn lock(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
+        self.lock_as(holder, lane, until, false)
+    }
+
+    /// Locks it after those who have slept for it.
+    pub fn lock_in_turn(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
+        self.lock_as(holder, lane, until, true)
+    }
+
+    fn lock_as(&self, holder: &impl Holder<F>, lane: Lane, until: u64, in_turn: bool) -> Result<Taken, Refused> {
         match lane {
-            Lane::Home => hold(self.main, holder, until, &mut |seen| self.look_again(seen, true)),
+            Lane::Home => hold(self.main, holder, until, in_turn, &mut |seen| self.look_again(seen, true)),
             Lane::Gate(gate) => {
-                hold(self.gates[gate], holder, until, &mut |seen| {
+                hold(self.gates[gate], holder, until, in_turn, &mut |seen| {
                     bury_the_lost(self.gates[gate], seen);
                 })?;
-                self.pass(gate, holder, |mark| take(self.main, mark, until, &mut |seen| self.look_again(seen, false)))
+                self.pass(gate, holder, |mark| {
+                    if in_turn {
+                        let_pass(self.main, until);
+                    }
+                    take(self.main, mark, until, &mut |seen| self.look_again(seen, false))
+                })
             }
         }
     }
@@ -91,10 +108,11 @@ impl<F: Futex> Mutex<F> {
         holder: &impl Holder<F>,
         take: impl FnOnce(u32) -> Result<Taken, Refused>,
     ) -> Result<Taken, Refused> {
-        // A mark of this gate is of one who died holding it.
-        let seen = self.main.load();
-        if gate_of(seen) == Some(gate) {
-            bury(self.main, seen);
+        // A mark of this gate is of one who died holding it. Others may set `WAITERS` in it or free it meanwhile; none
+        // writes it anew while this thread has the gate.
+        let mut seen = self.main.load();
+        while gate_of(seen) == Some(gate) && !bury(self.main, seen) {
+            seen = self.main.load();
         }
         // From here on the gate's word says whether this holder dies, and no longer that the one before did.
         self.gates[gate].and(!DIED);

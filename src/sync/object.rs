@@ -36,7 +36,7 @@ use crate::sys::{memory, process};
 
 /// Bytes of the objects.
 pub const MUTEX_SIZE: usize = 64;
-/// Two pages' worth of cache lines less one page's: a block, and one line for each reader.
+/// A block, and a cache line for each reader: half a page.
 pub const RWLOCK_SIZE: usize = 64 * (1 + READERS);
 /// Of the small ones: condition variable, semaphore, event.
 pub const SMALL_SIZE: usize = 32;
@@ -198,7 +198,9 @@ pub fn read_not(object: Object<RWLOCK_SIZE>, slot: Word) {
 pub fn read_unlock_fast(object: Object<RWLOCK_SIZE>) -> Fast {
     let seat = seat();
     let Some(slot) = seat.slot_of(object.start()) else { return Fast::No };
-    if !seat.is_latest(slot) {
+    // In a child that was made behind the fork handlers the seat is its parent's still, and only this tells. That it is this
+    // thread's slot, of whatever namespace, its own list says.
+    if seat.space() == 0 || !seat.is_latest(slot) {
         return Fast::No;
     }
     if leave_slot(object, slot, seat) { Fast::Rest(slot) } else { Fast::Done }
@@ -371,8 +373,8 @@ impl Holder<Word> for Seat {
         Seat::id(self)
     }
 
-    fn has_room(&self) -> bool {
-        Seat::has_room(self)
+    fn has_room(&self, more: u32) -> bool {
+        Seat::has_room(self, more)
     }
 
     fn begin(&self, word: Word) {
@@ -492,6 +494,11 @@ fn rwlock_of(object: Object<RWLOCK_SIZE>, seat: &'static Seat) -> RwLock<Word, C
 fn sit() -> Outcome<&'static Seat> {
     let seat = seat();
     if !seat.is_seated() {
+        if seat.space() == 0 {
+            // The first of this process. It may be a child that was made behind the fork handlers and has its parent's
+            // number, in another namespace: what is remembered would be the parent's.
+            identity::forget();
+        }
         let space = identity::own().namespace;
         let Some(space) = u32::try_from(space).ok().filter(|space| *space != 0) else {
             return Err(Failure::new(
@@ -605,10 +612,10 @@ fn initialise<const SIZE: usize>(object: Object<SIZE>, kind: Kind, fill: impl Fn
     Ok(())
 }
 
-/// Takes the stamp away, so that every later use is an error. Nobody may hold it.
+/// Takes the stamp away, so that every later use is an error. Nobody may hold it. Not for a once: zeros are a fresh one.
 pub fn destroy<const SIZE: usize>(object: Object<SIZE>, kind: Kind) -> Outcome<()> {
     let (seat, space) = open(object, kind)?;
-    let held = matches!(kind, Kind::Mutex | Kind::RwLock | Kind::Once | Kind::Barrier | Kind::Permits)
+    let held = matches!(kind, Kind::Mutex | Kind::RwLock | Kind::Barrier | Kind::Permits)
         && mutex_of(object).is_held(seat.space() == space);
     if held {
         return Err(Failure::of(Status::ErrBusy));
@@ -661,7 +668,7 @@ impl Wait {
             Refused::NoRoom => {
                 let failure = Failure::new(
                     Status::ErrLimit,
-                    "this thread holds 2000 locks, or there is no memory to note another one",
+                    "this thread holds 2000 locks, or 1999 where two are needed, or there is no memory to note another one",
                     "hold fewer at once: the kernel tells of no more than 2048 when a thread dies",
                 );
                 Failure { errno: libc::ENOLCK, ..failure }
@@ -948,7 +955,7 @@ pub fn barrier_wait(object: Object<BARRIER_SIZE>, wait: Wait) -> Outcome<bool> {
     let (seat, space) = open(object, Kind::Barrier)?;
     let passed = barrier_of(object, seat).wait(seat, lane(object, seat, space)?, wait.moment());
     match passed.map_err(|refused| match refused {
-        Refused::NoRoom => crowded(),
+        Refused::NoRoom if seat.has_room(2) => crowded(),
         Refused::TimedOut => Failure::new(
             Status::ErrTimeout,
             "the time ran out before all had arrived",
@@ -978,7 +985,7 @@ fn crowded() -> Failure {
 pub fn barrier_join(object: Object<BARRIER_SIZE>) -> Outcome<()> {
     let (seat, space) = open(object, Kind::Barrier)?;
     barrier_of(object, seat).join(seat, lane(object, seat, space)?).map_err(|refused| match refused {
-        Refused::NoRoom => crowded(),
+        Refused::NoRoom if seat.has_room(2) => crowded(),
         Refused::Own => Failure::of(Status::ErrExists),
         other => Wait::No.refused(other),
     })

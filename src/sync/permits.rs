@@ -89,7 +89,8 @@ pub fn look<F: Futex, P: Places<F>>(places: &P) {
 impl<F: Futex, P: Places<F>> Permits<F, P> {
     /// Takes a permit, waiting for one.
     pub fn wait(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<(), Refused> {
-        if !holder.has_room() {
+        // For the mutex and a permit.
+        if !holder.has_room(2) {
             return Err(Refused::NoRoom);
         }
         // The mutex is held for a moment by each: also who waits for no permit waits for that.

@@ -10,8 +10,10 @@
 //! with a plain store and then looks at `writing`: without a fence there, for a reader must cost no more than it has
 //! to. So a writer may fall asleep on a slot that has just become free; it looks again after `NAP_NS`.
 //!
-//! A reader that had to queue takes its slot while it has the mutex, so writers and readers go in turn, and no stream
-//! of either starves the other. A reader that finds all slots taken keeps the mutex: it reads alone.
+//! A reader that had to queue takes its slot while it has the mutex. Who comes lets those pass who sleep for the mutex and
+//! were woken: so writers and readers that wait are let in as they came, and no stream of either starves the other. One
+//! that was woken and does not come within `TURN_NS` is overtaken, and goes to sleep again behind the others. A reader
+//! that finds all slots taken keeps the mutex: it reads alone.
 //!
 //! A dead reader's slot is marked by the kernel, and means nothing. A dead writer's mutex is marked; if `writing` was
 //! set, it may have written, and whoever gets the mutex next, reader or writer, is told, and has it for writing.
@@ -78,6 +80,15 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         Entered::Writing
     }
 
+    /// Whether this thread holds a slot, also one that it took by another address of the same memory.
+    fn has_slot(&self, holder: &impl Holder<F>) -> bool {
+        (0..self.slots.count()).any(|slot| self.is_own_slot(slot, self.slots.word(slot).load(), holder))
+    }
+
+    fn is_own_slot(&self, slot: usize, seen: u32, holder: &impl Holder<F>) -> bool {
+        seen & ID == holder.id() && self.slots.is_usable(slot)
+    }
+
     fn leave(&self, slot: usize, holder: &impl Holder<F>) {
         let word = self.slots.word(slot);
         holder.begin(word);
@@ -104,7 +115,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
 
     /// Locks it for reading. `Died`: a writer died, and this thread has it for writing.
     pub fn read(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
-        self.read_with(holder, until, || self.mutex.lock(holder, lane, until), lane)
+        self.read_with(holder, until, || self.mutex.lock_in_turn(holder, lane, until), lane)
     }
 
     /// The same without waiting.
@@ -122,21 +133,22 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         if self.mutex.is_own(holder, lane) {
             return Err(Refused::Own);
         }
-        if !holder.has_room() {
+        if !holder.has_room(1) {
             return Err(Refused::NoRoom);
         }
         if matches!(self.enter_any(holder), Entered::In) {
             return Ok(Taken::Clean);
         }
-        // A writer waits for the slot that this thread has already, or another one will.
-        if self.slots.own().is_some() {
-            return Err(Refused::Own);
+        // A writer waits for the slot that this thread has already, or another one will. Who does not wait has lost nothing.
+        let waits = !is_over::<F>(until);
+        if self.slots.own().is_some() || waits && self.has_slot(holder) {
+            return Err(if waits { Refused::Own } else { Refused::TimedOut });
         }
         if self.settle(lock()?, holder, lane) == Taken::Died {
             return self.drain(holder, lane, until, true);
         }
-        // With the mutex held nobody writes.
-        if matches!(self.enter_any(holder), Entered::In) {
+        // With the mutex held nobody writes. Who has no room for a slot beside it reads alone.
+        if holder.has_room(1) && matches!(self.enter_any(holder), Entered::In) {
             let _ = self.mutex.unlock(holder, lane);
         }
         Ok(Taken::Clean)
@@ -153,7 +165,7 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
 
     /// Locks it for writing.
     pub fn write(&self, holder: &impl Holder<F>, lane: Lane, until: u64) -> Result<Taken, Refused> {
-        self.write_with(holder, lane, until, || self.mutex.lock(holder, lane, until))
+        self.write_with(holder, lane, until, || self.mutex.lock_in_turn(holder, lane, until))
     }
 
     /// The same without waiting.
@@ -180,15 +192,15 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         self.writing.swap(1);
         F::fence();
         for slot in 0..self.slots.count() {
-            if !self.drain_one(slot, until) {
+            if let Err(refused) = self.drain_one(slot, holder, until) {
                 self.unwrite(holder, lane);
-                return Err(Refused::TimedOut);
+                return Err(refused);
             }
         }
         Ok(if died { Taken::Died } else { Taken::Clean })
     }
 
-    fn drain_one(&self, slot: usize, until: u64) -> bool {
+    fn drain_one(&self, slot: usize, holder: &impl Holder<F>, until: u64) -> Result<(), Refused> {
         let word = self.slots.word(slot);
         let (mut spins, mut next_look) = (0, 0);
         loop {
@@ -196,12 +208,16 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
             if seen & ID == 0 {
                 // What a dead reader left.
                 if seen == 0 || word.exchange(seen, 0).is_ok() {
-                    return true;
+                    return Ok(());
                 }
                 continue;
             }
+            // Taken by another address, or `own` would have said so.
+            if self.is_own_slot(slot, seen, holder) {
+                return Err(Refused::Own);
+            }
             if is_over::<F>(until) {
-                return false;
+                return Err(Refused::TimedOut);
             }
             if spins < 2 * F::SPINS {
                 spins += 1;

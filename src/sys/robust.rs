@@ -6,7 +6,8 @@
 //! head → nodes of glibc → anchor → latest → … → first → head
 //! ```
 //!
-//! glibc adds and removes at the front and never looks behind the anchor. The nodes behind it lie in shared memory,
+//! glibc adds and removes at the front and never looks behind the anchor. Where a plugin brings a copy of this library,
+//! the copy that a thread uses later hangs what it holds before the anchor of the other one. The nodes behind it lie in shared memory,
 //! where the kernel finds them by addresses; this side keeps the same addresses in private memory and never reads a
 //! pointer from a node, so that no peer can lead it anywhere. Never waits. Next: `sync/claim.rs`.
 //!
@@ -49,7 +50,8 @@ pub struct Seat {
     count: Cell<u32>,
     hint: Cell<u32>,
     head: Cell<*const Head>,
-    /// What is held, from index 1 on; before the first stands the address of the head.
+    /// What is held, from index 1 on; before the first stands what follows it on the list: the head, or the anchor of another
+    /// copy of this library.
     nodes: Cell<*const Cell<usize>>,
     room: Cell<u32>,
     /// The lock that this thread has read last, and its slot: see `sync/object.rs`.
@@ -207,7 +209,7 @@ impl Seat {
         self.slot.set(slot);
     }
 
-    /// Sits down: finds the list and puts the anchor at its end. Of a thread that sits nothing changes.
+    /// Sits down: finds the list and puts the anchor behind what is glibc's. Of a thread that sits nothing changes.
     #[cold]
     pub fn sit(&self, space: u32) -> Sys<()> {
         if self.is_seated() {
@@ -224,24 +226,34 @@ impl Seat {
         if list.distance != -(NODE as isize) {
             return Err(Errno(libc::ENOTSUP));
         }
+        let id = process::tid() as u32;
         let anchor = self.anchor.as_ptr() as usize;
         let mut last = &list.first;
-        // Before the first node of this side only glibc's are there: mutexes that this very thread holds.
-        while last.get() & !1 != head as usize && last.get() & !1 != anchor {
+        let end = loop {
+            let next = last.get() & !1;
+            if next == anchor {
+                // It sat down before, and came no further.
+                break self.node(0).get();
+            }
+            // Of glibc there are only mutexes that this very thread holds. The first node that is none is the anchor of
+            // another copy of this library, which stays where it is and leads to the head: this one goes before it.
+            if next == head as usize || !bears(next, id) {
+                break next;
+            }
             // SAFETY: a node on the list, which leads to the next one or to the head; bit 0 is a mark of glibc's.
-            last = unsafe { &*((last.get() & !1) as *const Cell<usize>) };
-        }
-        self.anchor.set(head as usize);
+            last = unsafe { &*(next as *const Cell<usize>) };
+        };
+        self.anchor.set(end);
         self.count.set(0);
         self.head.set(head);
         if self.room.get() == 0 {
             self.nodes.set(self.near.as_ptr());
             self.room.set(NEAR);
         }
-        self.node(0).set(head as usize);
+        self.node(0).set(end);
         compiler_fence(Ordering::SeqCst);
         last.set(anchor);
-        self.id.set(process::tid() as u32);
+        self.id.set(id);
         set_space(space)
     }
 
@@ -271,19 +283,21 @@ impl Seat {
         unsafe { &*self.head.get() }
     }
 
-    /// What is held as the `index`th, from 1 on; the head before it. Only up to the count.
+    /// What is held as the `index`th, from 1 on; before it what follows on the list. Only up to the count.
     #[inline(always)]
     fn node(&self, index: u32) -> &Cell<usize> {
-        // SAFETY: callers have sat down, so there is an array; it has one more than `room`, and the count is no larger.
+        debug_assert!(index <= self.room.get(), "who keeps asks for room before");
+        // SAFETY: callers have sat down, so there is an array; it has one more than `room`, and the count is no larger:
+        // whoever keeps words has asked for room for as many as it keeps at a time.
         unsafe { &*self.nodes.get().add(index as usize) }
     }
 
-    /// Whether one more can be held; asked before `begin`.
-    pub fn has_room(&self) -> bool {
-        self.has_room_now() || self.make_room()
+    /// Whether so many more can be held at a time; asked before `begin`.
+    pub fn has_room(&self, more: u32) -> bool {
+        self.count.get() + more <= self.room.get() || self.make_room()
     }
 
-    /// The same, of the room that there is.
+    /// Whether one more can be held, in the room that there is.
     #[inline(always)]
     pub fn has_room_now(&self) -> bool {
         self.count.get() < self.room.get()
@@ -391,6 +405,13 @@ impl Seat {
     }
 }
 
+/// Whether the word of a node bears an id. The word of an anchor is zero.
+fn bears(node: usize, id: u32) -> bool {
+    // SAFETY: a node on this thread's list: its word stands before it, as the kernel looks for it at the thread's death.
+    let word = unsafe { AtomicU32::from_ptr((node - NODE) as *mut u32) }.load(Ordering::Relaxed);
+    word & libc::FUTEX_TID_MASK == id
+}
+
 /// Writes the link of a node: for the kernel's eyes.
 #[inline(always)]
 fn set_next(node: usize, next: usize) {
@@ -415,7 +436,8 @@ extern "C" fn stand_up() {
 
 const FAR_BYTES: usize = (FAR as usize + 1) * size_of::<usize>();
 
-/// The pages of a thread that has held much, which go when it ends. What it holds then the kernel finds without them.
+/// The pages of a thread that has held much, which go when it ends, unless it still holds much then. The kernel finds what
+/// it holds without them; its last destructors do not.
 struct Owned(Cell<usize>);
 
 impl Owned {
@@ -428,13 +450,25 @@ impl Owned {
 }
 
 impl Drop for Owned {
+    /// Other destructors of this thread come later: they give up what it holds, and take more.
     fn drop(&mut self) {
         let seat = seat();
-        seat.count.set(0);
-        seat.nodes.set(seat.near.as_ptr());
-        // No more than nothing is found: what this thread's last destructors lock they can unlock.
-        seat.room.set(NEAR);
-        let _ = memory::munmap(self.0.get(), FAR_BYTES);
+        let count = seat.count.get();
+        if count > NEAR {
+            // The pages stay as long as the process: one for each thread that dies as the holder of so much.
+            return;
+        }
+        if seat.nodes.get() != seat.near.as_ptr() {
+            for (index, node) in (0..=count).zip(&seat.near) {
+                node.set(seat.node(index).get());
+            }
+            seat.nodes.set(seat.near.as_ptr());
+            // None, where this is another thread than the one that sat down.
+            seat.room.set(seat.room.get().min(NEAR));
+        }
+        if self.0.get() != 0 {
+            let _ = memory::munmap(self.0.get(), FAR_BYTES);
+        }
     }
 }
 
@@ -482,7 +516,7 @@ mod tests {
 
     fn hold(word: Word) {
         let seat = seat();
-        assert!(seat.has_room());
+        assert!(seat.has_room(1));
         seat.begin(word);
         word.atomic().store(seat.id(), Ordering::SeqCst);
         seat.keep(word);
@@ -500,6 +534,12 @@ mod tests {
     /// Robust mutexes of glibc come and go between ours, in every order; a thread ends with some of both.
     #[test]
     fn on_one_list_with_the_mutexes_of_glibc() {
+        (0..3).for_each(on_one_list);
+    }
+
+    /// Of the words from 3 on those are given that leave this rest when they are divided by three: so of each two
+    /// neighbours both stay once, and what links them is what `keep` wrote.
+    fn on_one_list(rest: usize) {
         let page = page();
         let words: Vec<Word> = (0..60).map(|index| page.half(64 * index)).collect();
         let mut mutexes: Vec<MaybeUninit<libc::pthread_mutex_t>> = (0..8).map(|_| MaybeUninit::zeroed()).collect();
@@ -538,21 +578,21 @@ mod tests {
                 unlock(2);
                 lock(3);
                 words[3..50].iter().for_each(|word| hold(*word));
-                for index in (3..50).step_by(2) {
+                for index in (3..50).filter(|index| index % 3 == rest) {
                     give(words[index]);
                 }
                 unlock(1);
                 lock(4);
                 assert!(!seat().forget(words[1]) && !seat().forget(words[55]));
                 let start = words[0].address();
-                assert_eq!(seat().latest_in(start, 4096), Some(words[48].address()));
+                assert_eq!(seat().latest_in(start, 4096), Some(words[if rest == 1 { 48 } else { 49 }].address()));
                 assert_eq!(seat().latest_in(start + 64, 64), None);
             }
         })
         .join()
         .expect("it ends well");
         for (index, word) in words.iter().enumerate() {
-            let held = [0, 2].contains(&index) || (3..50).contains(&index) && index % 2 == 0;
+            let held = [0, 2].contains(&index) || (3..50).contains(&index) && index % 3 != rest;
             assert_eq!(word.atomic().load(Ordering::SeqCst), if held { DIED } else { 0 }, "{index}");
         }
         for index in 0..8 {

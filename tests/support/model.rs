@@ -19,7 +19,7 @@ use shmkit::sync::futex::{Futex, Holder, Taken};
 /// The life of a thread that does not die.
 pub const ALIVE: u32 = u32::MAX;
 /// More steps than any mortal of the models takes.
-const MOST_STEPS: u32 = 80;
+const MOST_STEPS: u32 = 120;
 /// Sleeps up to so long are no sleeps here: the sleeper looks again at once.
 const NAP_NS: u64 = 5_000_000;
 
@@ -40,7 +40,12 @@ pub fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 
 /// Runs a model once for each step that its mortal takes, and it dies before that step; at last it lives.
 pub fn deaths(preemptions: usize, model: impl Fn(u32) + Clone + Sync + Send + 'static) {
-    for life in 0..MOST_STEPS {
+    some_deaths(preemptions, 1, model);
+}
+
+/// The same for each so many steps: where all of them take too long.
+pub fn some_deaths(preemptions: usize, each: usize, model: impl Fn(u32) + Clone + Sync + Send + 'static) {
+    for life in (0..MOST_STEPS).step_by(each) {
         DEATHS.set(0);
         let model = model.clone();
         explore(preemptions, move || model(life));
@@ -383,7 +388,7 @@ impl Holder<Word> for Thread {
         self.id
     }
 
-    fn has_room(&self) -> bool {
+    fn has_room(&self, _more: u32) -> bool {
         true
     }
 
