@@ -29,6 +29,8 @@ static WANTED: [Guarded<Option<libc::sigaction>>; 2] = [Guarded::new(None), Guar
 static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(libc::SIG_DFL), AtomicUsize::new(libc::SIG_DFL)];
 static LONG: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 static ONCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+/// A handler for one signal has had it: the kernel has the default since.
+static SPENT: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 static ON: AtomicBool = AtomicBool::new(false);
 
 fn index(signal: c_int) -> Option<usize> {
@@ -71,6 +73,7 @@ fn install(index: usize, signal: c_int, wanted: &libc::sigaction) -> c_int {
     LONG[index].store(wanted.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
     ONCE[index].store(wanted.sa_flags & libc::SA_RESETHAND != 0, Relaxed);
     HANDLERS[index].store(wanted.sa_sigaction, Relaxed);
+    SPENT[index].store(false, Relaxed);
     WANTED[index].with(|kept| *kept = Some(*wanted));
     // SAFETY: both structs are readable, and the handler stays as long as the process.
     unsafe { real::sigaction(signal, &ours, core::ptr::null_mut()) }
@@ -88,6 +91,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
     unsafe {
         let wanted = if new.is_null() { None } else { Some(*new) };
         let before = WANTED[index].with(|kept| *kept).flatten();
+        let spent = SPENT[index].load(Relaxed);
         let result = match &wanted {
             Some(wanted) => install(index, signal, wanted),
             None => 0,
@@ -97,7 +101,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
             && let Some(mut before) = before
         {
             // A handler for one signal has had it.
-            if before.sa_flags & libc::SA_RESETHAND != 0 && HANDLERS_SPENT[index].swap(false, Relaxed) {
+            if spent {
                 before.sa_sigaction = libc::SIG_DFL;
             }
             *old = before;
@@ -105,8 +109,6 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
         result
     }
 }
-
-static HANDLERS_SPENT: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 
 fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
     let mut new = MaybeUninit::<libc::sigaction>::zeroed();
@@ -119,34 +121,90 @@ fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
     }
 }
 
-crate::sys::real::behind! {
-    extern "C" fn signal(signal: c_int, handler: usize) -> usize;
-    extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize;
+/// As sigset(3): the handler is put in place and the signal let through, or the signal is held back.
+fn held(signal: c_int, handler: usize) -> usize {
+    const SIG_HOLD: usize = 2;
+    let mut mask = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut old = MaybeUninit::<libc::sigset_t>::zeroed();
+    let how = if handler == SIG_HOLD { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: both masks are writable; the signal is one of ours, so it has a place in them.
+    unsafe {
+        libc::sigaddset(mask.as_mut_ptr(), signal);
+        if libc::sigprocmask(libc::SIG_BLOCK, core::ptr::null(), old.as_mut_ptr()) != 0 {
+            return libc::SIG_ERR;
+        }
+        let before = if handler == SIG_HOLD {
+            let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+            if sigaction(signal, core::ptr::null(), now.as_mut_ptr()) != 0 {
+                return libc::SIG_ERR;
+            }
+            now.assume_init().sa_sigaction
+        } else {
+            simple(signal, handler, 0)
+        };
+        if before == libc::SIG_ERR || libc::sigprocmask(how, mask.as_ptr(), core::ptr::null_mut()) != 0 {
+            return libc::SIG_ERR;
+        }
+        if libc::sigismember(old.as_ptr(), signal) == 1 { SIG_HOLD } else { before }
+    }
 }
 
-mod hooks {
-    use super::{c_int, index, simple};
+crate::sys::real::behind! {
+    extern "C" fn signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn bsd_signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn ssignal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn sysv_signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn sigset(signal: c_int, handler: usize) -> usize;
+    extern "C" fn sigignore(signal: c_int) -> c_int;
+}
 
-    /// # Safety
-    /// As the C library's function.
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn signal(signal: c_int, handler: usize) -> usize {
-        if index(signal).is_some() && handler != libc::SIG_ERR {
-            return simple(signal, handler, libc::SA_RESTART);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { super::signal(signal, handler) }
+/// Each is the C library's function of its name, and for our two signals what that does, over `sigaction` above.
+mod hooks {
+    use super::{c_int, held, index, simple};
+
+    macro_rules! hooks {
+        ($(fn $function:ident: $ours:expr;)*) => {$(
+            /// # Safety
+            /// As the C library's function.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $function(signal: c_int, handler: usize) -> usize {
+                if index(signal).is_some() && handler != libc::SIG_ERR {
+                    let ours: fn(c_int, usize) -> usize = $ours;
+                    return ours(signal, handler);
+                }
+                // SAFETY: the caller's promise.
+                unsafe { super::$function(signal, handler) }
+            }
+        )*};
+    }
+
+    fn restarting(signal: c_int, handler: usize) -> usize {
+        simple(signal, handler, libc::SA_RESTART)
+    }
+
+    fn once(signal: c_int, handler: usize) -> usize {
+        simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER)
+    }
+
+    hooks! {
+        fn signal: restarting;
+        fn bsd_signal: restarting;
+        fn ssignal: restarting;
+        fn sysv_signal: once;
+        fn __sysv_signal: once;
+        fn sigset: held;
     }
 
     /// # Safety
     /// As the C library's function.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize {
-        if index(signal).is_some() && handler != libc::SIG_ERR {
-            return simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER);
+    pub unsafe extern "C" fn sigignore(signal: c_int) -> c_int {
+        if index(signal).is_some() {
+            return if simple(signal, libc::SIG_IGN, 0) == libc::SIG_ERR { -1 } else { 0 };
         }
         // SAFETY: the caller's promise.
-        unsafe { super::__sysv_signal(signal, handler) }
+        unsafe { super::sigignore(signal) }
     }
 }
 
@@ -175,7 +233,7 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     if ONCE[index].load(Relaxed) {
         // The kernel put the default in our place.
         HANDLERS[index].store(libc::SIG_DFL, Relaxed);
-        HANDLERS_SPENT[index].store(true, Relaxed);
+        SPENT[index].store(true, Relaxed);
     }
     // SAFETY: the program's handler, as it was given; it may leave by a jump, and this frame has nothing to drop.
     unsafe {
@@ -319,6 +377,8 @@ pub fn leaving(call: Call, addr: usize) {
             name.push_str("segment ");
             name.push_signed(i64::from(segment.id));
         }
+        // Removed before it was detached, it is not known by its id any more.
+        _ if call == Call::Shmdt => name.push_str("a removed segment"),
         _ => name.push_str("a file"),
     }
     let gone = Gone { start: range.start as usize, end: range.end as usize, name, call };

@@ -6,10 +6,11 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::account;
 use crate::calls::ledger;
+use crate::error::Errno;
 use crate::record::state;
 use crate::sys::lock::Guarded;
 use crate::sys::pages::Array;
-use crate::sys::process;
+use crate::sys::{self, memory, process};
 use crate::text::Text;
 
 /// Variables that go with a child.
@@ -76,6 +77,26 @@ fn is_own(path: &[u8]) -> bool {
     path.ends_with(b"libshmkit_preload.so")
 }
 
+/// Whether an environment can be walked: the kernel answers EFAULT to one that cannot.
+fn is_readable(environment: *const *const c_char) -> bool {
+    let mut at = environment as usize;
+    sys::preserving_errno(|| {
+        while at != 0 {
+            let mut word = [0; size_of::<usize>()];
+            let unreadable = Err(Errno(libc::EFAULT));
+            if memory::peek(at, &mut word) == unreadable {
+                return false;
+            }
+            match usize::from_ne_bytes(word) {
+                0 => break,
+                text if memory::peek(text, &mut [0]) == unreadable => return false,
+                _ => at += word.len(),
+            }
+        }
+        true
+    })
+}
+
 /// Whether an environment has this library in LD_PRELOAD.
 ///
 /// # Safety
@@ -98,7 +119,7 @@ unsafe fn has_us(environment: *const *const c_char) -> bool {
 /// As for `has_us`.
 unsafe fn with_us<R>(environment: *const *const c_char, work: impl FnOnce(*const *const c_char) -> R) -> R {
     // SAFETY: the caller's promise.
-    if !KEPT.with(|kept| kept.on).unwrap_or(false) || unsafe { has_us(environment) } {
+    if !KEPT.with(|kept| kept.on).unwrap_or(false) || !is_readable(environment) || unsafe { has_us(environment) } {
         return work(environment);
     }
     // The copies live until the next program takes this one's place, or until `work` fails.

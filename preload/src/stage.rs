@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicBool, AtomicI32};
 use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
 use crate::calls::ledger::{self, Kind as Object};
+use crate::calls::judge::TROUBLE;
 use crate::calls::{exit, policy, report};
-use crate::capi::TROUBLE;
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation, push_call};
 use crate::record::{Kind, state};
@@ -187,10 +187,13 @@ pub fn call<T: Answer>(
     surrounded(call, name, args, checked, real)
 }
 
-/// After a panic in our own code the program gets the real call's answer.
+/// After a panic in our own code, and where the checked call has nothing to pass on but a pointer that it must not follow,
+/// the program gets the real call's answer.
 #[inline(always)]
 fn rescued<T: Answer>(answer: T, real: impl FnOnce() -> T) -> T {
-    if TROUBLE.load(Relaxed) != 0 && TROUBLE.swap(0, Relaxed) == process::thread_pointer() {
+    let trouble = TROUBLE.load(Relaxed);
+    if trouble != 0 && trouble == process::thread_pointer() {
+        TROUBLE.store(0, Relaxed);
         return real();
     }
     answer

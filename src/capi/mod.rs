@@ -75,14 +75,10 @@ fn guard_uncancelled<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> 
     guard(call, || sys::process::uncancelled(work))
 }
 
-/// The thread in which a checked call panicked last: the interposer then makes the real call.
-#[cfg(interposer)]
-pub static TROUBLE: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
-
 #[cold]
 fn panicked(call: Call) -> Errno {
     #[cfg(interposer)]
-    TROUBLE.store(sys::process::thread_pointer(), core::sync::atomic::Ordering::Relaxed);
+    crate::calls::judge::leave_to_real_call();
     let words = Status::ErrInternal.words();
     detail::keep(&Detail {
         call: Invocation::new(call, [0; 6]),
@@ -151,14 +147,14 @@ unsafe fn name<'a>(text: *const c_char) -> Name<'a> {
     }
 }
 
-/// As `name`, for calls whose string the kernel reads itself and answers EFAULT where there is none: the first page is
-/// asked for before it is read.
+/// As `name`, for calls whose string the kernel reads itself and answers EFAULT where there is none: the first byte
+/// is asked for before it is read.
 ///
 /// # Safety
 /// As for `name`, but `text` may also lead to memory that is not mapped.
 unsafe fn name_for_kernel<'a>(text: *const c_char) -> Name<'a> {
-    let page = text as usize & !(page_size() - 1);
-    if is_plausible(text as usize) && !sys::preserving_errno(|| sys::memory::is_mapped(page, 1)) {
+    let unreadable = || sys::memory::peek(text as usize, &mut [0]) == Err(Errno(libc::EFAULT));
+    if is_plausible(text as usize) && sys::preserving_errno(unreadable) {
         return Name::Nowhere(text as usize);
     }
     // SAFETY: the caller's promise.
