@@ -302,6 +302,7 @@ fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
 fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     sys::preserving_errno(|| {
         let mut bytes = [0u8; 256];
+        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
         let number = if let Outcome::Number(number) = outcome { number } else { 0 };
         let mut facts = Facts { call, ..Facts::default() };
         let kind = match call {
@@ -317,7 +318,12 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
                 Kind::Made
             }
-            Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => Kind::Made,
+            Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => {
+                let Some(own) = ledger::own_semaphore(&bytes[..length]) else { return };
+                (facts.a, facts.b) = own.identity;
+                facts.c = size_of::<libc::sem_t>() as u64;
+                Kind::Made
+            }
             Call::Shmget | Call::Semget => {
                 let made = match call {
                     Call::Shmget => {
@@ -353,7 +359,6 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
             }
             _ => return,
         };
-        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
         facts.subject = &bytes[..length];
         account::event(kind, &facts);
     });

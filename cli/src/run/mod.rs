@@ -110,9 +110,9 @@ struct Plan<'a> {
 pub fn run(args: &Args, output: &Output) -> Done {
     let report = match args.report.split_once(':').unwrap_or((&args.report, "")) {
         ("text", "") => "stderr".to_owned(),
-        ("text", file) => file.to_owned(),
+        ("text", file) => writable(Path::new(file))?,
         ("json", "") => "json:stderr".to_owned(),
-        ("json", _) => args.report.clone(),
+        ("json", file) => format!("json:{}", writable(Path::new(file))?),
         ("off", "") => String::new(),
         _ => {
             return Err(Failure::new(
@@ -156,7 +156,7 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
             // The interposer appends.
             std::fs::write(path, "")
                 .map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
-            format!("{json}{}", path.display())
+            format!("{json}{}", writable(path)?)
         }
         None => format!("{json}stderr"),
     };
@@ -171,6 +171,18 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
         summary: args.summary,
     };
     carry_out(&plan, output)
+}
+
+/// The path of a file for reports, as programs of the run in any folder can use it; tried now, while it can be told.
+fn writable(path: &Path) -> Result<String, Failure> {
+    let tried = std::path::absolute(path).and_then(|path| {
+        std::fs::File::options().create(true).append(true).open(&path)?;
+        Ok(path)
+    });
+    let path = tried.map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
+    path.into_os_string().into_string().map_err(|path| {
+        Failure::new(Exit::RunFailed, format!("{path:?} is no text in UTF-8"), "write reports to another file")
+    })
 }
 
 fn cannot(what: &str, error: &io::Error) -> Failure {

@@ -112,8 +112,9 @@ int main(int count, char **arguments)
     } else if (!strcmp(way, "bad")) {
         /* What the kernel answers to environments that lead nowhere. */
         char *broken[] = { (char *)16, NULL };
+        char **volatile nowhere = (char **)16;
         void *none = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        execve(self, own, (char **)16);
+        execve(self, own, nowhere);
         printf("%s\n", strerrorname_np(errno));
         execve(self, own, none);
         printf("%s\n", strerrorname_np(errno));

@@ -119,11 +119,11 @@ static void put(int signal, const char *handler)
     printf("before: %s\n", old.sa_handler == SIG_DFL ? "default" : "another");
 }
 
-static void put_by_signal(int number)
+static void put_by(int number, void (*(*how)(int, void (*)(int)))(int))
 {
-    void (*before)(int) = signal(number, without_info);
+    void (*before)(int) = how(number, without_info);
     printf("before: %s\n", before == SIG_DFL ? "default" : before == without_info ? "without_info" : "another");
-    before = signal(number, without_info);
+    before = how(number, without_info);
     printf("before: %s\n", before == SIG_DFL ? "default" : before == without_info ? "without_info" : "another");
 }
 
@@ -148,8 +148,14 @@ int main(int count, char **arguments)
     if (!strcmp(handler, "alternate"))
         sigaltstack(&stack, NULL);
     if (!strcmp(handler, "signal")) {
-        put_by_signal(SIGBUS);
-        put_by_signal(SIGSEGV);
+        put_by(SIGBUS, signal);
+        put_by(SIGSEGV, signal);
+    } else if (!strcmp(handler, "sysv")) {
+        put_by(SIGBUS, sysv_signal);
+        put_by(SIGSEGV, sysv_signal);
+    } else if (!strcmp(handler, "sigset")) {
+        put_by(SIGBUS, sigset);
+        put_by(SIGSEGV, sigset);
     } else {
         put(SIGBUS, handler);
         put(SIGSEGV, handler);

@@ -95,7 +95,8 @@ impl Bench {
         let program = self.path(name);
         // As a debug build: an optimiser may drop what a program never uses.
         let mut compile = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        compile.args(["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Werror", "-O0", "-g", "-U_FORTIFY_SOURCE"]);
+        compile.args(["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Werror", "-Wno-deprecated-declarations"]);
+        compile.args(["-O0", "-g", "-U_FORTIFY_SOURCE"]);
         run(compile.arg("-o").arg(&program).arg(source).args(options).arg("-pthread"));
         program
     }
