@@ -220,8 +220,8 @@ fn libraries_that_were_preloaded_already_are_kept_behind_ours() {
     let ran = bench.run(&["-q"]).env("LD_PRELOAD", &early).env("EARLY", &name);
     let ran = ran.args(&["sh", "-c", "echo $LD_PRELOAD"]).done();
     let expected = format!("{}:{}", bench.path("libshmkit_preload.so").display(), early.display());
-    // Its constructor runs before ours, and its calls answer.
-    assert_eq!(ran.out.lines().collect::<Vec<_>>(), ["early 1", &expected], "{ran}");
+    // Its constructor runs before ours, and its calls answer: in the tool itself, and then in the shell.
+    assert_eq!(ran.out.lines().collect::<Vec<_>>(), ["early 1", "early 1", &expected], "{ran}");
     // A child that brings a preload of its own has both.
     let ran = bench.run(&["-q", "--json"]).arg(bench.path("children")).args(&["execve_preload", &name]).done();
     assert!(ran.code == Some(5) && ran.out.contains("leaf 1 preload"), "{ran}");
@@ -604,7 +604,7 @@ fn whatever_the_layers_call_behind_the_program_has_a_hook() {
     let text = fs::read_to_string(run_support::root().join("src/sys/real.rs")).expect("the file is there");
     let declared = regex::Regex::new(r#"(?m)^    extern "C(?:-unwind)?" fn (\w+)\("#).expect("well-formed");
     let names: BTreeSet<&str> = declared.captures_iter(&text).map(|found| found.get(1).expect("a group").as_str()).collect();
-    assert!(names.len() > 40 && names.contains("shm_open") && names.contains("sem_clockwait"), "{names:?}");
+    assert!(names.len() > 30 && names.contains("shm_open") && names.contains("sem_clockwait"), "{names:?}");
     let hooks: BTreeSet<String> = symbols(&run_support::interposer()).into_iter().collect();
     let missing: Vec<_> = names.iter().filter(|name| !hooks.contains(**name)).collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -256,6 +256,8 @@ struct Mapping {
     write: bool,
     shared: bool,
     offset: u64,
+    /// Device and number on it.
+    identity: (u64, u64),
     path: Text<272>,
 }
 
@@ -279,9 +281,12 @@ fn parse(line: &[u8]) -> Option<Mapping> {
     let mut parts = line.splitn(6, |byte| *byte == b' ');
     let (range, permissions, offset) = (parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &[u8]| usize::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok();
+    let (device, inode) = (parts.next()?, core::str::from_utf8(parts.next()?).ok()?.parse().ok()?);
+    let colon = device.iter().position(|byte| *byte == b':')?;
+    let device = libc::makedev(hex(&device[..colon])? as u32, hex(&device[colon + 1..])? as u32);
     let dash = range.iter().position(|byte| *byte == b'-')?;
     let mut path = Text::new();
-    path.push_printable(parts.nth(2).unwrap_or_default().trim_ascii_start());
+    path.push_printable(parts.next().unwrap_or_default().trim_ascii_start());
     Some(Mapping {
         start: hex(&range[..dash])?,
         end: hex(&range[dash + 1..])?,
@@ -289,9 +294,13 @@ fn parse(line: &[u8]) -> Option<Mapping> {
         write: permissions.get(1) == Some(&b'w'),
         shared: permissions.get(3) == Some(&b's'),
         offset: hex(offset)? as u64,
+        identity: (device, inode),
         path,
     })
 }
+
+/// How many of the program's descriptors are looked at.
+const MOST_DESCRIPTORS: c_int = 1024;
 
 /// The status of what is mapped: by the kernel's own link, which works for what has no name any more.
 fn status_of(mapping: &Mapping) -> Option<file::Status> {
@@ -312,12 +321,15 @@ fn status_of(mapping: &Mapping) -> Option<file::Status> {
     let fd = file::open_at(libc::AT_FDCWD, path, libc::O_PATH, 0).ok();
     let status = match fd {
         Some(fd) => file::status(fd).ok(),
+        // Not without privileges: then by name, if it still has one, or by a descriptor that the program kept.
         None => {
-            // Not without privileges on older kernels: then by name, where it has one.
             let mut path = Text::<280>::new();
             path.push_bytes(mapping.path.bytes());
             path.push(0);
-            core::ffi::CStr::from_bytes_until_nul(path.bytes()).ok().and_then(|path| file::status_at(path).ok())
+            let is_it = |status: &file::Status| (status.dev, status.ino) == mapping.identity;
+            let by_name = core::ffi::CStr::from_bytes_until_nul(path.bytes()).ok();
+            let by_name = by_name.and_then(|path| file::status_at(path).ok()).filter(is_it);
+            by_name.or_else(|| (0..MOST_DESCRIPTORS).filter_map(|fd| file::status(fd).ok()).find(is_it))
         }
     };
     if let Some(fd) = fd {
