@@ -7,7 +7,8 @@
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::account::{self, Facts};
 use crate::calls::ledger::{self, Kind as Object};
@@ -15,10 +16,9 @@ use crate::calls::ranges::Content;
 use crate::calls::report;
 use crate::checks::words::Call;
 use crate::record::Kind;
-use crate::sys::file;
 use crate::sys::limits::page_size;
 use crate::sys::lock::Guarded;
-use crate::sys::{self, process, real};
+use crate::sys::{self, file, memory, process, real};
 use crate::text::{Text, Writer};
 
 const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
@@ -50,6 +50,20 @@ pub fn begin() {
             now.assume_init()
         };
         let _ = install(index, signal, &now);
+        // What was inherited is shown as it was.
+        WANTED[index].with(|kept| *kept = Some(now));
+    }
+    if let Ok(at) = memory::mmap(
+        0,
+        STACK_SIZE,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+        -1,
+        0,
+    ) {
+        // What runs over its end is a crash of its own, not somebody else's memory.
+        let _ = memory::mprotect(at, page_size(), libc::PROT_NONE);
+        STACK.store(at, Relaxed);
     }
     ON.store(true, Relaxed);
 }
@@ -74,9 +88,23 @@ fn install(index: usize, signal: c_int, wanted: &libc::sigaction) -> c_int {
     ONCE[index].store(wanted.sa_flags & libc::SA_RESETHAND != 0, Relaxed);
     HANDLERS[index].store(wanted.sa_sigaction, Relaxed);
     SPENT[index].store(false, Relaxed);
-    WANTED[index].with(|kept| *kept = Some(*wanted));
-    // SAFETY: both structs are readable, and the handler stays as long as the process.
-    unsafe { real::sigaction(signal, &ours, core::ptr::null_mut()) }
+    // SAFETY: the structs are readable and writable, and the handler stays as long as the process.
+    unsafe {
+        let result = real::sigaction(signal, &ours, core::ptr::null_mut());
+        let mut now = ours;
+        real::sigaction(signal, core::ptr::null(), &mut now);
+        // As the C library and the kernel keep what they are given: with a restorer, without what they do not know.
+        const RESTORER: c_int = 0x0400_0000;
+        let mut kept = *wanted;
+        kept.sa_flags = match wanted.sa_sigaction {
+            libc::SIG_DFL => wanted.sa_flags | now.sa_flags & RESTORER,
+            libc::SIG_IGN => now.sa_flags,
+            _ => now.sa_flags & !libc::SA_SIGINFO | wanted.sa_flags & libc::SA_SIGINFO,
+        };
+        (kept.sa_mask, kept.sa_restorer) = (now.sa_mask, now.sa_restorer);
+        WANTED[index].with(|place| *place = Some(kept));
+        result
+    }
 }
 
 /// # Safety
@@ -213,7 +241,7 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     // SAFETY: the kernel's own struct.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     if code > 0 {
-        sys::preserving_errno(|| explain(signal, code, address));
+        sys::preserving_errno(|| explain_elsewhere(Fault { signal, code, address }));
     }
     let handler = HANDLERS[index].load(Relaxed);
     if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
@@ -245,6 +273,85 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
             handler(signal);
         }
     }
+}
+
+/// What the kernel says of a fault.
+struct Fault {
+    signal: c_int,
+    code: c_int,
+    address: usize,
+}
+
+/// Explaining has a stack of its own, one for all threads: the thread's may be small, or what overflowed, and the program's
+/// stack for handlers may be just large enough for its handler.
+const STACK_SIZE: usize = 256 << 10;
+static STACK: AtomicUsize = AtomicUsize::new(0);
+/// The thread that uses it.
+static ON_STACK: AtomicUsize = AtomicUsize::new(0);
+
+/// In a forked child no other thread uses it.
+pub fn after_fork() {
+    ON_STACK.store(0, Relaxed);
+}
+
+fn explain_elsewhere(fault: Fault) {
+    let (stack, me) = (STACK.load(Relaxed), process::thread_pointer());
+    if stack == 0 {
+        return;
+    }
+    // Nothing may come between: a handler on the program's stack for handlers would begin at its top, where this one is.
+    let (every, mut before) = (u64::MAX, 0u64);
+    const SIZE: usize = size_of::<u64>();
+    // SAFETY: both words are as long as the kernel's set; the C library's function keeps two signals of its own out.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const every, &raw mut before, SIZE) };
+    for _ in 0..100 {
+        if ON_STACK.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+            // SAFETY: the stack is writable, this thread's alone, and aligned as a page is.
+            unsafe { on_stack(stack + STACK_SIZE, explain_fault, (&raw const fault).cast()) };
+            ON_STACK.store(0, Release);
+            break;
+        }
+        // Another thread crashed as well.
+        let span = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: the span is readable.
+        unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };
+    }
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const before, core::ptr::null::<u64>(), SIZE)
+    };
+}
+
+extern "C" fn explain_fault(fault: *const c_void) {
+    // SAFETY: `explain_elsewhere` waits for the end of this.
+    let fault = unsafe { &*fault.cast::<Fault>() };
+    explain(fault.signal, fault.code, fault.address);
+}
+
+/// Calls `work` with `data` on another stack, which ends at `top`.
+///
+/// # Safety
+/// The stack is writable and used by nobody else; `top` is a multiple of 16; `work` returns.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn on_stack(top: usize, work: extern "C" fn(*const c_void), data: *const c_void) {
+    core::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rsp, rdi",
+        "mov rdi, rdx",
+        "call rsi",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+    )
+}
+
+/// # Safety
+/// `work` returns.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn on_stack(_top: usize, work: extern "C" fn(*const c_void), data: *const c_void) {
+    work(data);
 }
 
 /// A line of /proc/self/maps.

@@ -65,6 +65,7 @@ extern "C" fn nothing() {}
 
 extern "C" fn in_child() {
     OWN.store(process::pid(), Relaxed);
+    fault::after_fork();
     sys::preserving_errno(account::begin);
 }
 

@@ -27,10 +27,24 @@ static void say(const char *text)
 }
 
 /* Whether a local variable lies on the alternate stack. */
-static char alternate[64 << 10];
+static char *alternate;
+static size_t alternate_size;
 static int is_alternate(const void *local)
 {
-    return (const char *)local >= alternate && (const char *)local < alternate + sizeof alternate;
+    return (const char *)local >= alternate && (const char *)local < alternate + alternate_size;
+}
+
+/* Of this size, below pages that must not be touched. */
+static void stand_on(size_t bytes)
+{
+    stack_t stack = { 0 };
+    char *at = mmap(NULL, 65536 + bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    alternate = at + 65536;
+    alternate_size = bytes;
+    mprotect(alternate, bytes, PROT_READ | PROT_WRITE);
+    stack.ss_sp = alternate;
+    stack.ss_size = bytes;
+    sigaltstack(&stack, NULL);
 }
 
 static void leave(int signal)
@@ -78,7 +92,7 @@ static void show(int signal)
     struct sigaction now;
     sigaction(signal, NULL, &now);
     printf("%s: flags %x, mask USR1 %d, %s\n", signal == SIGBUS ? "SIGBUS" : "SIGSEGV",
-           now.sa_flags & ~0x04000000, sigismember(&now.sa_mask, SIGUSR1),
+           (unsigned)now.sa_flags, sigismember(&now.sa_mask, SIGUSR1),
            now.sa_handler == SIG_DFL   ? "default"
            : now.sa_handler == SIG_IGN ? "ignored"
            : now.sa_sigaction == with_info ? "with_info"
@@ -95,11 +109,12 @@ static void put(int signal, const char *handler)
     memset(&old, 0x55, sizeof old);
     if (!strcmp(handler, "none"))
         return;
-    if (!strcmp(handler, "info") || !strcmp(handler, "jump") || !strcmp(handler, "alternate")) {
+    if (!strcmp(handler, "info") || !strcmp(handler, "jump") || !strcmp(handler, "alternate") ||
+        !strcmp(handler, "small")) {
         new.sa_sigaction = with_info;
         new.sa_flags = SA_SIGINFO;
         leave_by_jump = !strcmp(handler, "jump");
-        if (!strcmp(handler, "alternate"))
+        if (!strcmp(handler, "alternate") || !strcmp(handler, "small"))
             new.sa_flags |= SA_ONSTACK;
     } else if (!strcmp(handler, "plain")) {
         new.sa_handler = without_info;
@@ -142,11 +157,12 @@ int main(int count, char **arguments)
     char name[256];
     size_t size = 16384;
     int fd = -1, prot = PROT_READ | PROT_WRITE, touch_for_writing = 1;
-    stack_t stack = { .ss_sp = alternate, .ss_size = sizeof alternate };
 
     snprintf(name, sizeof name, "/%s", count > 3 ? arguments[3] : "shmkit-crash");
     if (!strcmp(handler, "alternate"))
-        sigaltstack(&stack, NULL);
+        stand_on(64 << 10);
+    if (!strcmp(handler, "small"))
+        stand_on(8 << 10); /* SIGSTKSZ, as it was for thirty years */
     if (!strcmp(handler, "signal")) {
         put_by(SIGBUS, signal);
         put_by(SIGSEGV, signal);
