@@ -5,7 +5,7 @@ mod run_support;
 
 use std::collections::BTreeMap;
 
-use run_support::{Bench, Ran, object, plain, without};
+use run_support::{Bench, Ran, object, plain, rooted, unprivileged, without};
 
 /// Causes, the signal of each, and words that its explanation must have.
 const CAUSES: [(&str, i32, &[&str]); 7] = [
@@ -57,7 +57,10 @@ fn every_cause_is_explained_and_every_handler_runs_as_without() {
             assert_eq!(said.len(), 1, "{cause} with {handler}: {ran}");
             assert!(words.iter().all(|word| said[0].contains(word)), "{cause} with {handler}: {said:?}");
             let name = if signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
-            assert!(ran.reports.iter().any(|report| report["signal"] == name && report["pid"].as_u64() > Some(1)), "{ran}");
+            assert!(
+                ran.reports.iter().any(|report| report["signal"] == name && report["pid"].as_u64() > Some(1)),
+                "{ran}"
+            );
         }
     }
     // Of twelve ways three end by the signal (none, once, ignored) and two by a jump.
@@ -99,7 +102,7 @@ fn a_full_file_system_is_named_with_its_figures() {
         let report = bench.path(format!("full-{handler}"));
         let with = format!("'{}' run -q --report 'json:{}' --", bench.path("shmkit").display(), report.display());
         let room = |with: &str| {
-            let mut command = plain("unshare");
+            let mut command = rooted("unshare");
             command.args(["--mount", "--propagation", "private", "sh", "-c", &script(with)]);
             command.output().expect("unshare is there")
         };
@@ -140,12 +143,27 @@ fn without_privileges_the_size_is_still_told() {
         let report = bench.path(format!("unprivileged-{cause}"));
         std::fs::write(&report, "").expect("the folder is writable");
         run_support::open_to_all(&report, 0o666);
-        let mut command = plain("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        command.arg(bench.path("shmkit")).args(["run", "-q", "--report"]).arg(format!("json:{}", report.display()));
+        let mut command = unprivileged(bench.path("shmkit"));
+        command.args(["run", "-q", "--report"]).arg(format!("json:{}", report.display()));
         command.arg("--").arg(bench.path("crash")).args([cause, "none", &object()]);
         let ran = Ran::new(command.output().expect("setpriv is there"), &report);
         assert_eq!(ran.signal, Some(libc::SIGBUS), "{ran}");
         assert!(ran.crashes().len() == 1 && ran.crashes()[0].contains(words), "{cause}: {ran}");
+    }
+}
+
+/// Every handler runs, and crashes are explained one after the other, when several threads crash at once.
+#[test]
+fn threads_that_crash_at_once() {
+    let bench = Bench::new();
+    bench.program("crash_threads");
+    let name = object();
+    for _ in 0..5 {
+        let bare = without(plain(bench.path("crash_threads")).arg(&name));
+        let ran = bench.run(&["-q"]).arg(bench.path("crash_threads")).arg(&name).done();
+        assert_eq!((bare.code, bare.out.as_str()), (Some(0), "8 threads, 800 crashes, 800 handled\n"), "{bare}");
+        assert_eq!(bare.behaviour(), ran.behaviour(), "{ran}");
+        // One that would have to wait too long for its turn goes on without words.
+        assert!((100..=800).contains(&ran.crashes().len()), "{}", ran.crashes().len());
     }
 }

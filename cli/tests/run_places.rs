@@ -3,7 +3,7 @@
 
 mod run_support;
 
-use run_support::{Bench, Ran, object, plain, without};
+use run_support::{Bench, Ran, object, plain, rooted, without};
 
 fn both(bench: &Bench, options: &[&str], where_: &str, seconds: &str) -> (Ran, Ran) {
     let name = object();
@@ -19,7 +19,9 @@ fn calls_answer_as_without_wherever_they_are_made() {
     let bench = Bench::new();
     bench.program("places");
     for place in ["signals", "cancellation", "clone", "small_stack", "closed_standard"] {
-        for options in [&["-q"] as &[&str], &["-q", "--report", "off"], &["-q", "--report", "text"], &["-q", "--policy", "check"]] {
+        for options in
+            [&["-q"] as &[&str], &["-q", "--report", "off"], &["-q", "--report", "text"], &["-q", "--policy", "check"]]
+        {
             both(&bench, options, place, "1");
         }
     }
@@ -49,7 +51,11 @@ fn descriptors_that_the_program_closes_are_not_missed() {
     bench.program("places");
     // A thousand of them are not open: that is its own affair, and reported as such.
     let (_, ran) = both(&bench, &["-q"], "closed_from_3", "1");
-    assert!(ran.rules().iter().all(|rule| *rule == "SHM-FD-CLOSED") && ran.rules().len() > 900, "{}", ran.rules().len());
+    assert!(
+        ran.rules().iter().all(|rule| *rule == "SHM-FD-CLOSED") && ran.rules().len() > 900,
+        "{}",
+        ran.rules().len()
+    );
     let ran = bench.run(&["--json"]).arg(bench.path("places")).args(&["closed_from_3", &object()]).done();
     let summary = ran.summary();
     let opened = summary["calls"].as_array().into_iter().flatten().find(|one| one["call"] == "shm_open").cloned();
@@ -63,13 +69,15 @@ fn programs_that_cannot_reach_the_file_of_the_run_go_on_without_it() {
     bench.program("places");
     // After chroot the file is still mapped, and a forked child's counts are there.
     let name = object();
-    let ran = bench.run(&["--json"]).arg(bench.path("places")).args(&["chroot", &name]).done();
+    let ran = bench.run_rooted(&["--json"]).arg(bench.path("places")).args(&["chroot", &name]).done();
     assert!(ran.code == Some(0) && ran.out.starts_with("child 0\ngood, without failures\n"), "{ran}");
     let made = ran.summary()["made"].clone();
     assert_eq!((made.as_array().map(Vec::len), &made[0]["address"]), (Some(1), &"memfd:in-chroot".into()), "{ran}");
     assert_eq!(ran.summary()["processes"].as_array().map(Vec::len), Some(3), "{ran}");
     // Where not even the interposer can be reached, the loader says so and the program runs.
-    let (_, ran) = both(&bench, &["-q"], "namespace", "1");
+    let ran = bench.run_rooted(&["-q"]).arg(bench.path("places")).args(&["namespace", &name]).done();
+    let bare = without(rooted(bench.path("places")).args(["namespace", &name]));
+    assert!(bare.code == Some(0) && bare.behaviour() == ran.behaviour(), "without: {bare}\nwith: {ran}");
     assert!(ran.err.lines().all(|line| line.contains("cannot be preloaded")) && !ran.err.is_empty(), "{ran}");
     // With the interposer within reach and only the file of the run out of it, nothing is said at all.
     let mut command = plain(bench.path("places"));

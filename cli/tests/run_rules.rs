@@ -44,11 +44,11 @@ int main(int count, char **arguments)
 fn source(page: &Page) -> String {
     let text = fs::read_to_string(root().join("docs/rules.md")).expect("the page is there");
     // The list that the page shows, which tests/rules.rs holds to be the one that the examples need.
-    let headers = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the page shows headers");
+    let headers =
+        text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the page shows headers");
     let (mut out, mut table) = (headers.to_owned(), String::new());
-    let sections = page.sections.iter().filter(|section| {
-        !NOT_BY_A_PROGRAM.iter().any(|(rule, _)| rule.row().id == section.id)
-    });
+    let sections =
+        page.sections.iter().filter(|section| !NOT_BY_A_PROGRAM.iter().any(|(rule, _)| rule.row().id == section.id));
     for (index, section) in sections.enumerate() {
         for (which, snippet) in [("fails", &section.fails), ("mended", &section.mended)] {
             let name = format!("example_{index}_{which}");
@@ -87,7 +87,8 @@ impl Room {
             command.arg(self.bench.path("shmkit")).args(["run", "--policy", policy, "--report"]);
             command.arg(format!("json:{}", reports.display())).arg("--");
         }
-        let output = command.arg(self.bench.path("examples")).args([rule, which]).output().expect("it was just compiled");
+        let output =
+            command.arg(self.bench.path("examples")).args([rule, which]).output().expect("it was just compiled");
         Ran::new(output, Path::new(&reports))
     }
 }

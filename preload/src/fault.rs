@@ -304,14 +304,14 @@ fn explain_elsewhere(fault: Fault) {
     const SIZE: usize = size_of::<u64>();
     // SAFETY: both words are as long as the kernel's set; the C library's function keeps two signals of its own out.
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const every, &raw mut before, SIZE) };
-    for _ in 0..100 {
+    for _ in 0..1000 {
         if ON_STACK.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
             // SAFETY: the stack is writable, this thread's alone, and aligned as a page is.
             unsafe { on_stack(stack + STACK_SIZE, explain_fault, (&raw const fault).cast()) };
             ON_STACK.store(0, Release);
             break;
         }
-        // Another thread crashed as well.
+        // Another thread crashed as well. Not for ever: its words are worth less than this thread's own end.
         let span = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
         // SAFETY: the span is readable.
         unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };

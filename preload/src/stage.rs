@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicI32};
 
 use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
-use crate::calls::ledger::{self, Kind as Object};
 use crate::calls::judge::TROUBLE;
+use crate::calls::ledger::{self, Kind as Object};
 use crate::calls::{exit, policy, report};
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation, push_call};

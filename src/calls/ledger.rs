@@ -332,8 +332,7 @@ pub fn own_semaphore(name: &[u8]) -> Option<Object> {
     let name = bare(name);
     let hash = hash_name(name);
     with(|ledger| {
-        let ours =
-            |object: &Object| object.kind == Kind::Semaphore && object.left_by_us && object.name.bytes() == name;
+        let ours = |object: &Object| object.kind == Kind::Semaphore && object.left_by_us && object.name.bytes() == name;
         let index = ledger.objects.find(hash, ours)?;
         ledger.objects.get(index).copied()
     })?

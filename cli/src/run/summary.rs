@@ -127,7 +127,11 @@ fn processes(record: &Record) -> Vec<ProcessFacts> {
     let end = |index: usize| match all[index].state {
         state::EXITED => "exited",
         // The next program of the same process has a place of its own.
-        state::REPLACED if record.lost_processes > 0 || all[index + 1..].iter().any(|other| other.pid == all[index].pid) => "replaced",
+        state::REPLACED
+            if record.lost_processes > 0 || all[index + 1..].iter().any(|other| other.pid == all[index].pid) =>
+        {
+            "replaced"
+        }
         state::REPLACED => "not followed",
         _ => "ended without exit handlers",
     };
@@ -192,7 +196,8 @@ fn made(record: &Record) -> Vec<Made> {
             _ => false,
         };
         // Ids stand in the address, names are all of it.
-        let is_this = |address: &str| one.address == address || address.starts_with('(') && one.address.ends_with(address);
+        let is_this =
+            |address: &str| one.address == address || address.starts_with('(') && one.address.ends_with(address);
         if !there {
             one.removed_by = removed.iter().rev().find(|(address, _)| is_this(address)).map(|(_, pid)| *pid);
         }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -103,16 +103,20 @@ impl Bench {
 
     /// `shmkit run OPTIONS -- ...` with JSON reports in a file.
     pub fn run(&self, options: &[&str]) -> Run<'_> {
-        self.start("run", options)
+        self.start(plain(self.path("shmkit")), "run", options)
+    }
+
+    /// The same with root's rights over namespaces of its own.
+    pub fn run_rooted(&self, options: &[&str]) -> Run<'_> {
+        self.start(rooted(self.path("shmkit")), "run", options)
     }
 
     /// `shmkit trace OPTIONS -- ...`.
     pub fn trace(&self, options: &[&str]) -> Run<'_> {
-        self.start("trace", options)
+        self.start(plain(self.path("shmkit")), "trace", options)
     }
 
-    fn start(&self, what: &str, options: &[&str]) -> Run<'_> {
-        let mut command = plain(self.path("shmkit"));
+    fn start(&self, mut command: Command, what: &str, options: &[&str]) -> Run<'_> {
         command.arg(what).args(options);
         let reports = self.path(format!("reports-{}", unique()));
         if what == "run" && !options.contains(&"--report") {
@@ -135,6 +139,40 @@ pub fn plain(program: impl AsRef<OsStr>) -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+/// Whether this user is root.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("/proc is there").uid() == 0
+}
+
+/// A command with root's rights over namespaces of its own: as root, or through a user namespace.
+pub fn rooted(program: impl AsRef<OsStr>) -> Command {
+    if is_root() {
+        return plain(program);
+    }
+    let mut command = plain("unshare");
+    command.args(["--user", "--map-root-user"]).arg(program);
+    command
+}
+
+/// A command as an ordinary user.
+pub fn unprivileged(program: impl AsRef<OsStr>) -> Command {
+    if !is_root() {
+        return plain(program);
+    }
+    let mut command = plain("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    command
+}
+
+/// Says that a test, or a part of it, cannot run here: to the list that `scripts/test` shows at its end.
+pub fn not_run(why: &str) {
+    println!("NOT RUN: {why}");
+    if let Some(list) = std::env::var_os("SHMKIT_NOT_RUN") {
+        let mut list = fs::OpenOptions::new().create(true).append(true).open(list).expect("the list can be made");
+        std::io::Write::write_all(&mut list, format!("{why}\n").as_bytes()).expect("there is room");
+    }
 }
 
 /// A run that is being put together.
