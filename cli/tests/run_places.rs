@@ -119,3 +119,48 @@ fn allocators_that_lead_into_the_hooks_are_not_called_from_them() {
     let rules = ran.summary()["rules"].clone();
     assert!(rules[0]["rule"] == "SHM-MAP-NEVER-SIZED" && rules[0]["count"] == 2, "{ran}");
 }
+
+/// A filter of system calls, as containers have: the one that copies memory is not permitted.
+#[test]
+fn names_are_known_where_memory_cannot_be_asked_for() {
+    let bench = Bench::new();
+    let source = bench.path("filtered.c");
+    let text = r#"
+        #include <errno.h>
+        #include <fcntl.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            struct sock_filter steps[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            struct sock_fprog program = { sizeof steps / sizeof *steps, steps };
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+                return 2;
+            int fd = shm_open(arguments[1], O_RDWR | O_CREAT, 0600);
+            return fd != -1 && ftruncate(fd, 4096) == 0 && shm_unlink(arguments[1]) == 0 && count == 2 ? 0 : 1;
+        }
+    "#;
+    std::fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "filtered", &[]);
+    let name = object();
+    let ran = bench.run(&["--json"]).arg(bench.path("filtered")).arg(format!("/{name}")).done();
+    let made = ran.summary()["made"].clone();
+    assert_eq!((ran.code, made.as_array().map(Vec::len)), (Some(0), Some(1)), "{ran}");
+    assert_eq!(
+        (&made[0]["address"], &made[0]["state"]),
+        (&format!("posix:/{name}").into(), &"removed".into()),
+        "{ran}"
+    );
+}

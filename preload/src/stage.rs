@@ -2,6 +2,7 @@
 //! Until the constructor has run, calls are checked but neither counted nor traced. Next: `hooks.rs`.
 
 use core::ffi::{c_char, c_int, c_void};
+use core::ptr::null;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicI32};
 
@@ -12,6 +13,7 @@ use crate::calls::ledger::{self, Kind as Object};
 use crate::calls::{exit, policy, report};
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation, push_call};
+use crate::error::Errno;
 use crate::record::{Kind, state};
 use crate::spec::What;
 use crate::sys::{self, process};
@@ -231,7 +233,9 @@ fn surrounded<T: Answer>(
         note(call, name, &args, outcome);
     }
     if traced {
-        trace::line(&words(call, name, args), outcome, time);
+        // What the kernel could not read is not read here either.
+        let unread = matches!(outcome, Outcome::Failed(libc::EFAULT));
+        trace::line(&words(call, if unread { null() } else { name }, args), outcome, time);
     }
     answer
 }
@@ -265,8 +269,16 @@ fn bytes_of(name: *const c_char, bytes: &mut [u8; 256]) -> usize {
     while length < bytes.len() {
         let at = name as usize + length;
         let piece = (4096 - at % 4096).min(bytes.len() - length);
-        if sys::preserving_errno(|| sys::memory::peek(at, &mut bytes[length..length + piece])).is_err() {
-            break;
+        match sys::preserving_errno(|| sys::memory::peek(at, &mut bytes[length..length + piece])) {
+            Ok(()) => {}
+            Err(Errno(libc::EFAULT)) => break,
+            // A container may forbid the call that asks. The string was read by whom it is for.
+            // SAFETY: terminated, as the call that it is for demands; no further than there is room for it.
+            Err(_) => unsafe {
+                let whole = libc::strnlen(name, bytes.len());
+                core::ptr::copy_nonoverlapping(name.cast::<u8>(), bytes.as_mut_ptr(), whole);
+                return whole;
+            },
         }
         if let Some(end) = bytes[length..length + piece].iter().position(|byte| *byte == 0) {
             return length + end;
