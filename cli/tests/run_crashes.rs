@@ -167,3 +167,14 @@ fn threads_that_crash_at_once() {
         assert!((100..=800).contains(&ran.crashes().len()), "{}", ran.crashes().len());
     }
 }
+
+/// Every way to ask for a disposition or to set one answers as without.
+#[test]
+fn dispositions_are_shown_as_the_program_set_them() {
+    let bench = Bench::new();
+    bench.program_with("dispositions", "dispositions", &["-Wno-restrict"]);
+    let bare = without(&mut plain(bench.path("dispositions")));
+    let ran = bench.run(&["-q"]).arg(bench.path("dispositions")).done();
+    assert!(bare.code == Some(0) && bare.out.lines().count() > 60, "{bare}");
+    assert_eq!(bare.behaviour(), ran.behaviour(), "{ran}");
+}

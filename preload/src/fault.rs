@@ -31,6 +31,8 @@ static LONG: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 static ONCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 /// A handler for one signal has had it: the kernel has the default since.
 static SPENT: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+/// What `siginterrupt` was told: `signal` keeps to it.
+static INTERRUPTS: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 static ON: AtomicBool = AtomicBool::new(false);
 
 fn index(signal: c_int) -> Option<usize> {
@@ -185,11 +187,12 @@ crate::sys::real::behind! {
     extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize;
     extern "C" fn sigset(signal: c_int, handler: usize) -> usize;
     extern "C" fn sigignore(signal: c_int) -> c_int;
+    extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int;
 }
 
 /// Each is the C library's function of its name, and for our two signals what that does, over `sigaction` above.
 mod hooks {
-    use super::{c_int, held, index, simple};
+    use super::{INTERRUPTS, Relaxed, WANTED, c_int, held, index, simple};
 
     macro_rules! hooks {
         ($(fn $function:ident: $ours:expr;)*) => {$(
@@ -208,7 +211,8 @@ mod hooks {
     }
 
     fn restarting(signal: c_int, handler: usize) -> usize {
-        simple(signal, handler, libc::SA_RESTART)
+        let interrupts = index(signal).is_some_and(|index| INTERRUPTS[index].load(Relaxed));
+        simple(signal, handler, if interrupts { 0 } else { libc::SA_RESTART })
     }
 
     fn once(signal: c_int, handler: usize) -> usize {
@@ -222,6 +226,26 @@ mod hooks {
         fn sysv_signal: once;
         fn __sysv_signal: once;
         fn sigset: held;
+    }
+
+    /// The C library changes the flags of our handler; the program's are kept here.
+    ///
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
+        // SAFETY: the caller's promise.
+        let result = unsafe { super::siginterrupt(signal, interrupts) };
+        if let (Some(index), 0) = (index(signal), result) {
+            INTERRUPTS[index].store(interrupts != 0, Relaxed);
+            WANTED[index].with(|kept| {
+                if let Some(kept) = kept {
+                    kept.sa_flags &= !libc::SA_RESTART;
+                    kept.sa_flags |= if interrupts == 0 { libc::SA_RESTART } else { 0 };
+                }
+            });
+        }
+        result
     }
 
     /// # Safety

@@ -175,7 +175,12 @@ mod hooks {
     /// As the C library's function.
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int {
-        // SAFETY: the caller's promise, passed on. A path from the root has no need of the folder.
-        unsafe { removed(path, || super::unlinkat(folder, path, flags)) }
+        // SAFETY: the caller's promise, passed on. A path from the root has no need of the folder; a folder is no object.
+        unsafe {
+            match flags {
+                0 => removed(path, || super::unlinkat(folder, path, flags)),
+                _ => super::unlinkat(folder, path, flags),
+            }
+        }
     }
 }
