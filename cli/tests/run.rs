@@ -147,6 +147,24 @@ fn signals_to_the_tool_reach_the_program() {
     }
 }
 
+#[test]
+fn the_program_inherits_the_dispositions_that_the_tool_was_given() {
+    let bench = Bench::new();
+    let shown = "grep -E 'Sig(Ign|Blk|Cgt)' /proc/self/status";
+    for ignored in ["PIPE", "INT QUIT", "HUP TERM USR1 USR2", "CHLD ALRM"] {
+        let script = |with: &str| format!("trap '' {ignored}; exec {with} {shown}");
+        let with = format!("'{}' run -q --report off --", bench.path("shmkit").display());
+        let bare = without(plain("sh").args(["-c", &script("")]));
+        let ran = without(plain("sh").args(["-c", &script(&with)]));
+        // The handlers that explain crashes are the only ones more.
+        let lines = |ran: &Ran| {
+            ran.out.lines().filter(|line| !line.starts_with("SigCgt")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!((bare.code, ran.code, lines(&bare).len()), (Some(0), Some(0), 2), "{bare}{ran}");
+        assert_eq!(lines(&bare), lines(&ran), "{ignored}: {ran}");
+    }
+}
+
 // Children.
 
 const FOLLOWED: [&str; 16] = [
