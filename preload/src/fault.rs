@@ -7,7 +7,8 @@
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::account::{self, Facts};
 use crate::calls::ledger::{self, Kind as Object};
@@ -15,10 +16,9 @@ use crate::calls::ranges::Content;
 use crate::calls::report;
 use crate::checks::words::Call;
 use crate::record::Kind;
-use crate::sys::file;
 use crate::sys::limits::page_size;
 use crate::sys::lock::Guarded;
-use crate::sys::{self, process, real};
+use crate::sys::{self, file, memory, process, real};
 use crate::text::{Text, Writer};
 
 const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
@@ -29,6 +29,10 @@ static WANTED: [Guarded<Option<libc::sigaction>>; 2] = [Guarded::new(None), Guar
 static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(libc::SIG_DFL), AtomicUsize::new(libc::SIG_DFL)];
 static LONG: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 static ONCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+/// A handler for one signal has had it: the kernel has the default since.
+static SPENT: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+/// What `siginterrupt` was told: `signal` keeps to it.
+static INTERRUPTS: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 static ON: AtomicBool = AtomicBool::new(false);
 
 fn index(signal: c_int) -> Option<usize> {
@@ -48,6 +52,20 @@ pub fn begin() {
             now.assume_init()
         };
         let _ = install(index, signal, &now);
+        // What was inherited is shown as it was.
+        WANTED[index].with(|kept| *kept = Some(now));
+    }
+    if let Ok(at) = memory::mmap(
+        0,
+        STACK_SIZE,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+        -1,
+        0,
+    ) {
+        // What runs over its end is a crash of its own, not somebody else's memory.
+        let _ = memory::mprotect(at, page_size(), libc::PROT_NONE);
+        STACK.store(at, Relaxed);
     }
     ON.store(true, Relaxed);
 }
@@ -71,9 +89,24 @@ fn install(index: usize, signal: c_int, wanted: &libc::sigaction) -> c_int {
     LONG[index].store(wanted.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
     ONCE[index].store(wanted.sa_flags & libc::SA_RESETHAND != 0, Relaxed);
     HANDLERS[index].store(wanted.sa_sigaction, Relaxed);
-    WANTED[index].with(|kept| *kept = Some(*wanted));
-    // SAFETY: both structs are readable, and the handler stays as long as the process.
-    unsafe { real::sigaction(signal, &ours, core::ptr::null_mut()) }
+    SPENT[index].store(false, Relaxed);
+    // SAFETY: the structs are readable and writable, and the handler stays as long as the process.
+    unsafe {
+        let result = real::sigaction(signal, &ours, core::ptr::null_mut());
+        let mut now = ours;
+        real::sigaction(signal, core::ptr::null(), &mut now);
+        // As the C library and the kernel keep what they are given: with a restorer, without what they do not know.
+        const RESTORER: c_int = 0x0400_0000;
+        let mut kept = *wanted;
+        kept.sa_flags = match wanted.sa_sigaction {
+            libc::SIG_DFL => wanted.sa_flags | now.sa_flags & RESTORER,
+            libc::SIG_IGN => now.sa_flags,
+            _ => now.sa_flags & !libc::SA_SIGINFO | wanted.sa_flags & libc::SA_SIGINFO,
+        };
+        (kept.sa_mask, kept.sa_restorer) = (now.sa_mask, now.sa_restorer);
+        WANTED[index].with(|place| *place = Some(kept));
+        result
+    }
 }
 
 /// # Safety
@@ -88,6 +121,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
     unsafe {
         let wanted = if new.is_null() { None } else { Some(*new) };
         let before = WANTED[index].with(|kept| *kept).flatten();
+        let spent = SPENT[index].load(Relaxed);
         let result = match &wanted {
             Some(wanted) => install(index, signal, wanted),
             None => 0,
@@ -97,7 +131,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
             && let Some(mut before) = before
         {
             // A handler for one signal has had it.
-            if before.sa_flags & libc::SA_RESETHAND != 0 && HANDLERS_SPENT[index].swap(false, Relaxed) {
+            if spent {
                 before.sa_sigaction = libc::SIG_DFL;
             }
             *old = before;
@@ -105,8 +139,6 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
         result
     }
 }
-
-static HANDLERS_SPENT: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 
 fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
     let mut new = MaybeUninit::<libc::sigaction>::zeroed();
@@ -119,34 +151,112 @@ fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
     }
 }
 
-crate::sys::real::behind! {
-    extern "C" fn signal(signal: c_int, handler: usize) -> usize;
-    extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize;
+/// As sigset(3): the handler is put in place and the signal let through, or the signal is held back.
+fn held(signal: c_int, handler: usize) -> usize {
+    const SIG_HOLD: usize = 2;
+    let mut mask = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut old = MaybeUninit::<libc::sigset_t>::zeroed();
+    let how = if handler == SIG_HOLD { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: both masks are writable; the signal is one of ours, so it has a place in them.
+    unsafe {
+        libc::sigaddset(mask.as_mut_ptr(), signal);
+        if libc::sigprocmask(libc::SIG_BLOCK, core::ptr::null(), old.as_mut_ptr()) != 0 {
+            return libc::SIG_ERR;
+        }
+        let before = if handler == SIG_HOLD {
+            let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+            if sigaction(signal, core::ptr::null(), now.as_mut_ptr()) != 0 {
+                return libc::SIG_ERR;
+            }
+            now.assume_init().sa_sigaction
+        } else {
+            simple(signal, handler, 0)
+        };
+        if before == libc::SIG_ERR || libc::sigprocmask(how, mask.as_ptr(), core::ptr::null_mut()) != 0 {
+            return libc::SIG_ERR;
+        }
+        if libc::sigismember(old.as_ptr(), signal) == 1 { SIG_HOLD } else { before }
+    }
 }
 
-mod hooks {
-    use super::{c_int, index, simple};
+crate::sys::real::behind! {
+    extern "C" fn signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn bsd_signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn ssignal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn sysv_signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize;
+    extern "C" fn sigset(signal: c_int, handler: usize) -> usize;
+    extern "C" fn sigignore(signal: c_int) -> c_int;
+    extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int;
+}
 
+/// Each is the C library's function of its name, and for our two signals what that does, over `sigaction` above.
+mod hooks {
+    use super::{INTERRUPTS, Relaxed, WANTED, c_int, held, index, simple};
+
+    macro_rules! hooks {
+        ($(fn $function:ident: $ours:expr;)*) => {$(
+            /// # Safety
+            /// As the C library's function.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $function(signal: c_int, handler: usize) -> usize {
+                if index(signal).is_some() && handler != libc::SIG_ERR {
+                    let ours: fn(c_int, usize) -> usize = $ours;
+                    return ours(signal, handler);
+                }
+                // SAFETY: the caller's promise.
+                unsafe { super::$function(signal, handler) }
+            }
+        )*};
+    }
+
+    fn restarting(signal: c_int, handler: usize) -> usize {
+        let interrupts = index(signal).is_some_and(|index| INTERRUPTS[index].load(Relaxed));
+        simple(signal, handler, if interrupts { 0 } else { libc::SA_RESTART })
+    }
+
+    fn once(signal: c_int, handler: usize) -> usize {
+        simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER)
+    }
+
+    hooks! {
+        fn signal: restarting;
+        fn bsd_signal: restarting;
+        fn ssignal: restarting;
+        fn sysv_signal: once;
+        fn __sysv_signal: once;
+        fn sigset: held;
+    }
+
+    /// The C library changes the flags of our handler; the program's are kept here.
+    ///
     /// # Safety
     /// As the C library's function.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn signal(signal: c_int, handler: usize) -> usize {
-        if index(signal).is_some() && handler != libc::SIG_ERR {
-            return simple(signal, handler, libc::SA_RESTART);
-        }
+    pub unsafe extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
         // SAFETY: the caller's promise.
-        unsafe { super::signal(signal, handler) }
+        let result = unsafe { super::siginterrupt(signal, interrupts) };
+        if let (Some(index), 0) = (index(signal), result) {
+            INTERRUPTS[index].store(interrupts != 0, Relaxed);
+            WANTED[index].with(|kept| {
+                if let Some(kept) = kept {
+                    kept.sa_flags &= !libc::SA_RESTART;
+                    kept.sa_flags |= if interrupts == 0 { libc::SA_RESTART } else { 0 };
+                }
+            });
+        }
+        result
     }
 
     /// # Safety
     /// As the C library's function.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn __sysv_signal(signal: c_int, handler: usize) -> usize {
-        if index(signal).is_some() && handler != libc::SIG_ERR {
-            return simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER);
+    pub unsafe extern "C" fn sigignore(signal: c_int) -> c_int {
+        if index(signal).is_some() {
+            return if simple(signal, libc::SIG_IGN, 0) == libc::SIG_ERR { -1 } else { 0 };
         }
         // SAFETY: the caller's promise.
-        unsafe { super::__sysv_signal(signal, handler) }
+        unsafe { super::sigignore(signal) }
     }
 }
 
@@ -155,7 +265,7 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     // SAFETY: the kernel's own struct.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     if code > 0 {
-        sys::preserving_errno(|| explain(signal, code, address));
+        sys::preserving_errno(|| explain_elsewhere(Fault { signal, code, address }));
     }
     let handler = HANDLERS[index].load(Relaxed);
     if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
@@ -175,7 +285,7 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     if ONCE[index].load(Relaxed) {
         // The kernel put the default in our place.
         HANDLERS[index].store(libc::SIG_DFL, Relaxed);
-        HANDLERS_SPENT[index].store(true, Relaxed);
+        SPENT[index].store(true, Relaxed);
     }
     // SAFETY: the program's handler, as it was given; it may leave by a jump, and this frame has nothing to drop.
     unsafe {
@@ -189,6 +299,85 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     }
 }
 
+/// What the kernel says of a fault.
+struct Fault {
+    signal: c_int,
+    code: c_int,
+    address: usize,
+}
+
+/// Explaining has a stack of its own, one for all threads: the thread's may be small, or what overflowed, and the program's
+/// stack for handlers may be just large enough for its handler.
+const STACK_SIZE: usize = 256 << 10;
+static STACK: AtomicUsize = AtomicUsize::new(0);
+/// The thread that uses it.
+static ON_STACK: AtomicUsize = AtomicUsize::new(0);
+
+/// In a forked child no other thread uses it.
+pub fn after_fork() {
+    ON_STACK.store(0, Relaxed);
+}
+
+fn explain_elsewhere(fault: Fault) {
+    let (stack, me) = (STACK.load(Relaxed), process::thread_pointer());
+    if stack == 0 {
+        return;
+    }
+    // Nothing may come between: a handler on the program's stack for handlers would begin at its top, where this one is.
+    let (every, mut before) = (u64::MAX, 0u64);
+    const SIZE: usize = size_of::<u64>();
+    // SAFETY: both words are as long as the kernel's set; the C library's function keeps two signals of its own out.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const every, &raw mut before, SIZE) };
+    for _ in 0..1000 {
+        if ON_STACK.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+            // SAFETY: the stack is writable, this thread's alone, and aligned as a page is.
+            unsafe { on_stack(stack + STACK_SIZE, explain_fault, (&raw const fault).cast()) };
+            ON_STACK.store(0, Release);
+            break;
+        }
+        // Another thread crashed as well. Not for ever: its words are worth less than this thread's own end.
+        let span = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: the span is readable.
+        unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };
+    }
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const before, core::ptr::null::<u64>(), SIZE)
+    };
+}
+
+extern "C" fn explain_fault(fault: *const c_void) {
+    // SAFETY: `explain_elsewhere` waits for the end of this.
+    let fault = unsafe { &*fault.cast::<Fault>() };
+    explain(fault.signal, fault.code, fault.address);
+}
+
+/// Calls `work` with `data` on another stack, which ends at `top`.
+///
+/// # Safety
+/// The stack is writable and used by nobody else; `top` is a multiple of 16; `work` returns.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn on_stack(top: usize, work: extern "C" fn(*const c_void), data: *const c_void) {
+    core::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rsp, rdi",
+        "mov rdi, rdx",
+        "call rsi",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+    )
+}
+
+/// # Safety
+/// `work` returns.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn on_stack(_top: usize, work: extern "C" fn(*const c_void), data: *const c_void) {
+    work(data);
+}
+
 /// A line of /proc/self/maps.
 #[derive(Clone, Copy)]
 struct Mapping {
@@ -198,6 +387,8 @@ struct Mapping {
     write: bool,
     shared: bool,
     offset: u64,
+    /// Device and number on it.
+    identity: (u64, u64),
     path: Text<272>,
 }
 
@@ -221,9 +412,12 @@ fn parse(line: &[u8]) -> Option<Mapping> {
     let mut parts = line.splitn(6, |byte| *byte == b' ');
     let (range, permissions, offset) = (parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &[u8]| usize::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok();
+    let (device, inode) = (parts.next()?, core::str::from_utf8(parts.next()?).ok()?.parse().ok()?);
+    let colon = device.iter().position(|byte| *byte == b':')?;
+    let device = libc::makedev(hex(&device[..colon])? as u32, hex(&device[colon + 1..])? as u32);
     let dash = range.iter().position(|byte| *byte == b'-')?;
     let mut path = Text::new();
-    path.push_printable(parts.nth(2).unwrap_or_default().trim_ascii_start());
+    path.push_printable(parts.next().unwrap_or_default().trim_ascii_start());
     Some(Mapping {
         start: hex(&range[..dash])?,
         end: hex(&range[dash + 1..])?,
@@ -231,9 +425,13 @@ fn parse(line: &[u8]) -> Option<Mapping> {
         write: permissions.get(1) == Some(&b'w'),
         shared: permissions.get(3) == Some(&b's'),
         offset: hex(offset)? as u64,
+        identity: (device, inode),
         path,
     })
 }
+
+/// How many of the program's descriptors are looked at.
+const MOST_DESCRIPTORS: c_int = 1024;
 
 /// The status of what is mapped: by the kernel's own link, which works for what has no name any more.
 fn status_of(mapping: &Mapping) -> Option<file::Status> {
@@ -254,12 +452,15 @@ fn status_of(mapping: &Mapping) -> Option<file::Status> {
     let fd = file::open_at(libc::AT_FDCWD, path, libc::O_PATH, 0).ok();
     let status = match fd {
         Some(fd) => file::status(fd).ok(),
+        // Not without privileges: then by name, if it still has one, or by a descriptor that the program kept.
         None => {
-            // Not without privileges on older kernels: then by name, where it has one.
             let mut path = Text::<280>::new();
             path.push_bytes(mapping.path.bytes());
             path.push(0);
-            core::ffi::CStr::from_bytes_until_nul(path.bytes()).ok().and_then(|path| file::status_at(path).ok())
+            let is_it = |status: &file::Status| (status.dev, status.ino) == mapping.identity;
+            let by_name = core::ffi::CStr::from_bytes_until_nul(path.bytes()).ok();
+            let by_name = by_name.and_then(|path| file::status_at(path).ok()).filter(is_it);
+            by_name.or_else(|| (0..MOST_DESCRIPTORS).filter_map(|fd| file::status(fd).ok()).find(is_it))
         }
     };
     if let Some(fd) = fd {
@@ -319,6 +520,8 @@ pub fn leaving(call: Call, addr: usize) {
             name.push_str("segment ");
             name.push_signed(i64::from(segment.id));
         }
+        // Removed before it was detached, it is not known by its id any more.
+        _ if call == Call::Shmdt => name.push_str("a removed segment"),
         _ => name.push_str("a file"),
     }
     let gone = Gone { start: range.start as usize, end: range.end as usize, name, call };

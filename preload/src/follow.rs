@@ -1,15 +1,17 @@
 //! Children that get an environment of their own: the interposer goes with them, unless SHMKIT_FOLLOW=off; and what became
-//! of a process that turns into another program. `execle` is the one way that is not followed when its environment leaves
-//! us out: a variadic function cannot be written here. Next: `stage.rs`, which every new image begins with.
+//! of a process that turns into another program. Two ways are not followed when the environment leaves us out: `system` and
+//! `popen` after the program emptied its own one, because the C library begins that shell itself; and on machines other than
+//! x86-64 `execle`, because a variadic function cannot be written here. Next: `stage.rs`, which every new image begins with.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::account;
 use crate::calls::ledger;
+use crate::error::Errno;
 use crate::record::state;
 use crate::sys::lock::Guarded;
 use crate::sys::pages::Array;
-use crate::sys::process;
+use crate::sys::{self, memory, process};
 use crate::text::Text;
 
 /// Variables that go with a child.
@@ -76,6 +78,26 @@ fn is_own(path: &[u8]) -> bool {
     path.ends_with(b"libshmkit_preload.so")
 }
 
+/// Whether an environment can be walked: the kernel answers EFAULT to one that cannot.
+fn is_readable(environment: *const *const c_char) -> bool {
+    let mut at = environment as usize;
+    sys::preserving_errno(|| {
+        while at != 0 {
+            let mut word = [0; size_of::<usize>()];
+            let unreadable = Err(Errno(libc::EFAULT));
+            if memory::peek(at, &mut word) == unreadable {
+                return false;
+            }
+            match usize::from_ne_bytes(word) {
+                0 => break,
+                text if memory::peek(text, &mut [0]) == unreadable => return false,
+                _ => at += word.len(),
+            }
+        }
+        true
+    })
+}
+
 /// Whether an environment has this library in LD_PRELOAD.
 ///
 /// # Safety
@@ -98,7 +120,7 @@ unsafe fn has_us(environment: *const *const c_char) -> bool {
 /// As for `has_us`.
 unsafe fn with_us<R>(environment: *const *const c_char, work: impl FnOnce(*const *const c_char) -> R) -> R {
     // SAFETY: the caller's promise.
-    if !KEPT.with(|kept| kept.on).unwrap_or(false) || unsafe { has_us(environment) } {
+    if !KEPT.with(|kept| kept.on).unwrap_or(false) || !is_readable(environment) || unsafe { has_us(environment) } {
         return work(environment);
     }
     // The copies live until the next program takes this one's place, or until `work` fails.
@@ -163,10 +185,18 @@ fn replaced(work: impl FnOnce() -> c_int) -> c_int {
     result
 }
 
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// The program's own environment, which it may have emptied.
+fn own_environment() -> *const *const c_char {
+    // SAFETY: the C library's variable; a program that changes it meanwhile in another thread breaks its own rule.
+    unsafe { environ }
+}
+
 crate::sys::real::behind! {
     extern "C" fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int = SYS_execve;
-    extern "C" fn execv(path: *const c_char, argv: *const *const c_char) -> c_int;
-    extern "C" fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
     extern "C" fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn posix_spawn(pid: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
@@ -174,7 +204,7 @@ crate::sys::real::behind! {
 }
 
 mod hooks {
-    use super::{c_char, c_int, c_void, replaced, with_us};
+    use super::{c_char, c_int, c_void, own_environment, replaced, with_us};
 
     type Strings = *const *const c_char;
 
@@ -190,16 +220,16 @@ mod hooks {
     /// As the C library's function.
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
-        // SAFETY: the caller's promise.
-        replaced(|| unsafe { super::execv(path, argv) })
+        // SAFETY: the caller's promise; execv(3) is this by definition.
+        unsafe { execve(path, argv, own_environment()) }
     }
 
     /// # Safety
     /// As the C library's function.
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
-        // SAFETY: the caller's promise.
-        replaced(|| unsafe { super::execvp(file, argv) })
+        // SAFETY: the caller's promise; execvp(3) is this by definition.
+        unsafe { execvpe(file, argv, own_environment()) }
     }
 
     /// # Safety
@@ -246,5 +276,69 @@ mod hooks {
     ) -> c_int {
         // SAFETY: the caller's promise.
         unsafe { with_us(envp, |envp| super::posix_spawnp(pid, file, actions, attributes, argv, envp)) }
+    }
+}
+
+/// The variadic ones. Their arguments lie in registers and, behind those, on the stack: the registers are put there too, and
+/// the list is the argv that the others take, with its null pointer and, for `execle`, the environment behind it.
+#[cfg(target_arch = "x86_64")]
+mod lists {
+    use super::{c_char, c_int, hooks, own_environment};
+
+    type Strings = *const *const c_char;
+
+    macro_rules! lists {
+        ($(fn $function:ident: $work:ident;)*) => {$(
+            /// # Safety
+            /// As the C library's function.
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            pub unsafe extern "C" fn $function(path: *const c_char, first: *const c_char) -> c_int {
+                core::arch::naked_asm!(
+                    "pop rax",
+                    "push r9",
+                    "push r8",
+                    "push rcx",
+                    "push rdx",
+                    "push rsi",
+                    "mov rsi, rsp",
+                    // The way back; it also aligns the stack.
+                    "push rax",
+                    "call {work}",
+                    "pop rcx",
+                    "add rsp, 40",
+                    "push rcx",
+                    "ret",
+                    work = sym $work,
+                )
+            }
+        )*};
+    }
+
+    lists! {
+        fn execl: with_own;
+        fn execlp: searched;
+        fn execle: with_given;
+    }
+
+    unsafe extern "C" fn with_own(path: *const c_char, argv: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { hooks::execve(path, argv, own_environment()) }
+    }
+
+    unsafe extern "C" fn searched(file: *const c_char, argv: Strings) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { hooks::execvpe(file, argv, own_environment()) }
+    }
+
+    unsafe extern "C" fn with_given(path: *const c_char, argv: Strings) -> c_int {
+        // SAFETY: the caller's promise: a null pointer ends the list, and the environment comes behind it.
+        unsafe {
+            let mut at = argv;
+            while !(*at).is_null() {
+                at = at.add(1);
+            }
+            hooks::execve(path, argv, at.add(1).cast::<Strings>().read())
+        }
     }
 }

@@ -14,6 +14,15 @@ use crate::checks::words::Call;
 use crate::stage::{Direct, call};
 use crate::sys::real;
 
+/// What the layers have no use for: they make keys themselves.
+mod behind {
+    use super::{c_char, c_int, key_t};
+
+    crate::sys::real::behind! {
+        extern "C" fn ftok(path: *const c_char, id: c_int) -> key_t;
+    }
+}
+
 /// `fn NAME(arguments) -> result: Call [name ARGUMENT] (words) => checked, real;` An argument of type `c_char` that is the
 /// name of something is said to be it, so that words can have it.
 macro_rules! hooks {
@@ -86,7 +95,7 @@ hooks! {
     extern "C" fn shmctl(id: c_int, command: c_int, buffer: *mut shmid_ds) -> c_int: Shmctl(id, command, buffer) =>
         sysv::shmkit_shmctl(id, command, buffer), real::shmctl(id, command, buffer);
     extern "C" fn ftok(path: *const c_char, id: c_int) -> key_t: Ftok(0u64, id) named path =>
-        sysv::shmkit_ftok(path, id), sysv::shmkit_ftok(path, id);
+        sysv::shmkit_ftok(path, id), behind::ftok(path, id);
 
     extern "C" fn semget(key: key_t, count: c_int, flags: c_int) -> c_int: Semget(key, count, flags) =>
         semset::shmkit_semget(key, count, flags), real::semget(key, count, flags);

@@ -47,10 +47,16 @@ pub fn begin(text: &str, seed: u64) {
     COUNT.store(count, Relaxed);
 }
 
+/// Whether any faults were asked for.
+#[inline(always)]
+pub fn is_on() -> bool {
+    COUNT.load(Relaxed) != 0
+}
+
 /// What happens to the next call of this kind.
 #[inline(always)]
 pub fn next(call: Call) -> Option<What> {
-    if COUNT.load(Relaxed) == 0 { None } else { look(call) }
+    if is_on() { look(call) } else { None }
 }
 
 #[cold]

@@ -7,8 +7,10 @@ use libc::mode_t;
 
 use crate::calls::{ledger, policy};
 use crate::checks::words::Call;
+use crate::error::Errno;
+use crate::inject;
 use crate::stage::call;
-use crate::sys::{self, file};
+use crate::sys::{self, file, memory};
 
 crate::sys::real::behind! {
     extern "C-unwind" fn open(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
@@ -20,17 +22,25 @@ crate::sys::real::behind! {
     extern "C-unwind" fn creat(path: *const c_char, mode: mode_t) -> c_int = SYS_creat;
     extern "C-unwind" fn creat64(path: *const c_char, mode: mode_t) -> c_int = SYS_creat;
     extern "C" fn unlink(path: *const c_char) -> c_int = SYS_unlink;
+    extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int = SYS_unlinkat;
     extern "C" fn remove(path: *const c_char) -> c_int;
 }
 
-/// The name of an object, from a path on the file system of objects. A bad pointer is left to the kernel.
+/// The name of an object, from a path on the file system of objects. A bad pointer is left to the kernel: unless the
+/// kernel has already read the path (`trusted`), it is asked whether the page can be read.
 ///
 /// # Safety
-/// `path` is null, cannot be an address, or is a terminated string: as the call that it is for demands.
-unsafe fn object<'a>(path: *const c_char) -> Option<&'a CStr> {
+/// `path` is null, or leads nowhere, or is a terminated string: as the call that it is for demands.
+unsafe fn object<'a>(path: *const c_char, trusted: bool) -> Option<&'a CStr> {
     const FOLDER: &[u8] = b"/dev/shm/";
     if (path as usize) < 4096 {
         return None;
+    }
+    if !trusted {
+        let unreadable = || memory::peek(path as usize, &mut [0]) == Err(Errno(libc::EFAULT));
+        if sys::preserving_errno(unreadable) {
+            return None;
+        }
     }
     // SAFETY: the caller's promise; each byte is read only when those before it are the folder's, so none behind the end.
     unsafe {
@@ -43,15 +53,39 @@ unsafe fn object<'a>(path: *const c_char) -> Option<&'a CStr> {
     }
 }
 
+/// Whether the kernel could not read a path; errno is the call's.
+fn unread(result: c_int) -> bool {
+    result == -1 && sys::errno() == libc::EFAULT
+}
+
 /// # Safety
 /// As for `object`.
 #[inline(always)]
 unsafe fn opened(path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn() -> c_int) -> c_int {
-    // SAFETY: the caller's promise.
-    match unsafe { object(path) } {
-        None => real(),
-        Some(name) if name.to_bytes().contains(&b'/') => real(),
-        Some(name) => of_object(name, path, flags, mode, real),
+    let named = |name: &CStr| !name.to_bytes().contains(&b'/');
+    if flags & libc::O_CREAT != 0 || inject::is_on() {
+        // Before the call: whether it is there already, or is not to be opened at all.
+        // SAFETY: the caller's promise.
+        return match unsafe { object(path, false) }.filter(|name| named(name)) {
+            None => real(),
+            Some(name) => of_object(name, path, flags, mode, real),
+        };
+    }
+    let fd = real();
+    if unread(fd) {
+        return fd;
+    }
+    // Its time is not counted: nobody pays for a clock at opens of other files.
+    // SAFETY: the kernel read it.
+    match unsafe { object(path, true) }.filter(|name| named(name)) {
+        None => fd,
+        Some(name) => {
+            let errno = sys::errno();
+            of_object(name, path, flags, mode, || {
+                sys::set_errno(errno);
+                fd
+            })
+        }
     }
 }
 
@@ -79,7 +113,7 @@ fn of_object(name: &CStr, path: *const c_char, flags: c_int, mode: mode_t, real:
 #[inline(always)]
 unsafe fn removed(path: *const c_char, real: impl Fn() -> c_int) -> c_int {
     // SAFETY: the caller's promise.
-    let Some(name) = (unsafe { object(path) }) else { return real() };
+    let Some(name) = (unsafe { object(path, false) }) else { return real() };
     let noted = || {
         let result = real();
         if result == 0 {
@@ -136,5 +170,17 @@ mod hooks {
     pub unsafe extern "C" fn remove(path: *const c_char) -> c_int {
         // SAFETY: the caller's promise, passed on.
         unsafe { removed(path, || super::remove(path)) }
+    }
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int {
+        // SAFETY: the caller's promise, passed on. A path from the root has no need of the folder; a folder is no object.
+        unsafe {
+            match flags {
+                0 => removed(path, || super::unlinkat(folder, path, flags)),
+                _ => super::unlinkat(folder, path, flags),
+            }
+        }
     }
 }

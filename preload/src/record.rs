@@ -76,8 +76,6 @@ pub enum Kind {
     Injected = 5,
     /// A crash: `errno` (the signal), `a` (the address), `subject` (words).
     Crashed = 6,
-    /// Another program was begun that the interposer cannot be loaded into: `subject`.
-    NotFollowed = 7,
 }
 
 #[repr(C)]

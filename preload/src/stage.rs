@@ -2,16 +2,18 @@
 //! Until the constructor has run, calls are checked but neither counted nor traced. Next: `hooks.rs`.
 
 use core::ffi::{c_char, c_int, c_void};
+use core::ptr::null;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicI32};
 
 use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
-use crate::calls::judge::PASS_ON;
+use crate::calls::judge::TROUBLE;
 use crate::calls::ledger::{self, Kind as Object};
 use crate::calls::{exit, policy, report};
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation, push_call};
+use crate::error::Errno;
 use crate::record::{Kind, state};
 use crate::spec::What;
 use crate::sys::{self, process};
@@ -65,6 +67,7 @@ extern "C" fn nothing() {}
 
 extern "C" fn in_child() {
     OWN.store(process::pid(), Relaxed);
+    fault::after_fork();
     sys::preserving_errno(account::begin);
 }
 
@@ -187,13 +190,13 @@ pub fn call<T: Answer>(
     surrounded(call, name, args, checked, real)
 }
 
-/// The real call's answer where ours cannot count: after a panic in our own code, and where a program that is only
-/// observed passes a pointer that leads nowhere.
+/// After a panic in our own code, and where the checked call has nothing to pass on but a pointer that it must not follow,
+/// the program gets the real call's answer.
 #[inline(always)]
 fn rescued<T: Answer>(answer: T, real: impl FnOnce() -> T) -> T {
-    let owner = PASS_ON.load(Relaxed);
-    if owner != 0 && owner == process::thread_pointer() {
-        PASS_ON.store(0, Relaxed);
+    let trouble = TROUBLE.load(Relaxed);
+    if trouble != 0 && trouble == process::thread_pointer() {
+        TROUBLE.store(0, Relaxed);
         return real();
     }
     answer
@@ -230,7 +233,9 @@ fn surrounded<T: Answer>(
         note(call, name, &args, outcome);
     }
     if traced {
-        trace::line(&words(call, name, args), outcome, time);
+        // What the kernel could not read is not read here either.
+        let unread = matches!(outcome, Outcome::Failed(libc::EFAULT));
+        trace::line(&words(call, if unread { null() } else { name }, args), outcome, time);
     }
     answer
 }
@@ -264,8 +269,16 @@ fn bytes_of(name: *const c_char, bytes: &mut [u8; 256]) -> usize {
     while length < bytes.len() {
         let at = name as usize + length;
         let piece = (4096 - at % 4096).min(bytes.len() - length);
-        if sys::preserving_errno(|| sys::memory::peek(at, &mut bytes[length..length + piece])).is_err() {
-            break;
+        match sys::preserving_errno(|| sys::memory::peek(at, &mut bytes[length..length + piece])) {
+            Ok(()) => {}
+            Err(Errno(libc::EFAULT)) => break,
+            // A container may forbid the call that asks. The string was read by whom it is for.
+            // SAFETY: terminated, as the call that it is for demands; no further than there is room for it.
+            Err(_) => unsafe {
+                let whole = libc::strnlen(name, bytes.len());
+                core::ptr::copy_nonoverlapping(name.cast::<u8>(), bytes.as_mut_ptr(), whole);
+                return whole;
+            },
         }
         if let Some(end) = bytes[length..length + piece].iter().position(|byte| *byte == 0) {
             return length + end;
@@ -302,6 +315,7 @@ fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
 fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     sys::preserving_errno(|| {
         let mut bytes = [0u8; 256];
+        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
         let number = if let Outcome::Number(number) = outcome { number } else { 0 };
         let mut facts = Facts { call, ..Facts::default() };
         let kind = match call {
@@ -317,7 +331,12 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
                 Kind::Made
             }
-            Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => Kind::Made,
+            Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => {
+                let Some(own) = ledger::own_semaphore(&bytes[..length]) else { return };
+                (facts.a, facts.b) = own.identity;
+                facts.c = size_of::<libc::sem_t>() as u64;
+                Kind::Made
+            }
             Call::Shmget | Call::Semget => {
                 let made = match call {
                     Call::Shmget => {
@@ -353,7 +372,6 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
             }
             _ => return,
         };
-        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
         facts.subject = &bytes[..length];
         account::event(kind, &facts);
     });

@@ -1,7 +1,7 @@
 //! One line a call, as strace prints it, or JSON. Calls that have nothing to do with shared memory (private mappings,
 //! descriptors of other files) are left out unless all were asked for. Next: `checks/words.rs`, which decodes flags.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use crate::calls::ledger;
 use crate::calls::ranges::Content;
@@ -10,15 +10,22 @@ use crate::checks::words::{Call, Invocation, push_arguments};
 use crate::error::errno_name;
 use crate::stage::Outcome;
 use crate::sys::{self, process};
+use crate::text::{Text, Writer};
 
 const OFF: u32 = 0;
 const SHARED: u32 = 1;
 const ALL: u32 = 2;
 
+/// The C library's words for an errno, which it gives without a lock or memory (glibc 2.32); 0 where it has no such function.
+static DESCRIPTIONS: AtomicUsize = AtomicUsize::new(0);
+
 static MODE: AtomicU32 = AtomicU32::new(OFF);
 
 /// `SHMKIT_TRACE`: `shared` or `all`.
 pub fn begin(mode: &[u8]) {
+    // SAFETY: the name is terminated.
+    let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"strerrordesc_np".as_ptr()) };
+    DESCRIPTIONS.store(at as usize, Relaxed);
     MODE.store(if mode == b"all" { ALL } else { SHARED }, Relaxed);
 }
 
@@ -49,22 +56,44 @@ fn is_shared(call: Call, args: &[u64; 6]) -> bool {
     }
 }
 
+/// `ENOENT (No such file or directory)`.
+fn push_errno(errno: i32, out: &mut Writer) {
+    out.push_str(errno_name(errno));
+    let at = DESCRIPTIONS.load(Relaxed);
+    if at == 0 {
+        return;
+    }
+    // SAFETY: the C library's function of this declaration, which gives null or a text that is always there.
+    let words = unsafe {
+        let describe: extern "C" fn(i32) -> *const core::ffi::c_char = core::mem::transmute(at);
+        describe(errno)
+    };
+    if words.is_null() {
+        return;
+    }
+    // SAFETY: see above.
+    let words = unsafe { core::ffi::CStr::from_ptr(words) };
+    out.push_str(" (");
+    out.push_bytes(words.to_bytes());
+    out.push(b')');
+}
+
 /// Writes the line.
 #[cold]
 pub fn line(call: &Invocation, outcome: Outcome, time: u64) {
     sys::preserving_errno(|| {
-        let mut text = crate::text::Text::<640>::new();
+        let mut text = Text::<640>::new();
         push_arguments(call, &mut text);
-        let mut answer = crate::text::Text::<64>::new();
+        let mut answer = Text::<128>::new();
         match outcome {
             Outcome::Number(number) => answer.push_signed(number),
             Outcome::Address(addr) => answer.push_hex(addr as u64),
             Outcome::Failed(errno) => {
                 answer.push_str("-1 ");
-                answer.push_str(errno_name(errno));
+                push_errno(errno, &mut answer);
             }
             Outcome::Errno(0) => answer.push(b'0'),
-            Outcome::Errno(errno) => answer.push_str(errno_name(errno)),
+            Outcome::Errno(errno) => push_errno(errno, &mut answer),
         }
         report::write_line(|line, json| {
             if json {

@@ -9,6 +9,17 @@ use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
 use crate::sys::limits::page_size;
 
+/// The thread whose checked call the interposer is to follow by the real one: it panicked, or was given a pointer that
+/// is only passed on.
+#[cfg(interposer)]
+pub static TROUBLE: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
+/// Says that the real call must answer this thread.
+#[cfg(interposer)]
+pub fn leave_to_real_call() {
+    TROUBLE.store(crate::sys::process::thread_pointer(), core::sync::atomic::Ordering::Relaxed);
+}
+
 /// The errno of a refusal: the rule's own, but where a call has another name for the same thing.
 fn errno_of(rule: Rule, call: Call) -> i32 {
     match (call, rule) {
@@ -26,33 +37,19 @@ pub fn figures(call: &Invocation) -> Figures {
     figures_of(call, page_size())
 }
 
-/// The thread whose call the interposer has to pass on although it was refused: a pointer that leads nowhere, which the
-/// program under it is to meet as it would alone; or a panic in our own code.
-#[cfg(interposer)]
-pub static PASS_ON: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
-
-/// Has the interposer pass on this thread's call.
-#[cfg(interposer)]
-pub fn pass_on() {
-    PASS_ON.store(crate::sys::process::thread_pointer(), core::sync::atomic::Ordering::Relaxed);
-}
-
 /// Reports every broken rule and refuses the call if the policy says so.
 #[cold]
 #[inline(never)]
 pub fn judge(broken: RuleSet, call: &Invocation, figures: &Figures) -> Result<(), Errno> {
     let policy = policy::current();
     // A pointer that leads nowhere cannot be passed on, whatever the policy: the C library would crash on it. A
-    // setting that is not known has nothing to be passed on to.
+    // setting that is not known has nothing to be passed on to. In a program that was not written for this, the crash
+    // is what it does.
     let refused = broken.iter().find(|rule| {
         policy.refuses(rule.row().verdict)
-            || matches!(rule, Rule::ArgPointer | Rule::NameUnterminated | Rule::ConfigUnknown)
+            || !cfg!(interposer) && matches!(rule, Rule::ArgPointer | Rule::NameUnterminated | Rule::ConfigUnknown)
     });
-    #[cfg(interposer)]
-    let passed_on = refused.is_some() && policy == policy::Policy::Observe;
-    #[cfg(not(interposer))]
-    let passed_on = false;
-    let outcome = if refused.is_some() && !passed_on { Outcome::Refused } else { Outcome::Passed };
+    let outcome = if refused.is_some() { Outcome::Refused } else { Outcome::Passed };
     for rule in broken.iter() {
         report::send(&Detail::of_rule(rule, errno_of(rule, call.call), call, figures), outcome);
     }
@@ -61,10 +58,6 @@ pub fn judge(broken: RuleSet, call: &Invocation, figures: &Figures) -> Result<()
         Some(rule) => {
             let errno = errno_of(rule, call.call);
             detail::keep(&Detail::of_rule(rule, errno, call, figures));
-            #[cfg(interposer)]
-            if passed_on {
-                pass_on();
-            }
             Err(Errno(errno))
         }
     }

@@ -327,6 +327,17 @@ pub fn made_semaphore(name: &[u8], status: Option<&Status>) {
     });
 }
 
+/// The named semaphore that this process made under a name, and has not removed.
+pub fn own_semaphore(name: &[u8]) -> Option<Object> {
+    let name = bare(name);
+    let hash = hash_name(name);
+    with(|ledger| {
+        let ours = |object: &Object| object.kind == Kind::Semaphore && object.left_by_us && object.name.bytes() == name;
+        let index = ledger.objects.find(hash, ours)?;
+        ledger.objects.get(index).copied()
+    })?
+}
+
 /// Notes that the name of a POSIX object was removed.
 pub fn unlinked(name: &[u8]) {
     unlinked_name(name, Kind::Posix);

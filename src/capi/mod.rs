@@ -78,7 +78,7 @@ fn guard_uncancelled<T>(call: Call, work: impl FnOnce() -> Result<T, Errno>) -> 
 #[cold]
 fn panicked(call: Call) -> Errno {
     #[cfg(interposer)]
-    crate::calls::judge::pass_on();
+    crate::calls::judge::leave_to_real_call();
     let words = Status::ErrInternal.words();
     detail::keep(&Detail {
         call: Invocation::new(call, [0; 6]),
@@ -147,14 +147,14 @@ unsafe fn name<'a>(text: *const c_char) -> Name<'a> {
     }
 }
 
-/// As `name`, for calls whose string the kernel reads itself and answers EFAULT where there is none: the first page is
-/// asked for before it is read.
+/// As `name`, for calls whose string the kernel reads itself and answers EFAULT where there is none: the first byte
+/// is asked for before it is read.
 ///
 /// # Safety
 /// As for `name`, but `text` may also lead to memory that is not mapped.
 unsafe fn name_for_kernel<'a>(text: *const c_char) -> Name<'a> {
-    let page = text as usize & !(page_size() - 1);
-    if is_plausible(text as usize) && !sys::preserving_errno(|| sys::memory::is_mapped(page, 1)) {
+    let unreadable = || sys::memory::peek(text as usize, &mut [0]) == Err(Errno(libc::EFAULT));
+    if is_plausible(text as usize) && sys::preserving_errno(unreadable) {
         return Name::Nowhere(text as usize);
     }
     // SAFETY: the caller's promise.

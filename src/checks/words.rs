@@ -375,7 +375,7 @@ fn passed(call: &Invocation) -> &'static [Kind] {
     let kinds = call.call.arguments();
     let most = match call.call {
         Call::Mremap if call.args[3] as i32 & (libc::MREMAP_FIXED | MREMAP_DONTUNMAP) == 0 => 4,
-        Call::SemOpen if call.args[1] as i32 & libc::O_CREAT == 0 => 2,
+        Call::SemOpen | Call::Open if call.args[1] as i32 & libc::O_CREAT == 0 => 2,
         Call::Semctl if !semset::takes_argument(call.args[2] as i32) => 3,
         _ => kinds.len(),
     };

@@ -51,8 +51,12 @@ pub struct Page {
 impl Page {
     /// Reads the page of this repository.
     pub fn read() -> Page {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Page::at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md"))
+    }
+
+    /// Reads a page.
+    pub fn at(path: &Path) -> Page {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Page::parse(&text)
     }
 

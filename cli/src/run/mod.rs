@@ -4,6 +4,7 @@
 
 mod program;
 mod record;
+mod signals;
 mod source;
 mod summary;
 
@@ -110,9 +111,9 @@ struct Plan<'a> {
 pub fn run(args: &Args, output: &Output) -> Done {
     let report = match args.report.split_once(':').unwrap_or((&args.report, "")) {
         ("text", "") => "stderr".to_owned(),
-        ("text", file) => file.to_owned(),
+        ("text", file) => writable(Path::new(file))?,
         ("json", "") => "json:stderr".to_owned(),
-        ("json", _) => args.report.clone(),
+        ("json", file) => format!("json:{}", writable(Path::new(file))?),
         ("off", "") => String::new(),
         _ => {
             return Err(Failure::new(
@@ -156,7 +157,7 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
             // The interposer appends.
             std::fs::write(path, "")
                 .map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
-            format!("{json}{}", path.display())
+            format!("{json}{}", writable(path)?)
         }
         None => format!("{json}stderr"),
     };
@@ -171,6 +172,18 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
         summary: args.summary,
     };
     carry_out(&plan, output)
+}
+
+/// The path of a file for reports, as programs of the run in any folder can use it; tried now, while it can be told.
+fn writable(path: &Path) -> Result<String, Failure> {
+    let tried = std::path::absolute(path).and_then(|path| {
+        std::fs::File::options().create(true).append(true).open(&path)?;
+        Ok(path)
+    });
+    let path = tried.map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
+    path.into_os_string().into_string().map_err(|path| {
+        Failure::new(Exit::RunFailed, format!("{path:?} is no text in UTF-8"), "write reports to another file")
+    })
 }
 
 fn cannot(what: &str, error: &io::Error) -> Failure {
@@ -214,8 +227,8 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let path = folder.path().join("run");
     record::create(&path).map_err(|error| cannot(&format!("{} cannot be made", path.display()), &error))?;
 
-    let mut child = start(plan, &interposer, &path)?;
-    let status = wait(&mut child)?;
+    let (mut child, inherited) = start(plan, &interposer, &path)?;
+    let status = wait(&mut child, &inherited)?;
     let record =
         record::Record::read(&path).map_err(|error| cannot(&format!("{} cannot be read", path.display()), &error))?;
     if record.processes.is_empty() {
@@ -233,7 +246,7 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     end_as(status)
 }
 
-fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<Child, Failure> {
+fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, signals::Inherited), Failure> {
     let mut preload = OsString::from(interposer);
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty()) {
         preload.push(":");
@@ -263,44 +276,25 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<Child, Fai
             None => command.env_remove(name),
         };
     }
-    // SAFETY: between fork and exec only signal dispositions are set, which is async-signal-safe.
+    let inherited = signals::take_over();
+    // SAFETY: between fork and exec only dispositions and the mask of signals are set, which is async-signal-safe.
     unsafe {
-        command.pre_exec(|| {
-            for signal in [libc::SIGINT, libc::SIGQUIT] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
+        command.pre_exec(move || {
+            inherited.give_back();
             Ok(())
         });
-        // The terminal sends these to the program as well; it decides what becomes of the run.
-        for signal in [libc::SIGINT, libc::SIGQUIT] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
     }
-    command.spawn().map_err(|error| match error.kind() {
+    let child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::new(Exit::NoProgram, format!("{:?} cannot be found", plan.command[0]), ""),
         _ => Failure::new(Exit::CannotRun, format!("{:?} cannot be run: {error}", plan.command[0]), ""),
-    })
+    })?;
+    Ok((child, inherited))
 }
 
-/// Who is sent on what this process is sent.
-static CHILD: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
-
-extern "C" fn pass_on(signal: libc::c_int) {
-    let child = CHILD.load(std::sync::atomic::Ordering::Relaxed);
-    if child > 0 {
-        // SAFETY: takes no pointers.
-        unsafe { libc::kill(child, signal) };
-    }
-}
-
-fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
-    CHILD.store(child.id() as i32, std::sync::atomic::Ordering::Relaxed);
-    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
-        // SAFETY: the handler is a function that only loads an atomic and calls kill.
-        unsafe { libc::signal(signal, pass_on as *const () as libc::sighandler_t) };
-    }
+fn wait(child: &mut Child, inherited: &signals::Inherited) -> Result<ExitStatus, Failure> {
+    signals::pass_on_to(child.id() as i32, inherited);
     let status = child.wait().map_err(|error| cannot("the program cannot be waited for", &error));
-    CHILD.store(0, std::sync::atomic::Ordering::Relaxed);
+    signals::pass_on_to(0, inherited);
     status
 }
 

@@ -51,7 +51,11 @@ fn require(path: &Path, depth: u32) -> Result<(), Failure> {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let interpreter = line.split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
         let interpreter = PathBuf::from(OsString::from_vec(interpreter.to_vec()));
-        return if depth < 4 && interpreter.exists() { require(&interpreter, depth + 1) } else { Ok(()) };
+        if !interpreter.exists() {
+            let what = format!("{} needs {}, which cannot be found", path.display(), interpreter.display());
+            return Err(Failure::new(Exit::NoProgram, what, ""));
+        }
+        return if depth < 4 { require(&interpreter, depth + 1) } else { Ok(()) };
     }
     match elf(&bytes) {
         Elf::Dynamic => Ok(()),

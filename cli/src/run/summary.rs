@@ -37,7 +37,8 @@ struct Summary {
 struct ProcessFacts {
     pid: u32,
     program: String,
-    /// exited, replaced (by exec), or ended without its exit handlers.
+    /// exited, replaced (by exec), not followed (replaced by a program without the interposer), or ended without its exit
+    /// handlers.
     end: &'static str,
 }
 
@@ -53,6 +54,8 @@ struct Made {
     program: String,
     /// left_behind, removed, or gone (with its last user).
     state: &'static str,
+    /// The process of the run that removed it last.
+    removed_by: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -120,13 +123,20 @@ fn who(record: &Record, event: &Event) -> (u32, String) {
 }
 
 fn processes(record: &Record) -> Vec<ProcessFacts> {
-    let end = |number| match number {
+    let all = &record.processes;
+    let end = |index: usize| match all[index].state {
         state::EXITED => "exited",
-        state::REPLACED => "replaced",
+        // The next program of the same process has a place of its own.
+        state::REPLACED
+            if record.lost_processes > 0 || all[index + 1..].iter().any(|other| other.pid == all[index].pid) =>
+        {
+            "replaced"
+        }
+        state::REPLACED => "not followed",
         _ => "ended without exit handlers",
     };
-    let facts = record.processes.iter();
-    facts.map(|one| ProcessFacts { pid: one.pid, program: one.program.clone(), end: end(one.state) }).collect()
+    let facts = all.iter().enumerate();
+    facts.map(|(index, one)| ProcessFacts { pid: one.pid, program: one.program.clone(), end: end(index) }).collect()
 }
 
 /// The address string of what an event made.
@@ -155,7 +165,8 @@ fn made(record: &Record) -> Vec<Made> {
             let (pid, program) = who(record, event);
             let size = if event.call == Call::Semget { 0 } else { event.c };
             let identity = (event.a, event.b);
-            all.push(Made { address: address(event), identity, call: event.call, size, pid, program, state: "gone" });
+            let (address, call, state) = (address(event), event.call, "gone");
+            all.push(Made { address, identity, call, size, pid, program, state, removed_by: None });
         } else if event.kind == Kind::Sized as u32 {
             for one in all.iter_mut().filter(|one| one.identity == (event.a, event.b)) {
                 one.size = one.size.max(event.c);
@@ -165,7 +176,8 @@ fn made(record: &Record) -> Vec<Made> {
     // Opened twice with O_CREAT, made once.
     let mut seen = std::collections::HashSet::new();
     all.retain(|one| seen.insert((one.address.clone(), one.identity)));
-    let removed: Vec<String> = of_kind(record, Kind::Removed).map(address_removed).collect();
+    let removed: Vec<(String, u32)> =
+        of_kind(record, Kind::Removed).map(|event| (address_removed(event), who(record, event).0)).collect();
     for one in &mut all {
         let there = match one.call {
             Call::ShmOpen | Call::Open | Call::SemOpen => {
@@ -183,8 +195,13 @@ fn made(record: &Record) -> Vec<Made> {
             Call::Semget => has_set(one.identity.0),
             _ => false,
         };
-        let was_removed = removed.iter().any(|address| one.address.contains(address.as_str()));
-        one.state = match (there, was_removed) {
+        // Ids stand in the address, names are all of it.
+        let is_this =
+            |address: &str| one.address == address || address.starts_with('(') && one.address.ends_with(address);
+        if !there {
+            one.removed_by = removed.iter().rev().find(|(address, _)| is_this(address)).map(|(_, pid)| *pid);
+        }
+        one.state = match (there, one.removed_by.is_some()) {
             (true, _) => "left_behind",
             (false, true) => "removed",
             (false, false) => "gone",
@@ -280,6 +297,9 @@ fn in_words(summary: &Summary, output: &Output) -> String {
         plural(broken as usize, "report", "reports"),
         plural(left, "object left behind", "objects left behind"),
     );
+    for one in summary.processes.iter().filter(|one| one.end == "not followed") {
+        let _ = writeln!(text, "  not followed: {}[{}] became a program without the interposer", one.program, one.pid);
+    }
     if !summary.made.is_empty() {
         text += "  made:\n";
         for one in &summary.made {
@@ -288,7 +308,11 @@ fn in_words(summary: &Summary, output: &Output) -> String {
                 state => state,
             };
             let size = output.size(one.size);
-            let _ = writeln!(text, "    {:<36} {size:>8}  {state}  by {}[{}]", one.address, one.program, one.pid);
+            let _ = write!(text, "    {:<36} {size:>8}  {state}  by {}[{}]", one.address, one.program, one.pid);
+            match one.removed_by {
+                Some(pid) if pid != one.pid => text += &format!(", removed by [{pid}]\n"),
+                _ => text.push('\n'),
+            }
         }
     }
     if !summary.rules.is_empty() {

@@ -1,0 +1,166 @@
+//! Hooks where little is allowed: in signal handlers, many threads, cancelled threads, small stacks, before constructors,
+//! below allocators, without descriptors, without the file of the run, in children that the C library knows nothing of.
+
+mod run_support;
+
+use run_support::{Bench, Ran, object, plain, rooted, without};
+
+fn both(bench: &Bench, options: &[&str], where_: &str, seconds: &str) -> (Ran, Ran) {
+    let name = object();
+    let bare = without(plain(bench.path("places")).args([where_, &name, seconds]));
+    assert_eq!(bare.code, Some(0), "{where_}: {bare}");
+    let ran = bench.run(options).arg(bench.path("places")).args(&[where_, &name, seconds]).done();
+    assert_eq!(bare.behaviour(), ran.behaviour(), "{where_}\nwithout: {bare}\nwith: {ran}");
+    (bare, ran)
+}
+
+#[test]
+fn calls_answer_as_without_wherever_they_are_made() {
+    let bench = Bench::new();
+    bench.program("places");
+    for place in ["signals", "cancellation", "clone", "small_stack", "closed_standard"] {
+        for options in
+            [&["-q"] as &[&str], &["-q", "--report", "off"], &["-q", "--report", "text"], &["-q", "--policy", "check"]]
+        {
+            both(&bench, options, place, "1");
+        }
+    }
+}
+
+#[test]
+fn eight_threads_for_two_seconds_with_reports() {
+    let bench = Bench::new();
+    bench.program("places");
+    let (_, ran) = both(&bench, &["-q"], "threads", "2");
+    assert!(ran.rules().is_empty(), "{ran}");
+    let lines = bench.path("lines");
+    let mut command = plain(bench.path("shmkit"));
+    command.arg("trace").arg("-o").arg(&lines).arg("--").arg(bench.path("places")).args(["threads", &object(), "1"]);
+    let ran = without(&mut command);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    // Lines of several threads do not mix.
+    let text = std::fs::read_to_string(&lines).expect("the lines were written");
+    let whole = regex::Regex::new(r"^\[pid \d+\] [a-z_0-9]+\(.*\) = \S.* <\d+\.\d{6}>$").expect("well-formed");
+    let broken: Vec<&str> = text.lines().filter(|line| !whole.is_match(line)).collect();
+    assert!(text.lines().count() > 1000 && broken.is_empty(), "{:?}", &broken[..broken.len().min(5)]);
+}
+
+#[test]
+fn descriptors_that_the_program_closes_are_not_missed() {
+    let bench = Bench::new();
+    bench.program("places");
+    // A thousand of them are not open: that is its own affair, and reported as such.
+    let (_, ran) = both(&bench, &["-q"], "closed_from_3", "1");
+    assert!(
+        ran.rules().iter().all(|rule| *rule == "SHM-FD-CLOSED") && ran.rules().len() > 900,
+        "{}",
+        ran.rules().len()
+    );
+    let ran = bench.run(&["--json"]).arg(bench.path("places")).args(&["closed_from_3", &object()]).done();
+    let summary = ran.summary();
+    let opened = summary["calls"].as_array().into_iter().flatten().find(|one| one["call"] == "shm_open").cloned();
+    assert_eq!(opened.expect("it was called")["count"], 100, "{ran}");
+    assert_eq!(summary["made"].as_array().map(Vec::len), Some(100), "{ran}");
+}
+
+#[test]
+fn programs_that_cannot_reach_the_file_of_the_run_go_on_without_it() {
+    let bench = Bench::new();
+    bench.program("places");
+    // After chroot the file is still mapped, and a forked child's counts are there.
+    let name = object();
+    let ran = bench.run_rooted(&["--json"]).arg(bench.path("places")).args(&["chroot", &name]).done();
+    assert!(ran.code == Some(0) && ran.out.starts_with("child 0\ngood, without failures\n"), "{ran}");
+    let made = ran.summary()["made"].clone();
+    assert_eq!((made.as_array().map(Vec::len), &made[0]["address"]), (Some(1), &"memfd:in-chroot".into()), "{ran}");
+    assert_eq!(ran.summary()["processes"].as_array().map(Vec::len), Some(3), "{ran}");
+    // Where not even the interposer can be reached, the loader says so and the program runs.
+    let ran = bench.run_rooted(&["-q"]).arg(bench.path("places")).args(&["namespace", &name]).done();
+    let bare = without(rooted(bench.path("places")).args(["namespace", &name]));
+    assert!(bare.code == Some(0) && bare.behaviour() == ran.behaviour(), "without: {bare}\nwith: {ran}");
+    assert!(ran.err.lines().all(|line| line.contains("cannot be preloaded")) && !ran.err.is_empty(), "{ran}");
+    // With the interposer within reach and only the file of the run out of it, nothing is said at all.
+    let mut command = plain(bench.path("places"));
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_RUN", "/nonexistent/run");
+    let ran = without(command.args(["small_stack", &object()]));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran}");
+    // Nor with a file there that is none of a run.
+    let mut command = plain(bench.path("places"));
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_RUN", bench.path("shmkit"));
+    let ran = without(command.args(["small_stack", &object()]));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran}");
+}
+
+#[test]
+fn allocators_that_lead_into_the_hooks_are_not_called_from_them() {
+    let bench = Bench::new();
+    bench.program("places");
+    bench.program_with("allocator", "liballocator.so", &["-shared", "-fPIC", "-fno-builtin"]);
+    bench.program_with("early", "libearly.so", &["-shared", "-fPIC"]);
+    let allocator = bench.path("liballocator.so");
+    for place in ["threads", "signals", "small_stack", "clone"] {
+        for options in ["-q", "--quiet --report text", "-q --inject mmap:1us@1%"] {
+            let options: Vec<&str> = options.split(' ').collect();
+            let mut command = plain(bench.path("shmkit"));
+            // In the program alone: the tool is a program as well.
+            command.arg("run").args(&options).args(["--", "env"]);
+            command.arg(format!("LD_PRELOAD={}:{}", bench.path("libshmkit_preload.so").display(), allocator.display()));
+            let ran = without(command.arg(bench.path("places")).args([place, &object(), "1"]));
+            assert_eq!(ran.code, Some(0), "{place} {options:?}: {ran}");
+            assert!(ran.out.ends_with("good, without failures\n"), "{place} {options:?}: {ran}");
+        }
+    }
+    // A rule broken under it: the report walks the stack and looks up names.
+    bench.program("objects");
+    let mut command = plain(bench.path("shmkit"));
+    command.args(["run", "--json", "--report", "off", "--", "env"]);
+    command.arg(format!("LD_PRELOAD={}:{}", bench.path("libshmkit_preload.so").display(), allocator.display()));
+    let ran = without(command.arg(bench.path("objects")).args([&object(), "0", "again"]));
+    let rules = ran.summary()["rules"].clone();
+    assert!(rules[0]["rule"] == "SHM-MAP-NEVER-SIZED" && rules[0]["count"] == 2, "{ran}");
+}
+
+/// A filter of system calls, as containers have: the one that copies memory is not permitted.
+#[test]
+fn names_are_known_where_memory_cannot_be_asked_for() {
+    let bench = Bench::new();
+    let source = bench.path("filtered.c");
+    let text = r#"
+        #include <errno.h>
+        #include <fcntl.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            struct sock_filter steps[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            struct sock_fprog program = { sizeof steps / sizeof *steps, steps };
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+                return 2;
+            int fd = shm_open(arguments[1], O_RDWR | O_CREAT, 0600);
+            return fd != -1 && ftruncate(fd, 4096) == 0 && shm_unlink(arguments[1]) == 0 && count == 2 ? 0 : 1;
+        }
+    "#;
+    std::fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "filtered", &[]);
+    let name = object();
+    let ran = bench.run(&["--json"]).arg(bench.path("filtered")).arg(format!("/{name}")).done();
+    let made = ran.summary()["made"].clone();
+    assert_eq!((ran.code, made.as_array().map(Vec::len)), (Some(0), Some(1)), "{ran}");
+    assert_eq!(
+        (&made[0]["address"], &made[0]["state"]),
+        (&format!("posix:/{name}").into(), &"removed".into()),
+        "{ran}"
+    );
+}
