@@ -15,9 +15,9 @@ static FILE: AtomicUsize = AtomicUsize::new(0);
 /// The place of this process, plus one; 0 when it has none.
 static PLACE: AtomicU32 = AtomicU32::new(0);
 
-/// Maps the file at a path, if it is one of a run.
+/// Maps the file at a path, if it is one of a run. The path is a link of /proc to a descriptor of `shmkit run`.
 pub fn open(path: &core::ffi::CStr) {
-    let Ok(fd) = file::open_at(libc::AT_FDCWD, path, libc::O_RDWR | libc::O_NOFOLLOW, 0) else { return };
+    let Ok(fd) = file::open_at(libc::AT_FDCWD, path, libc::O_RDWR, 0) else { return };
     if file::status(fd).is_ok_and(|status| status.is_regular() && status.size == SIZE as u64)
         && let Ok(at) = memory::mmap(0, SIZE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0)
     {

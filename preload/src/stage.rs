@@ -227,7 +227,7 @@ fn surrounded<T: Answer>(
         note(call, name, &args, outcome);
     }
     if traced {
-        trace::line(&words(call, name, args), outcome, time);
+        trace::line(&words(call, name, args, failed), outcome, time);
     }
     answer
 }
@@ -244,14 +244,26 @@ fn fall_short(call: Call, args: &[u64; 6]) {
     });
 }
 
-/// A call in words' form; its name is read only here, where the call has been made: the C library read it too.
-fn words(call: Call, name: *const c_char, args: [u64; 6]) -> Invocation {
+/// A call in words' form; its name is read only here, where the call has been made.
+fn words(call: Call, name: *const c_char, args: [u64; 6], failed: bool) -> Invocation {
     if name.is_null() {
         return Invocation::new(call, args);
+    }
+    if !failed {
+        return Invocation::with_name(call, name_read(name), args);
     }
     let mut bytes = [0u8; 256];
     let length = bytes_of(name, &mut bytes);
     Invocation::with_name(call, &bytes[..length], args)
+}
+
+/// The string of a call that succeeded: the C library read it to its end just now. No more than 255 bytes of it.
+fn name_read<'a>(name: *const c_char) -> &'a [u8] {
+    if name.is_null() {
+        return b"";
+    }
+    // SAFETY: see above; `strnlen` reads no further than the C library did.
+    unsafe { core::slice::from_raw_parts(name.cast(), libc::strnlen(name, 255)) }
 }
 
 /// Copies a string that may lead nowhere.
@@ -298,20 +310,21 @@ fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
 #[inline(never)]
 fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     sys::preserving_errno(|| {
-        let mut bytes = [0u8; 256];
         let number = if let Outcome::Number(number) = outcome { number } else { 0 };
         let mut facts = Facts { call, ..Facts::default() };
         let kind = match call {
-            Call::ShmOpen | Call::Open | Call::MemfdCreate => {
-                if call != Call::MemfdCreate && args[1] as i32 & libc::O_CREAT == 0 {
+            Call::ShmOpen | Call::Open => {
+                if args[1] as i32 & libc::O_CREAT == 0 {
                     return;
                 }
+                // The checked call asked the kernel just now.
+                let Some((_, identity, true)) = ledger::facts(number as i32) else { return };
+                (facts.a, facts.b) = identity;
+                Kind::Made
+            }
+            Call::MemfdCreate => {
                 let Ok(status) = sys::file::status(number as i32) else { return };
-                let own = ledger::object(number as i32, Some(&status)).is_some_and(|object| object.left_by_us);
-                if call != Call::MemfdCreate && !own {
-                    return;
-                }
-                (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
+                (facts.a, facts.b) = (status.dev, status.ino);
                 Kind::Made
             }
             Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => Kind::Made,
@@ -330,12 +343,17 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 (facts.a, facts.b, facts.c) = (number as u64, args[0], args[1]);
                 Kind::Made
             }
-            Call::Ftruncate | Call::PosixFallocate => {
+            Call::Ftruncate => {
+                // The checked call looked what is behind the descriptor.
+                let Some((Object::Posix | Object::Memfd, identity, _)) = ledger::facts(args[0] as i32) else { return };
+                (facts.a, facts.b, facts.c) = (identity.0, identity.1, args[1]);
+                Kind::Sized
+            }
+            Call::PosixFallocate => {
+                let Some((Object::Posix | Object::Memfd, ..)) = ledger::facts(args[0] as i32) else { return };
                 let Ok(status) = sys::file::status(args[0] as i32) else { return };
-                let known = ledger::object(args[0] as i32, Some(&status));
-                if !known.is_some_and(|object| matches!(object.kind, Object::Posix | Object::Memfd)) {
-                    return;
-                }
+                ledger::confirm(args[0] as i32, &status);
+                let Some((Object::Posix | Object::Memfd, ..)) = ledger::facts(args[0] as i32) else { return };
                 (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
                 Kind::Sized
             }
@@ -350,8 +368,7 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
             }
             _ => return,
         };
-        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
-        facts.subject = &bytes[..length];
+        facts.subject = name_read(name);
         account::event(kind, &facts);
     });
 }

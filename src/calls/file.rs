@@ -12,7 +12,7 @@ use crate::checks::words::{Call, Figures, Invocation};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
 use crate::sys;
-use crate::sys::file::{self as sys_file, FileSystem, Status};
+use crate::sys::file::{self as sys_file, Room, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
 
 /// ftruncate(fd, length)—sets the size of a file or object, in bytes.
@@ -35,13 +35,14 @@ fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno>
     if !status.is_regular() {
         return Ok(());
     }
+    ledger::confirm(fd, &status);
     let mut broken = RuleSet::EMPTY;
     let mut figures = figures(&call);
     figures.size = status.size;
     if length > status.size {
         // On storage a sparse file may be larger than what is free, and often is.
-        let in_memory = sys::preserving_errno(|| sys_file::file_system(fd)) == Ok(FileSystem::Memory);
-        if let Some(growth) = growth_of(fd, length, &status).filter(|_| in_memory) {
+        if let Some(room) = sys::preserving_errno(|| sys_file::room_in_memory(fd)) {
+            let growth = growth_in(&room, length, &status);
             broken = broken.with(checks::grow(&growth));
             fill_room(&growth, &mut figures);
         }
@@ -62,7 +63,11 @@ fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno>
 /// What a growth asks of the file system.
 fn growth_of(fd: i32, length: u64, status: &Status) -> Option<Growth> {
     let room = sys::preserving_errno(|| sys_file::room(fd)).ok()?;
-    Some(Growth { length, reserved: status.reserved, capacity: room.capacity, free: room.free })
+    Some(growth_in(&room, length, status))
+}
+
+fn growth_in(room: &Room, length: u64, status: &Status) -> Growth {
+    Growth { length, reserved: status.reserved, capacity: room.capacity, free: room.free }
 }
 
 fn fill_room(growth: &Growth, figures: &mut Figures) {

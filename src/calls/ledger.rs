@@ -600,6 +600,13 @@ pub fn at(addr: usize) -> Option<(Range, Option<Object>, Option<Segment>)> {
     })?
 }
 
+/// Whether one known range holds all of these bytes.
+pub fn covers(addr: usize, length: usize) -> bool {
+    let (start, end) = (addr as u64, end_of(addr, length));
+    let range = with(|ledger| ledger.ranges.first_in(start, end)).flatten();
+    range.is_some_and(|range| range.start <= start && end <= range.end)
+}
+
 /// Whether every known range in these bytes is address space that was only set aside, and there is one.
 pub fn is_reservation(addr: usize, length: usize) -> bool {
     let (start, end) = (addr as u64, end_of(addr, length));
@@ -671,6 +678,20 @@ pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
     with(|ledger| {
         let index = ledger.object_behind(fd, status)?;
         ledger.objects.get(index).copied()
+    })?
+}
+
+/// Notes what the kernel says of a descriptor: what was known of its number may be of another file.
+pub fn confirm(fd: i32, status: &Status) {
+    with(|ledger| ledger.object_behind(fd, Some(status)));
+}
+
+/// What there is to say of the object behind a descriptor, without its name: kind, identity, and whether this process made it
+/// and left its name.
+pub fn facts(fd: i32) -> Option<(Kind, (u64, u64), bool)> {
+    with(|ledger| {
+        let object = ledger.objects.get(ledger.object_of(fd)?)?;
+        Some((object.kind, object.identity, object.left_by_us))
     })?
 }
 

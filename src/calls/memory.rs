@@ -112,12 +112,14 @@ fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
         true => None,
         false => sys::preserving_errno(|| file::status(map.fd)).ok(),
     };
-    let bounded = |status: &Status| {
-        status.is_regular() && sys::preserving_errno(|| file::file_system(map.fd)) != Ok(FileSystem::Pseudo)
-    };
-    if let Some(status) = status.filter(|status| map.prot != libc::PROT_NONE && bounded(status)) {
-        broken = broken.with(checks::map_of(map, status.size, page_size()));
-        figures.size = status.size;
+    if let Some(status) = status.filter(|status| map.prot != libc::PROT_NONE && status.is_regular()) {
+        let beyond = checks::map_of(map, status.size, page_size());
+        // What /proc and its like say of sizes means nothing; asked only where it matters.
+        let pseudo = || sys::preserving_errno(|| file::file_system(map.fd)) == Ok(FileSystem::Pseudo);
+        if !beyond.is_empty() && !pseudo() {
+            broken = broken.with(beyond);
+            figures.size = status.size;
+        }
     }
     let mut place = Place::Unknown;
     let replaces = map.flags & libc::MAP_FIXED != 0 && map.flags & checks::MAP_FIXED_NOREPLACE == 0;
@@ -284,7 +286,9 @@ pub fn munmap(addr: usize, length: usize) -> Result<(), Errno> {
 fn examine_unmap(addr: usize, length: usize, call: &Invocation) -> Result<(), Errno> {
     let mut broken = RuleSet::EMPTY;
     let mut figures = figures(call);
-    broken.put(!sys::preserving_errno(|| sys_memory::is_mapped(addr, length)), Rule::UnmapNotMapped);
+    // The kernel is asked about what this process did not map, or already unmapped, through these calls.
+    let mapped = || ledger::covers(addr, length) || sys::preserving_errno(|| sys_memory::is_mapped(addr, length));
+    broken.put(!mapped(), Rule::UnmapNotMapped);
     if let Some(range) = ledger::split_attach(addr, length) {
         broken.put(true, Rule::UnmapSplitsAttach);
         figures.start = range.start;

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use shmkit::checks::words::Call;
 
@@ -62,15 +63,24 @@ pub struct Record {
     pub lost_events: usize,
 }
 
-/// Makes the file, with all its space, so that no process meets a full file system in it.
-pub fn create(path: &Path) -> io::Result<()> {
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-    // SAFETY: takes no pointers.
-    let errno = unsafe { libc::posix_fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), 0, SIZE as i64) };
-    if errno != 0 {
-        return Err(io::Error::from_raw_os_error(errno));
-    }
-    file.write_all_at(&MAGIC.to_ne_bytes(), 0)
+/// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be written
+/// to a disk, and nothing is left whatever ends this process.
+pub fn create() -> io::Result<File> {
+    // SAFETY: the name is terminated; the descriptor is nobody else's.
+    let file = unsafe {
+        match libc::memfd_create(c"shmkit-run".as_ptr(), libc::MFD_CLOEXEC) {
+            -1 => return Err(io::Error::last_os_error()),
+            fd => File::from_raw_fd(fd),
+        }
+    };
+    file.set_len(SIZE as u64)?;
+    file.write_all_at(&MAGIC.to_ne_bytes(), 0)?;
+    Ok(file)
+}
+
+/// The path by which other processes of this user open it, as long as this one runs.
+pub fn path(file: &File) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -79,13 +89,21 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Record {
-    /// Reads a file.
-    pub fn read(path: &Path) -> io::Result<Record> {
+    /// Reads the file; of it only what was written.
+    pub fn read(file: &File) -> io::Result<Record> {
         // In words, so that the structs can be looked at where they lie.
         let mut words = vec![0u64; SIZE.div_ceil(8)];
         // SAFETY: the words are writable as bytes, and any bytes are words.
         let bytes = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), SIZE) };
-        File::open(path)?.read_exact_at(bytes, 0)?;
+        file.read_exact_at(&mut bytes[..PROCESSES_AT], 0)?;
+        // SAFETY: the head lies at the beginning, aligned, and is made of numbers.
+        let head = unsafe { &*bytes.as_ptr().cast::<Head>() };
+        let used = |taken: &AtomicU32, most: usize, size: usize| (taken.load(Relaxed) as usize).min(most) * size;
+        let processes = used(&head.processes, PROCESSES, size_of::<RawProcess>());
+        let events = used(&head.events, EVENTS, size_of::<Raw>());
+        for (at, length) in [(PROCESSES_AT, processes), (EVENTS_AT, events)] {
+            file.read_exact_at(&mut bytes[at..at + length], at as u64)?;
+        }
         let at = words.as_ptr().cast::<u8>();
         // SAFETY: the structs are made of numbers and lie within the words, aligned; nobody else has them.
         let (head, processes, events) = unsafe {
