@@ -64,9 +64,10 @@ pub struct Process {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device, `c` a size.
+    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device (0 and 0 where that was not
+    /// asked for: the next `Sized` of this name tells), `c` a size.
     Made = 1,
-    /// An object got a size: `subject`, `c`.
+    /// An object got a size: `subject` (its name without slashes), `a` its device, `b` its number, `c`.
     Sized = 2,
     /// A name or segment was removed: `call`, `subject`, `a`.
     Removed = 3,

@@ -307,6 +307,16 @@ fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     }
 }
 
+/// An object behind a descriptor got a size.
+fn sized(fd: i32, size: u64) {
+    ledger::look_at(fd, |object| {
+        if matches!(object.kind, Object::Posix | Object::Memfd) {
+            let (a, b) = object.identity;
+            account::event(Kind::Sized, &Facts { a, b, c: size, subject: object.name.bytes(), ..Facts::default() });
+        }
+    });
+}
+
 #[inline(never)]
 fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     sys::preserving_errno(|| {
@@ -317,7 +327,7 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 if args[1] as i32 & libc::O_CREAT == 0 {
                     return;
                 }
-                // The checked call asked the kernel just now.
+                // What the checked call asked of the kernel; nothing when it made a new object.
                 let Some((_, identity, true)) = ledger::facts(number as i32) else { return };
                 (facts.a, facts.b) = identity;
                 Kind::Made
@@ -345,17 +355,14 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
             }
             Call::Ftruncate => {
                 // The checked call looked what is behind the descriptor.
-                let Some((Object::Posix | Object::Memfd, identity, _)) = ledger::facts(args[0] as i32) else { return };
-                (facts.a, facts.b, facts.c) = (identity.0, identity.1, args[1]);
-                Kind::Sized
+                return sized(args[0] as i32, args[1]);
             }
             Call::PosixFallocate => {
-                let Some((Object::Posix | Object::Memfd, ..)) = ledger::facts(args[0] as i32) else { return };
-                let Ok(status) = sys::file::status(args[0] as i32) else { return };
-                ledger::confirm(args[0] as i32, &status);
-                let Some((Object::Posix | Object::Memfd, ..)) = ledger::facts(args[0] as i32) else { return };
-                (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
-                Kind::Sized
+                let fd = args[0] as i32;
+                let Some((Object::Posix | Object::Memfd, ..)) = ledger::facts(fd) else { return };
+                let Ok(status) = sys::file::status(fd) else { return };
+                ledger::confirm(fd, &status);
+                return sized(fd, status.size);
             }
             Call::ShmUnlink | Call::SemUnlink | Call::Remove => Kind::Removed,
             Call::Shmctl if args[1] as i32 == libc::IPC_RMID => {

@@ -14,6 +14,8 @@ use crate::error::Errno;
 use crate::sys;
 use crate::sys::file::{self as sys_file, Room, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
+use crate::sys::lock::Guarded;
+use crate::sys::process;
 
 /// ftruncate(fd, length)—sets the size of a file or object, in bytes.
 #[inline]
@@ -21,14 +23,13 @@ pub fn ftruncate(fd: i32, length: i64) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Ftruncate, [fd as u64, length as u64, 0, 0, 0, 0]);
     gate(checks::truncate(length), words)?;
     if policy::attentive() {
-        examine_size(fd, length as u64, words())?;
+        examine_size(fd, length as u64, words)?;
     }
     sys_file::ftruncate(fd, length).map_err(|errno| explain_size(fd, errno, words()))
 }
 
 /// What a new size does to the mappings of this process, and whether the file system can back it.
-#[cold]
-fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno> {
+fn examine_size(fd: i32, length: u64, words: impl FnOnce() -> Invocation) -> Result<(), Errno> {
     let Ok(status) = sys::preserving_errno(|| sys_file::status(fd)) else {
         return Ok(());
     };
@@ -37,27 +38,52 @@ fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno>
     }
     ledger::confirm(fd, &status);
     let mut broken = RuleSet::EMPTY;
-    let mut figures = figures(&call);
-    figures.size = status.size;
+    let mut found = Figures { size: status.size, ..Figures::default() };
     if length > status.size {
         // On storage a sparse file may be larger than what is free, and often is.
-        if let Some(room) = sys::preserving_errno(|| sys_file::room_in_memory(fd)) {
+        if !has_plenty(length, &status)
+            && let Some(room) = sys::preserving_errno(|| sys_file::room_in_memory(fd))
+        {
+            note_room(&room, &status);
             let growth = growth_in(&room, length, &status);
             broken = broken.with(checks::grow(&growth));
-            fill_room(&growth, &mut figures);
+            fill_room(&growth, &mut found);
         }
     } else if length < status.size {
         // The object's last page stays whole, so only pages beyond it are lost.
         let kept = pages_of(length as usize, page_size()).unwrap_or(usize::MAX) as u64;
         let whole = pages_of(status.size as usize, page_size()).unwrap_or(usize::MAX) as u64;
-        figures.end = ledger::mapped_end(fd, &status).min(whole);
-        broken = broken.with(checks::shrink(kept, figures.end));
+        found.end = ledger::mapped_end(fd, &status).min(whole);
+        broken = broken.with(checks::shrink(kept, found.end));
     }
     if broken.is_empty() {
         return Ok(());
     }
+    let mut call = words();
+    let mut figures = figures(&call);
+    (figures.size, figures.end) = (found.size, found.end);
+    (figures.needed, figures.free, figures.capacity) = (found.needed, found.free, found.capacity);
     call.subject = address_of(fd, Some(&status));
     judge(broken, &call, &figures)
+}
+
+/// When a file system had plenty of room: its device, and the time as `coarse_ns` has it.
+static PLENTY: Guarded<(u64, u64)> = Guarded::new((0, 0));
+const PLENTY_OF_ROOM: u64 = 256 << 20;
+
+/// Whether so little is asked of a file system, which had plenty of room a moment ago, that it need not be asked again: that
+/// much is not used up in that time.
+fn has_plenty(length: u64, status: &Status) -> bool {
+    const LITTLE: u64 = 1 << 20;
+    const MOMENT_NS: u64 = 10_000_000;
+    let seen = |seen: &mut (u64, u64)| seen.0 == status.dev && process::coarse_ns() - seen.1 < MOMENT_NS;
+    length <= LITTLE && PLENTY.with(seen) == Some(true)
+}
+
+fn note_room(room: &Room, status: &Status) {
+    if room.free >= PLENTY_OF_ROOM {
+        PLENTY.with(|seen| *seen = (status.dev, process::coarse_ns()));
+    }
 }
 
 /// What a growth asks of the file system.

@@ -103,11 +103,9 @@ fn judge_map(map: &Map, mut broken: RuleSet) -> Result<(), Errno> {
 }
 
 /// The facts of a mapping, asked of the kernel: the size of the object, what lies at a fixed address.
-#[cold]
 fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
     let mut broken = RuleSet::EMPTY;
-    let mut call = map_words(map);
-    let mut figures = figures(&call);
+    let mut size = None;
     let status = match map.is_anonymous() || map.fd < 0 {
         true => None,
         false => sys::preserving_errno(|| file::status(map.fd)).ok(),
@@ -118,7 +116,7 @@ fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
         let pseudo = || sys::preserving_errno(|| file::file_system(map.fd)) == Ok(FileSystem::Pseudo);
         if !beyond.is_empty() && !pseudo() {
             broken = broken.with(beyond);
-            figures.size = status.size;
+            size = Some(status.size);
         }
     }
     let mut place = Place::Unknown;
@@ -129,6 +127,9 @@ fn examine_map(map: &Map) -> Result<(Option<Status>, Place), Errno> {
         broken.put(place == Place::InUse && !reserved, Rule::MapFixedOver);
     }
     if !broken.is_empty() {
+        let mut call = map_words(map);
+        let mut figures = figures(&call);
+        figures.size = size.unwrap_or(figures.size);
         if map.fd >= 0 {
             call.subject = address_of(map.fd, status.as_ref());
         }
@@ -262,7 +263,7 @@ pub fn munmap(addr: usize, length: usize) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Munmap, [addr as u64, length as u64, 0, 0, 0, 0]);
     gate(checks::unmap(addr, length, page_size()), words)?;
     if policy::attentive() {
-        examine_unmap(addr, length, &words())?;
+        examine_unmap(addr, length, words)?;
     }
     let taken = ledger::unmapping(addr, length);
     match sys_memory::munmap(addr, length) {
@@ -282,18 +283,20 @@ pub fn munmap(addr: usize, length: usize) -> Result<(), Errno> {
     }
 }
 
-#[cold]
-fn examine_unmap(addr: usize, length: usize, call: &Invocation) -> Result<(), Errno> {
+fn examine_unmap(addr: usize, length: usize, words: impl FnOnce() -> Invocation) -> Result<(), Errno> {
     let mut broken = RuleSet::EMPTY;
-    let mut figures = figures(call);
     // The kernel is asked about what this process did not map, or already unmapped, through these calls.
     let mapped = || ledger::covers(addr, length) || sys::preserving_errno(|| sys_memory::is_mapped(addr, length));
     broken.put(!mapped(), Rule::UnmapNotMapped);
-    if let Some(range) = ledger::split_attach(addr, length) {
-        broken.put(true, Rule::UnmapSplitsAttach);
-        figures.start = range.start;
+    let split = ledger::split_attach(addr, length);
+    broken.put(split.is_some(), Rule::UnmapSplitsAttach);
+    if broken.is_empty() {
+        return Ok(());
     }
-    if broken.is_empty() { Ok(()) } else { judge(broken, call, &figures) }
+    let call = words();
+    let mut figures = figures(&call);
+    figures.start = split.map_or(figures.start, |range| range.start);
+    judge(broken, &call, &figures)
 }
 
 /// mremap(old_address, old_size, new_size, flags, new_address)—moves or resizes a mapping.
