@@ -2,7 +2,7 @@
 //! Next: `record.rs`, the file byte for byte.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 use crate::checks::words::Call;
 use crate::record::{
@@ -12,6 +12,8 @@ use crate::sys::{self, file, memory, process};
 
 /// Where the file is mapped; 0 without one.
 static FILE: AtomicUsize = AtomicUsize::new(0);
+/// Times are in ticks.
+static TICKS: AtomicBool = AtomicBool::new(false);
 /// The place of this process, plus one; 0 when it has none.
 static PLACE: AtomicU32 = AtomicU32::new(0);
 
@@ -23,6 +25,8 @@ pub fn open(path: &core::ffi::CStr) {
     {
         // SAFETY: the mapping is `SIZE` bytes long and of this process; a `Head` is made of plain numbers.
         if unsafe { (*(at as *const Head)).magic } == MAGIC {
+            // SAFETY: as above.
+            TICKS.store(unsafe { (*(at as *const Head)).ticks } == 1, Relaxed);
             FILE.store(at, Release);
         } else {
             let _ = memory::munmap(at, SIZE);
@@ -84,6 +88,17 @@ pub fn end(state: u32) {
 #[inline(always)]
 pub fn is_on() -> bool {
     PLACE.load(Relaxed) != 0
+}
+
+/// The time, as counters have it.
+#[inline(always)]
+pub fn now() -> u64 {
+    if TICKS.load(Relaxed)
+        && let Some(ticks) = process::ticks()
+    {
+        return ticks;
+    }
+    process::monotonic_ns()
 }
 
 /// Counts one call.

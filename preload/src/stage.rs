@@ -217,9 +217,9 @@ fn surrounded<T: Answer>(
     if matches!(call, Call::Munmap | Call::Shmdt) {
         fault::leaving(call, args[0] as usize);
     }
-    let begin = process::monotonic_ns();
+    let begin = account::now();
     let answer = rescued(checked(), real);
-    let time = process::monotonic_ns().saturating_sub(begin);
+    let time = account::now().saturating_sub(begin);
     let outcome = answer.outcome();
     let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Errno(1..));
     account::count(call, failed, time);

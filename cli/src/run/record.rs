@@ -1,13 +1,15 @@
 //! What the processes of a run kept, read from their file: a copy, taken once they have ended. Next: `summary.rs`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use shmkit::checks::words::Call;
+use shmkit::sys::process;
 
 #[allow(dead_code, reason = "the interposer uses the rest")]
 #[path = "../../../preload/src/record.rs"]
@@ -65,7 +67,8 @@ pub struct Record {
 
 /// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be written
 /// to a disk, and nothing is left whatever ends this process.
-pub fn create() -> io::Result<File> {
+/// `exact`: times are read before the end, and so are nanoseconds.
+pub fn create(exact: bool) -> io::Result<Run> {
     // SAFETY: the name is terminated; the descriptor is nobody else's.
     let file = unsafe {
         match libc::memfd_create(c"shmkit-run".as_ptr(), libc::MFD_CLOEXEC) {
@@ -75,12 +78,33 @@ pub fn create() -> io::Result<File> {
     };
     file.set_len(SIZE as u64)?;
     file.write_all_at(&MAGIC.to_ne_bytes(), 0)?;
-    Ok(file)
+    let even = || fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    let begin = process::ticks().filter(|_| !exact && even().is_ok_and(|name| name.trim_ascii() == b"tsc"));
+    file.write_all_at(&u32::from(begin.is_some()).to_ne_bytes(), offset_of!(Head, ticks) as u64)?;
+    Ok(Run { file, begin: begin.map(|ticks| (ticks, process::monotonic_ns())) })
+}
+
+/// The file, and when it was made: in ticks and in nanoseconds, when times are counted in ticks.
+pub struct Run {
+    file: File,
+    begin: Option<(u64, u64)>,
+}
+
+impl Run {
+    /// How long a tick was, by all that have been since the beginning.
+    fn tick_ns(&self) -> f64 {
+        match (self.begin, process::ticks()) {
+            (Some((ticks, time)), Some(now)) if now > ticks => {
+                process::monotonic_ns().saturating_sub(time) as f64 / (now - ticks) as f64
+            }
+            _ => 1.0,
+        }
+    }
 }
 
 /// The path by which other processes of this user open it, as long as this one runs.
-pub fn path(file: &File) -> PathBuf {
-    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+pub fn path(run: &Run) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), run.file.as_raw_fd()).into()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -90,7 +114,8 @@ fn text(bytes: &[u8]) -> String {
 
 impl Record {
     /// Reads the file; of it only what was written.
-    pub fn read(file: &File) -> io::Result<Record> {
+    pub fn read(run: &Run) -> io::Result<Record> {
+        let (file, tick_ns) = (&run.file, run.tick_ns());
         // In words, so that the structs can be looked at where they lie.
         let mut words = vec![0u64; SIZE.div_ceil(8)];
         // SAFETY: the words are writable as bytes, and any bytes are words.
@@ -114,7 +139,7 @@ impl Record {
             )
         };
         let (taken, kept) = (head.processes.load(Relaxed) as usize, head.events.load(Relaxed) as usize);
-        let processes = processes.iter().take(taken).map(process).collect();
+        let processes = processes.iter().take(taken).map(|raw| process_of(raw, tick_ns)).collect();
         let events = events.iter().take(kept).filter(|event| event.kind.load(Relaxed) != 0).map(event).collect();
         Ok(Record {
             processes,
@@ -125,12 +150,12 @@ impl Record {
     }
 }
 
-fn process(raw: &RawProcess) -> Process {
+fn process_of(raw: &RawProcess, tick_ns: f64) -> Process {
     let name: Vec<u8> = raw.program.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
     let counter = |raw: &layout::Counter| Counter {
         calls: raw.calls.load(Relaxed),
         failed: raw.failed.load(Relaxed),
-        time_ns: raw.time.load(Relaxed),
+        time_ns: (raw.time.load(Relaxed) as f64 * tick_ns) as u64,
     };
     Process {
         pid: raw.pid.load(Relaxed),
