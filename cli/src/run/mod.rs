@@ -209,7 +209,8 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let interposer = interposer()?;
     let program = program::find(&plan.command[0])?;
     program::require_loadable(&program)?;
-    let file = record::create(plan.trace.is_some()).map_err(|error| cannot("there is no memory for what the processes count", &error))?;
+    let file = record::create(plan.trace.is_some())
+        .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
     let mut child = start(plan, &interposer, &record::path(&file))?;
     let status = wait(&mut child)?;
