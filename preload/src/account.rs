@@ -2,7 +2,7 @@
 //! Next: `record.rs`, the file byte for byte.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 use crate::checks::words::Call;
 use crate::record::{
@@ -12,17 +12,21 @@ use crate::sys::{self, file, memory, process};
 
 /// Where the file is mapped; 0 without one.
 static FILE: AtomicUsize = AtomicUsize::new(0);
+/// Times are in ticks.
+static TICKS: AtomicBool = AtomicBool::new(false);
 /// The place of this process, plus one; 0 when it has none.
 static PLACE: AtomicU32 = AtomicU32::new(0);
 
-/// Maps the file at a path, if it is one of a run.
+/// Maps the file at a path, if it is one of a run. The path is a link of /proc to a descriptor of `shmkit run`.
 pub fn open(path: &core::ffi::CStr) {
-    let Ok(fd) = file::open_at(libc::AT_FDCWD, path, libc::O_RDWR | libc::O_NOFOLLOW, 0) else { return };
+    let Ok(fd) = file::open_at(libc::AT_FDCWD, path, libc::O_RDWR, 0) else { return };
     if file::status(fd).is_ok_and(|status| status.is_regular() && status.size == SIZE as u64)
         && let Ok(at) = memory::mmap(0, SIZE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0)
     {
         // SAFETY: the mapping is `SIZE` bytes long and of this process; a `Head` is made of plain numbers.
         if unsafe { (*(at as *const Head)).magic } == MAGIC {
+            // SAFETY: as above.
+            TICKS.store(unsafe { (*(at as *const Head)).ticks } == 1, Relaxed);
             FILE.store(at, Release);
         } else {
             let _ = memory::munmap(at, SIZE);
@@ -84,6 +88,17 @@ pub fn end(state: u32) {
 #[inline(always)]
 pub fn is_on() -> bool {
     PLACE.load(Relaxed) != 0
+}
+
+/// The time, as counters have it.
+#[inline(always)]
+pub fn now() -> u64 {
+    if TICKS.load(Relaxed)
+        && let Some(ticks) = process::ticks()
+    {
+        return ticks;
+    }
+    process::monotonic_ns()
 }
 
 /// Counts one call.

@@ -502,32 +502,33 @@ static GONE: Guarded<([Option<Gone>; REMEMBERED], usize)> = Guarded::new(([None;
 
 /// Remembers a range of shared memory that is about to be unmapped or detached.
 pub fn leaving(call: Call, addr: usize) {
-    let Some((range, object, segment)) = ledger::at(addr) else { return };
-    if !matches!(range.content, Content::File | Content::Segment) {
-        return;
-    }
-    let mut name = Text::new();
-    match (object, segment) {
-        (Some(object), _) if object.kind == Object::Posix => {
-            name.push_str("posix:/");
-            name.push_printable(object.name.bytes());
+    ledger::at(addr, |range, object, segment| {
+        if !matches!(range.content, Content::File | Content::Segment) {
+            return;
         }
-        (Some(object), _) if object.kind == Object::Memfd => {
-            name.push_str("memfd:");
-            name.push_printable(object.name.bytes());
+        let mut name = Text::new();
+        match (object, segment) {
+            (Some(object), _) if object.kind == Object::Posix => {
+                name.push_str("posix:/");
+                name.push_bytes(object.name.bytes());
+            }
+            (Some(object), _) if object.kind == Object::Memfd => {
+                name.push_str("memfd:");
+                name.push_bytes(object.name.bytes());
+            }
+            (_, Some(segment)) => {
+                name.push_str("segment ");
+                name.push_signed(i64::from(segment.id));
+            }
+            // Removed before it was detached, it is not known by its id any more.
+            _ if call == Call::Shmdt => name.push_str("a removed segment"),
+            _ => name.push_str("a file"),
         }
-        (_, Some(segment)) => {
-            name.push_str("segment ");
-            name.push_signed(i64::from(segment.id));
-        }
-        // Removed before it was detached, it is not known by its id any more.
-        _ if call == Call::Shmdt => name.push_str("a removed segment"),
-        _ => name.push_str("a file"),
-    }
-    let gone = Gone { start: range.start as usize, end: range.end as usize, name, call };
-    GONE.with(|(all, next)| {
-        all[*next % REMEMBERED] = Some(gone);
-        *next = next.wrapping_add(1);
+        let gone = Gone { start: range.start as usize, end: range.end as usize, name, call };
+        GONE.with(|(all, next)| {
+            all[*next % REMEMBERED] = Some(gone);
+            *next = next.wrapping_add(1);
+        });
     });
 }
 
@@ -607,7 +608,7 @@ fn describe(signal: c_int, code: c_int, address: usize, mapping: &Mapping, out: 
         });
         return true;
     }
-    let then = ledger::at(address).and_then(|(_, object, _)| object).map_or(0, |object| object.size);
+    let then = ledger::at(address, |_, object, _| object.map_or(0, |object| object.size)).unwrap_or(0);
     let Some(status) = status_of(mapping) else {
         out.push_str("its size cannot be told; it is behind the end of the object, or its file system is full");
         return true;
@@ -651,7 +652,7 @@ fn describe(signal: c_int, code: c_int, address: usize, mapping: &Mapping, out: 
 
 fn describe_gone(address: usize, out: &mut Writer) -> bool {
     let Some(gone) = gone_at(address) else { return false };
-    out.push_bytes(gone.name.bytes());
+    out.push_printable(gone.name.bytes());
     out.push_str(" was mapped here, and ");
     out.push_str(if gone.call == Call::Shmdt { "detached (shmdt)" } else { "unmapped (munmap)" });
     out.push_str(" by this program before it was touched: ");

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// "shmkrun" and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x01");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x02");
 /// Most processes that are counted; later ones go uncounted, and `Head::processes` says how many there were.
 pub const PROCESSES: usize = 1024;
 /// Most events that are kept.
@@ -28,6 +28,9 @@ pub struct Head {
     /// Places taken, and asked for beyond the last.
     pub processes: AtomicU32,
     pub events: AtomicU32,
+    /// 1 when the times of counters are in ticks of the processor (`sys::process::ticks`), 0 when in nanoseconds.
+    pub ticks: u32,
+    pub unused: u32,
 }
 
 /// Calls of one kind.
@@ -35,7 +38,7 @@ pub struct Head {
 pub struct Counter {
     pub calls: AtomicU64,
     pub failed: AtomicU64,
-    /// Nanoseconds, checks included.
+    /// Nanoseconds or ticks, checks included.
     pub time: AtomicU64,
 }
 
@@ -64,9 +67,10 @@ pub struct Process {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device, `c` a size.
+    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device (0 and 0 where that was not
+    /// asked for: the next `Sized` of this name tells), `c` a size.
     Made = 1,
-    /// An object got a size: `subject`, `c`.
+    /// An object got a size: `subject` (its name without slashes), `a` its device, `b` its number, `c`.
     Sized = 2,
     /// A name or segment was removed: `call`, `subject`, `a`.
     Removed = 3,

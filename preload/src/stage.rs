@@ -223,9 +223,9 @@ fn surrounded<T: Answer>(
     if matches!(call, Call::Munmap | Call::Shmdt) {
         fault::leaving(call, args[0] as usize);
     }
-    let begin = process::monotonic_ns();
+    let begin = account::now();
     let answer = rescued(checked(), real);
-    let time = process::monotonic_ns().saturating_sub(begin);
+    let time = account::now().saturating_sub(begin);
     let outcome = answer.outcome();
     let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Errno(1..));
     account::count(call, failed, time);
@@ -235,7 +235,7 @@ fn surrounded<T: Answer>(
     if traced {
         // What the kernel could not read is not read here either.
         let unread = matches!(outcome, Outcome::Failed(libc::EFAULT));
-        trace::line(&words(call, if unread { null() } else { name }, args), outcome, time);
+        trace::line(&words(call, if unread { null() } else { name }, args, failed), outcome, time);
     }
     answer
 }
@@ -252,14 +252,26 @@ fn fall_short(call: Call, args: &[u64; 6]) {
     });
 }
 
-/// A call in words' form; its name is read only here, where the call has been made: the C library read it too.
-fn words(call: Call, name: *const c_char, args: [u64; 6]) -> Invocation {
+/// A call in words' form; its name is read only here, where the call has been made.
+fn words(call: Call, name: *const c_char, args: [u64; 6], failed: bool) -> Invocation {
     if name.is_null() {
         return Invocation::new(call, args);
+    }
+    if !failed {
+        return Invocation::with_name(call, name_read(name), args);
     }
     let mut bytes = [0u8; 256];
     let length = bytes_of(name, &mut bytes);
     Invocation::with_name(call, &bytes[..length], args)
+}
+
+/// The string of a call that succeeded: the C library read it to its end just now. No more than 255 bytes of it.
+fn name_read<'a>(name: *const c_char) -> &'a [u8] {
+    if name.is_null() {
+        return b"";
+    }
+    // SAFETY: see above; `strnlen` reads no further than the C library did.
+    unsafe { core::slice::from_raw_parts(name.cast(), libc::strnlen(name, 255)) }
 }
 
 /// Copies a string that may lead nowhere.
@@ -311,28 +323,38 @@ fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     }
 }
 
+/// An object behind a descriptor got a size.
+fn sized(fd: i32, size: u64) {
+    ledger::look_at(fd, |object| {
+        if matches!(object.kind, Object::Posix | Object::Memfd) {
+            let (a, b) = object.identity;
+            account::event(Kind::Sized, &Facts { a, b, c: size, subject: object.name.bytes(), ..Facts::default() });
+        }
+    });
+}
+
 #[inline(never)]
 fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     sys::preserving_errno(|| {
-        let mut bytes = [0u8; 256];
-        let length = if name.is_null() { 0 } else { bytes_of(name, &mut bytes) };
         let number = if let Outcome::Number(number) = outcome { number } else { 0 };
         let mut facts = Facts { call, ..Facts::default() };
         let kind = match call {
-            Call::ShmOpen | Call::Open | Call::MemfdCreate => {
-                if call != Call::MemfdCreate && args[1] as i32 & libc::O_CREAT == 0 {
+            Call::ShmOpen | Call::Open => {
+                if args[1] as i32 & libc::O_CREAT == 0 {
                     return;
                 }
+                // What the checked call asked of the kernel; nothing when it made a new object.
+                let Some((_, identity, true)) = ledger::facts(number as i32) else { return };
+                (facts.a, facts.b) = identity;
+                Kind::Made
+            }
+            Call::MemfdCreate => {
                 let Ok(status) = sys::file::status(number as i32) else { return };
-                let own = ledger::object(number as i32, Some(&status)).is_some_and(|object| object.left_by_us);
-                if call != Call::MemfdCreate && !own {
-                    return;
-                }
-                (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
+                (facts.a, facts.b) = (status.dev, status.ino);
                 Kind::Made
             }
             Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => {
-                let Some(own) = ledger::own_semaphore(&bytes[..length]) else { return };
+                let Some(own) = ledger::own_semaphore(name_read(name)) else { return };
                 (facts.a, facts.b) = own.identity;
                 facts.c = size_of::<libc::sem_t>() as u64;
                 Kind::Made
@@ -352,14 +374,16 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 (facts.a, facts.b, facts.c) = (number as u64, args[0], args[1]);
                 Kind::Made
             }
-            Call::Ftruncate | Call::PosixFallocate => {
-                let Ok(status) = sys::file::status(args[0] as i32) else { return };
-                let known = ledger::object(args[0] as i32, Some(&status));
-                if !known.is_some_and(|object| matches!(object.kind, Object::Posix | Object::Memfd)) {
-                    return;
-                }
-                (facts.a, facts.b, facts.c) = (status.dev, status.ino, status.size);
-                Kind::Sized
+            Call::Ftruncate => {
+                // The checked call looked what is behind the descriptor.
+                return sized(args[0] as i32, args[1]);
+            }
+            Call::PosixFallocate => {
+                let fd = args[0] as i32;
+                let Some((Object::Posix | Object::Memfd, ..)) = ledger::facts(fd) else { return };
+                let Ok(status) = sys::file::status(fd) else { return };
+                ledger::confirm(fd, &status);
+                return sized(fd, status.size);
             }
             Call::ShmUnlink | Call::SemUnlink | Call::Remove => Kind::Removed,
             Call::Shmctl if args[1] as i32 == libc::IPC_RMID => {
@@ -372,7 +396,7 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
             }
             _ => return,
         };
-        facts.subject = &bytes[..length];
+        facts.subject = name_read(name);
         account::event(kind, &facts);
     });
 }

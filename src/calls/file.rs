@@ -1,6 +1,8 @@
 //! The checked calls for sizes and descriptors: ftruncate, posix_fallocate, fstat, close.
 //! Never closes or resizes anything but what it was asked to. Next: `checks/file.rs` for the rules.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::explain;
 use super::judge::{figures, gate, judge};
 use super::ledger;
@@ -12,8 +14,9 @@ use crate::checks::words::{Call, Figures, Invocation};
 use crate::checks::{Rule, RuleSet};
 use crate::error::Errno;
 use crate::sys;
-use crate::sys::file::{self as sys_file, FileSystem, Status};
+use crate::sys::file::{self as sys_file, Room, Status};
 use crate::sys::limits::{Resource, page_size, soft_limit};
+use crate::sys::process;
 
 /// ftruncate(fd, length)—sets the size of a file or object, in bytes.
 #[inline]
@@ -21,48 +24,80 @@ pub fn ftruncate(fd: i32, length: i64) -> Result<(), Errno> {
     let words = || Invocation::new(Call::Ftruncate, [fd as u64, length as u64, 0, 0, 0, 0]);
     gate(checks::truncate(length), words)?;
     if policy::attentive() {
-        examine_size(fd, length as u64, words())?;
+        examine_size(fd, length as u64, words)?;
     }
     sys_file::ftruncate(fd, length).map_err(|errno| explain_size(fd, errno, words()))
 }
 
 /// What a new size does to the mappings of this process, and whether the file system can back it.
-#[cold]
-fn examine_size(fd: i32, length: u64, mut call: Invocation) -> Result<(), Errno> {
+fn examine_size(fd: i32, length: u64, words: impl FnOnce() -> Invocation) -> Result<(), Errno> {
     let Ok(status) = sys::preserving_errno(|| sys_file::status(fd)) else {
         return Ok(());
     };
     if !status.is_regular() {
         return Ok(());
     }
+    ledger::confirm(fd, &status);
     let mut broken = RuleSet::EMPTY;
-    let mut figures = figures(&call);
-    figures.size = status.size;
+    let mut found = Figures { size: status.size, ..Figures::default() };
     if length > status.size {
         // On storage a sparse file may be larger than what is free, and often is.
-        let in_memory = sys::preserving_errno(|| sys_file::file_system(fd)) == Ok(FileSystem::Memory);
-        if let Some(growth) = growth_of(fd, length, &status).filter(|_| in_memory) {
+        if !has_plenty(length, &status)
+            && let Some(room) = sys::preserving_errno(|| sys_file::room_in_memory(fd))
+        {
+            note_room(&room, &status);
+            let growth = growth_in(&room, length, &status);
             broken = broken.with(checks::grow(&growth));
-            fill_room(&growth, &mut figures);
+            fill_room(&growth, &mut found);
         }
     } else if length < status.size {
         // The object's last page stays whole, so only pages beyond it are lost.
         let kept = pages_of(length as usize, page_size()).unwrap_or(usize::MAX) as u64;
         let whole = pages_of(status.size as usize, page_size()).unwrap_or(usize::MAX) as u64;
-        figures.end = ledger::mapped_end(fd, &status).min(whole);
-        broken = broken.with(checks::shrink(kept, figures.end));
+        found.end = ledger::mapped_end(fd, &status).min(whole);
+        broken = broken.with(checks::shrink(kept, found.end));
     }
     if broken.is_empty() {
         return Ok(());
     }
+    let mut call = words();
+    let mut figures = figures(&call);
+    (figures.size, figures.end) = (found.size, found.end);
+    (figures.needed, figures.free, figures.capacity) = (found.needed, found.free, found.capacity);
     call.subject = address_of(fd, Some(&status));
     judge(broken, &call, &figures)
+}
+
+/// When a file system had plenty of room: its device, and the time as `coarse_ns` has it.
+static PLENTY: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
+const PLENTY_OF_ROOM: u64 = 256 << 20;
+
+/// Whether so little is asked of a file system, which had plenty of room a moment ago, that it need not be asked again: that
+/// much is not used up in that time.
+fn has_plenty(length: u64, status: &Status) -> bool {
+    const LITTLE: u64 = 1 << 20;
+    const MOMENT_NS: u64 = 10_000_000;
+    // Relaxed: of two file systems that have plenty it matters not which was seen when.
+    length <= LITTLE
+        && PLENTY.0.load(Relaxed) == status.dev
+        && process::coarse_ns().saturating_sub(PLENTY.1.load(Relaxed)) < MOMENT_NS
+}
+
+fn note_room(room: &Room, status: &Status) {
+    if room.free >= PLENTY_OF_ROOM {
+        PLENTY.1.store(process::coarse_ns(), Relaxed);
+        PLENTY.0.store(status.dev, Relaxed);
+    }
 }
 
 /// What a growth asks of the file system.
 fn growth_of(fd: i32, length: u64, status: &Status) -> Option<Growth> {
     let room = sys::preserving_errno(|| sys_file::room(fd)).ok()?;
-    Some(Growth { length, reserved: status.reserved, capacity: room.capacity, free: room.free })
+    Some(growth_in(&room, length, status))
+}
+
+fn growth_in(room: &Room, length: u64, status: &Status) -> Growth {
+    Growth { length, reserved: status.reserved, capacity: room.capacity, free: room.free }
 }
 
 fn fill_room(growth: &Growth, figures: &mut Figures) {

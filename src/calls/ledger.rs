@@ -595,20 +595,28 @@ pub fn range_in(addr: usize, length: usize) -> Option<Range> {
     with(|ledger| ledger.ranges.first_in(addr as u64, end_of(addr, length)))?
 }
 
-/// The range at an address, and the object or segment that it is of.
-pub fn at(addr: usize) -> Option<(Range, Option<Object>, Option<Segment>)> {
+/// Shows the range at an address, and the object or segment that it is of, to `look`, which must make no call that is noted
+/// here.
+pub fn at<R>(addr: usize, look: impl FnOnce(&Range, Option<&Object>, Option<&Segment>) -> R) -> Option<R> {
     with(|ledger| {
         let range = ledger.ranges.first_in(addr as u64, addr as u64 + 1)?;
-        let object = owner(&range).and_then(|index| ledger.objects.get(index)).copied();
+        let object = owner(&range).and_then(|index| ledger.objects.get(index));
         let segment = match range.content {
             Content::Segment => {
                 let index = ledger.segments.find(range.owner, |segment| segment.id == range.owner as i32);
-                index.and_then(|index| ledger.segments.get(index)).copied()
+                index.and_then(|index| ledger.segments.get(index))
             }
             _ => None,
         };
-        Some((range, object, segment))
+        Some(look(&range, object, segment))
     })?
+}
+
+/// Whether one known range holds all of these bytes.
+pub fn covers(addr: usize, length: usize) -> bool {
+    let (start, end) = (addr as u64, end_of(addr, length));
+    let range = with(|ledger| ledger.ranges.first_in(start, end)).flatten();
+    range.is_some_and(|range| range.start <= start && end <= range.end)
 }
 
 /// Whether every known range in these bytes is address space that was only set aside, and there is one.
@@ -682,6 +690,25 @@ pub fn object(fd: i32, status: Option<&Status>) -> Option<Object> {
     with(|ledger| {
         let index = ledger.object_behind(fd, status)?;
         ledger.objects.get(index).copied()
+    })?
+}
+
+/// Shows the object behind a descriptor, as far as it is known, to `look`, which must make no call that is noted here.
+pub fn look_at<R>(fd: i32, look: impl FnOnce(&Object) -> R) -> Option<R> {
+    with(|ledger| Some(look(ledger.objects.get(ledger.object_of(fd)?)?)))?
+}
+
+/// Notes what the kernel says of a descriptor: what was known of its number may be of another file.
+pub fn confirm(fd: i32, status: &Status) {
+    with(|ledger| ledger.object_behind(fd, Some(status)));
+}
+
+/// What there is to say of the object behind a descriptor, without its name: kind, identity, and whether this process made it
+/// and left its name.
+pub fn facts(fd: i32) -> Option<(Kind, (u64, u64), bool)> {
+    with(|ledger| {
+        let object = ledger.objects.get(ledger.object_of(fd)?)?;
+        Some((object.kind, object.identity, object.left_by_us))
     })?
 }
 

@@ -81,7 +81,9 @@ pub fn shm_open(name: Name<'_>, oflag: i32, mode: u32) -> Result<i32, Errno> {
     let creates = exclusive || oflag & libc::O_CREAT != 0 && policy::attentive() && !exists(bytes);
     match sys_posix::shm_open(name, oflag, mode) {
         Ok(fd) => {
-            let status = if policy::attentive() { sys::preserving_errno(|| file::status(fd)).ok() } else { None };
+            // Which object it is, is known of a new one as soon as it is sized or mapped.
+            let asks = !exclusive && policy::attentive();
+            let status = if asks { sys::preserving_errno(|| file::status(fd)).ok() } else { None };
             ledger::opened(fd, bytes, creates, status.as_ref());
             Ok(fd)
         }

@@ -94,8 +94,12 @@ fn status_of(stat: &libc::stat) -> Status {
     }
 }
 
-/// The status of an open file.
+/// The status of an open file. Without its times: since Linux 6.13 a file whose times were asked for costs more to change.
 pub fn status(fd: i32) -> Sys<Status> {
+    // Another error is of a kernel before 4.11, or of a filter of system calls that does not know this one.
+    if let known @ (Ok(_) | Err(Errno(libc::EBADF))) = status_without_times(fd) {
+        return known;
+    }
     let mut stat = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: the buffer is writable and of the right type; the kernel fills it before it is read, and all of its
     // fields are plain numbers for which zero is valid.
@@ -103,6 +107,31 @@ pub fn status(fd: i32) -> Sys<Status> {
         fstat_into(fd, stat.as_mut_ptr())?;
         Ok(status_of(stat.assume_init_ref()))
     }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+fn status_without_times(fd: i32) -> Sys<Status> {
+    const WANTED: u32 = libc::STATX_BASIC_STATS & !(libc::STATX_ATIME | libc::STATX_MTIME | libc::STATX_CTIME);
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: as in `status`; the path is terminated.
+    let stat = unsafe {
+        let empty = c"".as_ptr();
+        let flags = libc::AT_EMPTY_PATH;
+        let result = libc::syscall(libc::SYS_statx, fd, empty, flags, WANTED, stat.as_mut_ptr());
+        check(result as libc::c_int)?;
+        stat.assume_init()
+    };
+    Ok(Status {
+        dev: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor) as u64,
+        ino: stat.stx_ino,
+        size: stat.stx_size,
+        reserved: stat.stx_blocks.saturating_mul(512),
+        mode: u32::from(stat.stx_mode),
+        links: u64::from(stat.stx_nlink),
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        block: u64::from(stat.stx_blksize),
+    })
 }
 
 /// The status of what a path names, without following a symbolic link.
@@ -143,18 +172,21 @@ pub enum FileSystem {
 pub fn file_system(fd: i32) -> Sys<FileSystem> {
     let mut stat = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
-    let kind = unsafe {
+    unsafe {
         check(libc::fstatfs(fd, stat.as_mut_ptr()))?;
-        stat.assume_init_ref().f_type as u64 & 0xffff_ffff
-    };
+        Ok(kind_of(stat.assume_init_ref()))
+    }
+}
+
+fn kind_of(stat: &libc::statfs) -> FileSystem {
     // linux/magic.h: tmpfs, hugetlbfs, ramfs; proc, sysfs, debugfs, tracefs, securityfs, cgroup, cgroup2, bpf.
-    Ok(match kind {
+    match stat.f_type as u64 & 0xffff_ffff {
         0x0102_1994 | 0x9584_58f6 | 0x8584_58f6 => FileSystem::Memory,
         0x9fa0 | 0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x7363_6673 | 0x0027_e0eb | 0x6367_7270 | 0xcafe_4a11 => {
             FileSystem::Pseudo
         }
         _ => FileSystem::Storage,
-    })
+    }
 }
 
 /// Whether an open file is memory that the machine shares among all: tmpfs, and no huge pages, which are set aside.
@@ -178,6 +210,22 @@ pub struct Room {
 fn room_of(stat: &libc::statvfs) -> Room {
     let unit = stat.f_frsize as u64;
     Room { capacity: (stat.f_blocks as u64).saturating_mul(unit), free: (stat.f_bavail as u64).saturating_mul(unit) }
+}
+
+/// The room on the file system of an open file, if that is memory (`FileSystem::Memory`): one question for both.
+pub fn room_in_memory(fd: i32) -> Option<Room> {
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: as in `file_system`.
+    let stat = unsafe {
+        check(libc::fstatfs(fd, stat.as_mut_ptr())).ok()?;
+        stat.assume_init()
+    };
+    if kind_of(&stat) != FileSystem::Memory {
+        return None;
+    }
+    // As the C library makes fstatvfs of it.
+    let unit = if stat.f_frsize != 0 { stat.f_frsize as u64 } else { stat.f_bsize as u64 };
+    Some(Room { capacity: stat.f_blocks.saturating_mul(unit), free: stat.f_bavail.saturating_mul(unit) })
 }
 
 /// The room on the file system of an open file.

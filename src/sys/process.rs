@@ -65,6 +65,27 @@ pub fn monotonic_ns() -> u64 {
     (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
 }
 
+/// The processor's own clock, which goes forward at an even rate where the kernel takes it for its clock too ("tsc"); a third
+/// of what `monotonic_ns` costs. None where there is none that a program can read.
+#[inline(always)]
+pub fn ticks() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of this kind has the instruction; where a program may not use it, no clock_gettime works either.
+    unsafe {
+        Some(core::arch::x86_64::_rdtsc())
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+/// As `monotonic_ns`, but only as of the last tick of the kernel, some milliseconds ago; cheaper.
+pub fn coarse_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the buffer is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+}
+
 /// The umask, as /proc tells it: the call that gives it also changes it.
 pub fn umask() -> Option<u32> {
     let mut buffer = [0u8; 256];

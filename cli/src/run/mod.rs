@@ -222,15 +222,13 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let interposer = interposer()?;
     let program = program::find(&plan.command[0])?;
     program::require_loadable(&program)?;
-    let folder = tempfile::Builder::new().prefix("shmkit-run-").tempdir();
-    let folder = folder.map_err(|error| cannot("there is no folder for what the processes count", &error))?;
-    let path = folder.path().join("run");
-    record::create(&path).map_err(|error| cannot(&format!("{} cannot be made", path.display()), &error))?;
+    let file = record::create(plan.trace.is_some())
+        .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
-    let (mut child, inherited) = start(plan, &interposer, &path)?;
+    let (mut child, inherited) = start(plan, &interposer, &record::path(&file))?;
     let status = wait(&mut child, &inherited)?;
     let record =
-        record::Record::read(&path).map_err(|error| cannot(&format!("{} cannot be read", path.display()), &error))?;
+        record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
         eprintln!(
             "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
@@ -242,7 +240,6 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     if plan.summary {
         summary::print(&record, status, output)?;
     }
-    drop(folder);
     end_as(status)
 }
 

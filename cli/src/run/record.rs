@@ -1,12 +1,15 @@
 //! What the processes of a run kept, read from their file: a copy, taken once they have ended. Next: `summary.rs`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use shmkit::checks::words::Call;
+use shmkit::sys::process;
 
 #[allow(dead_code, reason = "the interposer uses the rest")]
 #[path = "../../../preload/src/record.rs"]
@@ -62,15 +65,46 @@ pub struct Record {
     pub lost_events: usize,
 }
 
-/// Makes the file, with all its space, so that no process meets a full file system in it.
-pub fn create(path: &Path) -> io::Result<()> {
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-    // SAFETY: takes no pointers.
-    let errno = unsafe { libc::posix_fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), 0, SIZE as i64) };
-    if errno != 0 {
-        return Err(io::Error::from_raw_os_error(errno));
+/// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be written
+/// to a disk, and nothing is left whatever ends this process.
+/// `exact`: times are read before the end, and so are nanoseconds.
+pub fn create(exact: bool) -> io::Result<Run> {
+    // SAFETY: the name is terminated; the descriptor is nobody else's.
+    let file = unsafe {
+        match libc::memfd_create(c"shmkit-run".as_ptr(), libc::MFD_CLOEXEC) {
+            -1 => return Err(io::Error::last_os_error()),
+            fd => File::from_raw_fd(fd),
+        }
+    };
+    file.set_len(SIZE as u64)?;
+    file.write_all_at(&MAGIC.to_ne_bytes(), 0)?;
+    let even = || fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    let begin = process::ticks().filter(|_| !exact && even().is_ok_and(|name| name.trim_ascii() == b"tsc"));
+    file.write_all_at(&u32::from(begin.is_some()).to_ne_bytes(), offset_of!(Head, ticks) as u64)?;
+    Ok(Run { file, begin: begin.map(|ticks| (ticks, process::monotonic_ns())) })
+}
+
+/// The file, and when it was made: in ticks and in nanoseconds, when times are counted in ticks.
+pub struct Run {
+    file: File,
+    begin: Option<(u64, u64)>,
+}
+
+impl Run {
+    /// How long a tick was, by all that have been since the beginning.
+    fn tick_ns(&self) -> f64 {
+        match (self.begin, process::ticks()) {
+            (Some((ticks, time)), Some(now)) if now > ticks => {
+                process::monotonic_ns().saturating_sub(time) as f64 / (now - ticks) as f64
+            }
+            _ => 1.0,
+        }
     }
-    file.write_all_at(&MAGIC.to_ne_bytes(), 0)
+}
+
+/// The path by which other processes of this user open it, as long as this one runs.
+pub fn path(run: &Run) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), run.file.as_raw_fd()).into()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -79,13 +113,22 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Record {
-    /// Reads a file.
-    pub fn read(path: &Path) -> io::Result<Record> {
+    /// Reads the file; of it only what was written.
+    pub fn read(run: &Run) -> io::Result<Record> {
+        let (file, tick_ns) = (&run.file, run.tick_ns());
         // In words, so that the structs can be looked at where they lie.
         let mut words = vec![0u64; SIZE.div_ceil(8)];
         // SAFETY: the words are writable as bytes, and any bytes are words.
         let bytes = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), SIZE) };
-        File::open(path)?.read_exact_at(bytes, 0)?;
+        file.read_exact_at(&mut bytes[..PROCESSES_AT], 0)?;
+        // SAFETY: the head lies at the beginning, aligned, and is made of numbers.
+        let head = unsafe { &*bytes.as_ptr().cast::<Head>() };
+        let used = |taken: &AtomicU32, most: usize, size: usize| (taken.load(Relaxed) as usize).min(most) * size;
+        let processes = used(&head.processes, PROCESSES, size_of::<RawProcess>());
+        let events = used(&head.events, EVENTS, size_of::<Raw>());
+        for (at, length) in [(PROCESSES_AT, processes), (EVENTS_AT, events)] {
+            file.read_exact_at(&mut bytes[at..at + length], at as u64)?;
+        }
         let at = words.as_ptr().cast::<u8>();
         // SAFETY: the structs are made of numbers and lie within the words, aligned; nobody else has them.
         let (head, processes, events) = unsafe {
@@ -96,7 +139,7 @@ impl Record {
             )
         };
         let (taken, kept) = (head.processes.load(Relaxed) as usize, head.events.load(Relaxed) as usize);
-        let processes = processes.iter().take(taken).map(process).collect();
+        let processes = processes.iter().take(taken).map(|raw| process_of(raw, tick_ns)).collect();
         let events = events.iter().take(kept).filter(|event| event.kind.load(Relaxed) != 0).map(event).collect();
         Ok(Record {
             processes,
@@ -107,12 +150,12 @@ impl Record {
     }
 }
 
-fn process(raw: &RawProcess) -> Process {
+fn process_of(raw: &RawProcess, tick_ns: f64) -> Process {
     let name: Vec<u8> = raw.program.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
     let counter = |raw: &layout::Counter| Counter {
         calls: raw.calls.load(Relaxed),
         failed: raw.failed.load(Relaxed),
-        time_ns: raw.time.load(Relaxed),
+        time_ns: (raw.time.load(Relaxed) as f64 * tick_ns) as u64,
     };
     Process {
         pid: raw.pid.load(Relaxed),

@@ -168,7 +168,15 @@ fn made(record: &Record) -> Vec<Made> {
             let (address, call, state) = (address(event), event.call, "gone");
             all.push(Made { address, identity, call, size, pid, program, state, removed_by: None });
         } else if event.kind == Kind::Sized as u32 {
-            for one in all.iter_mut().filter(|one| one.identity == (event.a, event.b)) {
+            let identity = (event.a, event.b);
+            if !all.iter().any(|one| one.identity == identity) {
+                let name = format!("posix:/{}", event.subject);
+                let new = all.iter_mut().rev().find(|one| one.identity == (0, 0) && one.address == name);
+                if let Some(new) = new {
+                    new.identity = identity;
+                }
+            }
+            for one in all.iter_mut().filter(|one| one.identity == identity) {
                 one.size = one.size.max(event.c);
             }
         }

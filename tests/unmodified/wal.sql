@@ -1,0 +1,12 @@
+pragma journal_mode = wal;
+pragma mmap_size = 1000000;
+create table t (a integer primary key, b text);
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) insert into t select i, hex(i * 7919) from n;
+select count(*), sum(length(b)), max(b) from t;
+update t set b = b || a where a % 3 = 0;
+pragma wal_checkpoint(passive);
+delete from t where a % 5 = 0;
+select count(*), sum(length(b)), max(b) from t;
+pragma integrity_check;
+vacuum;
+select count(*) from t;
