@@ -39,6 +39,10 @@ const IMPORTANCE: [Column; 8] = [State, Size, Users, Change, Age, Reserved, Owne
 const PLENTY: [Column; 2] = [Mode, Kind];
 /// An address gets no less than this, as long as a column can be left out for it.
 const ADDRESS: usize = 18;
+/// An address gets no more than this, when the processes can stand beside it then.
+const ADDRESS_BESIDE: usize = 48;
+/// The processes get no less than this, or are left out.
+const PROCESSES: usize = 20;
 /// From here on cells are two blanks apart and say also why something is unknown.
 pub const WIDE: usize = 120;
 
@@ -163,10 +167,10 @@ pub fn layout(width: usize, rows: &[&Item], output: &Output) -> Layout {
             Made => 7,
             Age => widest(rows, |item| Fact::or_why(item.object.time.ns(), ""), false).max(3),
             Kind => 6,
-            Change if wide => 24,
+            Change if wide => 20,
             Change => 10,
             Address => rows.iter().map(|item| text_width(&item.address)).max().unwrap_or(0),
-            Processes => 20,
+            Processes => PROCESSES,
         };
         cells.max(column.name().len())
     };
@@ -186,15 +190,16 @@ pub fn layout(width: usize, rows: &[&Item], output: &Output) -> Layout {
             break;
         }
     }
-    let address = width_of(Address);
+    // A longer one is cut where the processes need the room.
+    let address = width_of(Address).min(ADDRESS_BESIDE);
     if wide {
         for column in PLENTY {
-            take(column, address.min(40) + gap, &mut left);
+            take(column, address + gap, &mut left);
         }
     }
     // The address gets what is left; where that is more than it needs, the processes get the rest.
     let rest = left.saturating_sub(gap);
-    if rest >= address + gap + 20 {
+    if rest >= address + gap + PROCESSES {
         chosen.extend([(Address, address), (Processes, rest - address - gap)]);
     } else {
         chosen.push((Address, rest));
@@ -362,7 +367,7 @@ pub mod tests {
         assert_eq!(left("abcdef", 4), "abc\u{2026}");
         assert_eq!(fit("abcdef", 4, Align::Left, false, false), "abc~");
         assert_eq!(fit("posix:/abcdef_17", 11, Align::Left, true, true), "posix\u{2026}ef_17");
-        assert_eq!(fit("gr\u{fc}n", 20, Align::Left, false, false), "gr\\xc3\\xbcn          ");
+        assert_eq!(fit("gr\u{fc}n", 20, Align::Left, false, false), "gr\\xc3\\xbcn         ");
         for text in ["\u{65e5}\u{672c}\u{65e5}\u{672c}", "plain text", "a\u{65e5}b\u{672c}c", ""] {
             for width in 0..12 {
                 for middle in [false, true] {

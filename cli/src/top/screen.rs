@@ -603,32 +603,31 @@ fn bar(used: u64, all: u64, cells: usize) -> (String, u64) {
     (format!("{}{}", "#".repeat(filled), "-".repeat(cells.saturating_sub(filled))), part(100))
 }
 
-/// A line in pieces that fit, broken at blanks where that is possible; pieces after the first are set in.
+/// A line in pieces that fit, broken at blanks where that is possible. Pieces after the first begin below the second
+/// column, where the line has one.
 fn wrapped(line: &str, width: usize, utf8: bool) -> Vec<String> {
-    const IN: &str = "    ";
     let line = columns::shown(line, utf8);
-    if columns::text_width(&line) <= width || width <= 2 * IN.len() {
+    let second = line.find("  ").map_or(0, |gap| gap + line[gap..].len() - line[gap..].trim_start().len());
+    let inset = if (1..=16).contains(&second) && line.is_char_boundary(second) { second } else { 4 };
+    if columns::text_width(&line) <= width || width <= 2 * inset {
         return vec![line.into_owned()];
     }
     let mut pieces: Vec<String> = Vec::new();
     let mut rest = &line[..];
     while !rest.is_empty() {
-        let before = if pieces.is_empty() { "" } else { IN };
+        let before = " ".repeat(if pieces.is_empty() { 0 } else { inset });
         let mut cells = width - before.len();
-        let fitting = rest.char_indices().find(|(_, letter)| {
+        let over = rest.char_indices().find(|(_, letter)| {
             let needs = columns::text_width(letter.encode_utf8(&mut [0; 4]));
             let over = needs > cells;
             cells = cells.saturating_sub(needs);
             over
         });
-        let mut end = fitting.map_or(rest.len(), |(at, _)| at);
-        if fitting.is_some()
+        let mut end = over.map_or(rest.len(), |(at, _)| at);
+        if over.is_some()
             && let Some(blank) = rest[..end].rfind(' ').filter(|blank| *blank > end / 2)
         {
             end = blank + 1;
-        }
-        if end == 0 {
-            break;
         }
         pieces.push(format!("{before}{}", rest[..end].trim_end()));
         rest = rest[end..].trim_start();
@@ -756,6 +755,7 @@ mod tests {
     fn long_lines_are_wrapped_and_nothing_is_lost() {
         assert_eq!(wrapped("short", 20, true), ["short"]);
         assert_eq!(wrapped("one two three four five six", 16, true), ["one two three", "    four five", "    six"]);
+        assert_eq!(wrapped("name  one two three", 14, true), ["name  one two", "      three"]);
         let long = "x".repeat(100);
         let pieces = wrapped(&long, 20, true);
         assert!(pieces.iter().all(|piece| piece.len() <= 20), "{pieces:?}");
