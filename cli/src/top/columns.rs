@@ -158,7 +158,8 @@ pub fn layout(width: usize, rows: &[&Item], output: &Output) -> Layout {
             State => rows.iter().map(|item| item.object.state.name().len()).max().unwrap_or(0).max(7),
             Size => widest(rows, |item| item.object.size, false).max(number),
             Reserved => widest(rows, |item| item.object.reserved, false).max(number),
-            Users => widest(rows, |item| item.object.users().0, wide),
+            // Of sets nobody counts them.
+            Users => widest(rows, |item| item.object.semaphores.map_or(item.object.users().0, Fact::Known), wide),
             Owner => {
                 let longest = rows.iter().map(|item| text_width(&item.owner)).max().unwrap_or(0);
                 longest.min(if wide { 24 } else { 8 })

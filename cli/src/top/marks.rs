@@ -44,6 +44,11 @@ pub struct Marks {
     pub state: Mark<State>,
 }
 
+/// How many users can be seen: where others may be, too, what changes is still known.
+fn seen_users(object: &Object) -> u64 {
+    object.counted.unwrap_or(0).max(object.uses.len() as u64)
+}
+
 fn faded<T: Copy>(mark: Mark<T>, look: u64) -> Mark<T> {
     mark.filter(|(_, at)| look - at < LOOKS)
 }
@@ -94,10 +99,11 @@ impl Item {
             parts.push(format!("size{}", if figures { &change } else { "" }));
         }
         if let Some((before, _)) = marks.users {
-            let change = signed(before, self.object.users().0.known(), &|count| count.to_string());
+            let change = signed(before, Some(seen_users(&self.object)), &|count| count.to_string());
             parts.push(format!("users{}", if figures { &change } else { "" }));
         }
-        if let Some((before, _)) = marks.state {
+        // The state itself stands in its column.
+        if let Some((before, _)) = marks.state.filter(|_| figures || parts.is_empty()) {
             parts.push(if figures { format!("was {}", before.name()) } else { "state".to_string() });
         }
         parts.join(if figures { ", " } else { "," })
@@ -130,7 +136,7 @@ pub fn merge(before: Option<&[Item]>, now: Vec<Object>, look: u64) -> Vec<Item> 
                 new: faded(item.marks.new, look),
                 gone: None,
                 size: marked(item.object.size.known(), item.marks.size, object.size.known(), look),
-                users: marked(item.object.users().0.known(), item.marks.users, object.users().0.known(), look),
+                users: marked(Some(seen_users(&item.object)), item.marks.users, Some(seen_users(&object)), look),
                 state: marked(Some(item.object.state), item.marks.state, Some(object.state), look),
             },
             _ => Marks { new: Some(((), look)), ..Marks::default() },
