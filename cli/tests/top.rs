@@ -438,7 +438,7 @@ fn ten_thousand_objects_keep_the_keys_quick() {
             terminal.wait(key, |lines| selected(lines).is_some_and(|row| row.contains(address)));
         }
         terminal.keys(&["/"]);
-        terminal.line("-0777");
+        terminal.line("many-0777");
         terminal.wait("ten of them", |lines| names(lines).len() == 10);
     });
 }

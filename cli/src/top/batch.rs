@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::exit::{Done, Exit, Failure};
-use crate::ls;
 use crate::machine::Fact;
 use crate::output::{self, Output};
 use crate::view::{self, ObjectJson};
@@ -78,9 +77,8 @@ pub fn run(args: &Args, count: u64, delay: Duration, output: &Output) -> Done {
     for number in 0..count {
         let next = Instant::now() + delay;
         let now = Look::now(look.as_ref())?;
-        let mut rows: Vec<usize> = (0..now.items.len())
-            .filter(|at| ls::wants(&now.items[*at].object, args.all, &args.kind, &args.state))
-            .collect();
+        let mut rows: Vec<usize> =
+            (0..now.items.len()).filter(|at| now.items[*at].is_wanted(args.all, &args.kind, &args.state)).collect();
         args.sorting().sort(&mut rows, &now);
         if output.json {
             output.json("top", &json(&now, &rows))?;

@@ -38,7 +38,7 @@ const IMPORTANCE: [Column; 8] = [State, Size, Users, Change, Age, Reserved, Owne
 /// Only where there is plenty.
 const PLENTY: [Column; 2] = [Mode, Kind];
 /// An address gets no less than this, as long as a column can be left out for it.
-const ADDRESS: usize = 18;
+const ADDRESS: usize = 16;
 /// An address gets no more than this, when the processes can stand beside it then.
 const ADDRESS_BESIDE: usize = 48;
 /// The processes get no less than this, or are left out.
@@ -169,7 +169,7 @@ pub fn layout(width: usize, rows: &[&Item], output: &Output) -> Layout {
             Age => widest(rows, |item| Fact::or_why(item.object.time.ns(), ""), false).max(3),
             Kind => 6,
             Change if wide => 20,
-            Change => 10,
+            Change => 12,
             Address => rows.iter().map(|item| text_width(&item.address)).max().unwrap_or(0),
             Processes => PROCESSES,
         };
@@ -357,7 +357,7 @@ pub mod tests {
         let names = |width| layout(width, &rows, &output()).columns.iter().map(|one| one.0).collect::<Vec<_>>();
         assert_eq!(names(79), [State, Size, Reserved, Users, Owner, Age, Change, Address]);
         assert_eq!(names(199), ORDER);
-        assert_eq!(names(40), [State, Size, Address]);
+        assert_eq!(names(40), [State, Size, Users, Address]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::objects::{Identity, Object, State};
+use crate::ls;
+use crate::objects::{Identity, Kind, Object, State};
 use crate::output::Output;
 use crate::printable;
 use crate::view;
@@ -76,6 +77,13 @@ impl Item {
     pub fn new(object: Object, marks: Marks) -> Item {
         let (address, owner) = (printable::text(&object.address), view::owner_text(object.uid));
         Item { key: Key::of(&object), address, owner, marks, object }
+    }
+
+    /// Whether the list has it, as with `ls::wants`. What just lost its name is not left out at once.
+    pub fn is_wanted(&self, all: bool, kinds: &[Kind], states: &[State]) -> bool {
+        let just_unlinked =
+            self.object.state == State::Unlinked && self.marks.state.is_some() && !self.object.elsewhere;
+        ls::wants(&self.object, all || just_unlinked, kinds, states)
     }
 
     /// What changed, in words, or in words alone without figures.
@@ -156,7 +164,7 @@ pub fn merge(before: Option<&[Item]>, now: Vec<Object>, look: u64) -> Vec<Item> 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::objects::{Fact, Kind, Time};
+    use crate::objects::{Fact, Time};
 
     pub fn object(name: &str, ino: u64, size: u64, users: u64) -> Object {
         let mut object = Object::new(Kind::Posix, format!("posix:/{name}").into_bytes(), Identity::File(1, ino));
@@ -204,6 +212,22 @@ pub mod tests {
         assert_eq!(changes(&fourth), [pair("a", "users -1, was live")]);
         let fifth = merge(Some(&fourth), vec![object("a", 1, 10, 1)], 5);
         assert_eq!(changes(&fifth), [pair("a", "users +1, was unknown")]);
+    }
+
+    #[test]
+    fn what_loses_its_name_is_shown_as_long_as_that_is_marked() {
+        let unlinked = || {
+            let mut object = object("a", 1, 10, 1);
+            object.unlinked = true;
+            object.decide();
+            vec![object]
+        };
+        let mut items = merge(None, vec![object("a", 1, 10, 1)], 1);
+        for (look, shown) in [(2, true), (3, true), (4, false)] {
+            items = merge(Some(&items), unlinked(), look);
+            assert_eq!(items[0].is_wanted(false, &[], &[]), shown, "look {look}");
+            assert!(items[0].is_wanted(true, &[], &[]));
+        }
     }
 
     #[test]

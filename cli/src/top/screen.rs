@@ -9,7 +9,6 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ls;
 use crate::machine::Fact;
 use crate::objects::{Kind, State};
 use crate::output::{Align, Output};
@@ -189,8 +188,8 @@ impl Screen {
         let Some(look) = &self.look else { return };
         let (kinds, states) = (self.kinds.wanted(), self.states.wanted());
         let text = self.filter.to_lowercase();
-        self.total = look.items.iter().filter(|item| ls::wants(&item.object, self.all, &[], &[])).count();
-        let wanted = |item: &Item| ls::wants(&item.object, self.all, &kinds, &states) && contains(item, look, &text);
+        self.total = look.items.iter().filter(|item| item.is_wanted(self.all, &[], &[])).count();
+        let wanted = |item: &Item| item.is_wanted(self.all, &kinds, &states) && contains(item, look, &text);
         self.rows = (0..look.items.len()).filter(|at| wanted(&look.items[*at])).collect();
         self.sorting.sort(&mut self.rows, look);
         let place = self.key.and_then(|key| self.rows.iter().position(|at| look.items[*at].key == key));
