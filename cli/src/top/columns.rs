@@ -339,7 +339,8 @@ pub mod tests {
         assert_eq!(sorted(&look, State, true), ["b", "a", "c", "d"]);
         for column in ORDER {
             let (mut up, mut down) = (sorted(&look, column, false), sorted(&look, column, true));
-            (up.sort_unstable(), down.sort_unstable());
+            up.sort_unstable();
+            down.sort_unstable();
             assert_eq!((&up[..], &down[..]), (&["a", "b", "c", "d"][..], &["a", "b", "c", "d"][..]));
         }
     }
