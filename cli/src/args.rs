@@ -39,6 +39,7 @@ pub enum Command {
     Gc(crate::gc::Args),
     Doctor(crate::doctor::Args),
     Limits(crate::limits::Args),
+    Top(crate::top::Args),
     Cp(crate::copy::Args),
     Dump(crate::dump::Args),
     Completions(pages::CompletionsArgs),

@@ -33,15 +33,12 @@ pub struct Args {
     columns: Option<String>,
 }
 
-impl Args {
-    fn wants(&self, object: &Object) -> bool {
-        let asked = self.state.contains(&object.state);
-        let part = object.is_part_of_region() && !self.kind.contains(&Kind::Semset);
-        let usual = !(object.unlinked || object.elsewhere || object.is_only_read() || part);
-        (usual || self.all || asked)
-            && (self.kind.is_empty() || self.kind.contains(&object.kind))
-            && (self.state.is_empty() || asked)
-    }
+/// Whether a list shows an object: with `-a` or without, of these kinds and states (empty: of all).
+pub fn wants(object: &Object, all: bool, kinds: &[Kind], states: &[State]) -> bool {
+    let asked = states.contains(&object.state);
+    let part = object.is_part_of_region() && !kinds.contains(&Kind::Semset);
+    let usual = !(object.unlinked || object.elsewhere || object.is_only_read() || part);
+    (usual || all || asked) && (kinds.is_empty() || kinds.contains(&object.kind)) && (states.is_empty() || asked)
 }
 
 #[derive(Serialize)]
@@ -55,7 +52,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let columns = view::columns();
     let chosen = output::choose(&columns, args.columns.as_deref())?;
     let objects = gather::everything()?;
-    let wanted: Vec<&Object> = objects.all.iter().filter(|object| args.wants(object)).collect();
+    let wanted: Vec<&Object> =
+        objects.all.iter().filter(|object| wants(object, args.all, &args.kind, &args.state)).collect();
     if output.json {
         let list = List {
             objects: wanted.iter().map(|object| ObjectJson::new(object, &objects)).collect(),

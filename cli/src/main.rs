@@ -23,6 +23,7 @@ mod run;
 mod show;
 mod source;
 mod target;
+mod top;
 mod users;
 mod view;
 mod who;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Gc(args) => gc::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Limits(args) => limits::run(args, &output),
+        Command::Top(args) => top::run(args, &output),
         Command::Cp(args) => copy::run(args, &output),
         Command::Dump(args) => dump::run(args, &output),
         Command::Completions(args) => pages::completions(args),

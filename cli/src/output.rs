@@ -107,6 +107,11 @@ pub fn choose<'a, Row>(all: &'a [Column<Row>], wanted: Option<&str>) -> Result<V
 
 /// Prints rows in columns as wide as their widest text.
 pub fn table<Row>(output: &Output, columns: &[&Column<Row>], rows: &[Row]) -> Result<(), Failure> {
+    output.print(&table_text(output, columns, rows))
+}
+
+/// What `table` prints.
+pub fn table_text<Row>(output: &Output, columns: &[&Column<Row>], rows: &[Row]) -> String {
     let mut lines: Vec<Vec<String>> = Vec::with_capacity(rows.len() + 1);
     if output.headings {
         lines.push(columns.iter().map(|column| column.name.to_uppercase()).collect());
@@ -127,5 +132,5 @@ pub fn table<Row>(output: &Output, columns: &[&Column<Row>], rows: &[Row]) -> Re
         text.truncate(before + text[before..].trim_end().len());
         text.push('\n');
     }
-    output.print(&text)
+    text
 }

@@ -96,7 +96,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
             if !std::mem::take(&mut first) {
                 output.print("\n")?;
             }
-            print(object, &all, &objects, output)?;
+            output.print(&text(object, &all, &objects, output)?)?;
         }
     }
     if output.json {
@@ -107,6 +107,11 @@ pub fn run(args: &Args, output: &Output) -> Done {
         output.json("show", &All { objects: shown })?;
     }
     Ok(exit)
+}
+
+/// All that is printed of one object.
+pub fn text_of(object: &Object, objects: &Objects, output: &Output) -> Result<String, Failure> {
+    text(object, &look(object, objects), objects, output)
 }
 
 fn look(object: &Object, objects: &Objects) -> Shown {
@@ -271,7 +276,7 @@ fn semaphore(file: &File) -> Option<Semaphore> {
     })
 }
 
-fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> Result<(), Failure> {
+fn text(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> Result<String, Failure> {
     let mut lines: Vec<(&str, String)> = Vec::new();
     let mut put = |name: &'static str, text: String| lines.push((name, text));
     put("address", printable::text(&object.address));
@@ -371,13 +376,12 @@ fn print(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> 
     let rows = who::rows_of(object, objects);
     put("users", if rows.is_empty() { users } else { format!("{users}:") });
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let text: String = lines.iter().map(|(name, text)| format!("{name:width$}  {text}\n")).collect();
-    output.print(&text)?;
-    if rows.is_empty() {
-        return Ok(());
+    let mut text: String = lines.iter().map(|(name, text)| format!("{name:width$}  {text}\n")).collect();
+    if !rows.is_empty() {
+        let columns = who::columns();
+        text.push_str(&output::table_text(output, &output::choose(&columns, None)?, &rows));
     }
-    let columns = who::columns();
-    output::table(output, &output::choose(&columns, None)?, &rows)
+    Ok(text)
 }
 
 fn what(object: &Object) -> &'static str {

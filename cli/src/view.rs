@@ -69,7 +69,7 @@ pub fn alive(answer: Answer) -> &'static str {
 }
 
 /// Whether who made it lives: one word for a column.
-fn creator_word(object: &Object) -> String {
+pub fn creator_word(object: &Object) -> String {
     match object.creator {
         Creator::Process { alive: answer, .. } => alive(answer).to_string(),
         Creator::Unknown(_) => UNKNOWN.to_string(),
@@ -141,7 +141,7 @@ fn layout_text(object: &Object) -> String {
     }
 }
 
-fn processes_text(row: &Row<'_>) -> String {
+pub fn processes_text(row: &Row<'_>) -> String {
     let shown: Vec<_> =
         row.object.uses.iter().map(|one| format!("{}/{}", one.pid, row.objects.command(one.pid))).collect();
     match (shown.is_empty(), row.object.uses_partial) {
