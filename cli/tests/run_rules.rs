@@ -1,6 +1,7 @@
 //! Every rule of docs/rules.md fires through the interposer: each example of the page as a plain program, without a header
 //! or library of shmkit, in a fresh room, under every policy; and under `observe` the program does what it does without.
 
+#[allow(dead_code, reason = "the library's own test uses the rest")]
 #[path = "../../tests/support/rules_page.rs"]
 mod page;
 mod run_support;
