@@ -100,6 +100,7 @@ int main(int count, char **arguments)
                 return 0;
             }
         } else if (!strcmp(what, "loop")) {
+            alarm(60); /* whoever forgets it is not haunted by it */
             signal(SIGTERM, on_term);
             puts("ready");
             fflush(stdout);
