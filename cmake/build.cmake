@@ -91,9 +91,15 @@ if(SHMKIT_TOOL)
   set(shmkit_preload "${shmkit_library_folder}/libshmkit_preload.so")
   set(shmkit_tool "${CMAKE_CURRENT_BINARY_DIR}/bin/shmkit")
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/cargo/tool")
+  # Places in the crates that it is made of are named in its panics: not by the folders of this machine.
+  set(home "$ENV{CARGO_HOME}")
+  if(NOT home)
+    set(home "$ENV{HOME}/.cargo")
+  endif()
   add_custom_command(OUTPUT "${folder}/release/shmkit" "${folder}/release/libshmkit_preload.so"
     COMMAND "${CMAKE_COMMAND}" -E env --unset=CARGO_BUILD_TARGET "SHMKIT_LIBDIR=${CMAKE_INSTALL_LIBDIR}"
       "${SHMKIT_CARGO}" build --release --locked -p shmkit-cli -p shmkit-preload --target-dir "${folder}"
+      --config "build.rustflags=['--remap-path-prefix=${home}=cargo']"
     COMMAND "${CMAKE_COMMAND}" -E touch "${folder}/release/shmkit" "${folder}/release/libshmkit_preload.so"
     DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml" "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.lock"
     DEPFILE "${folder}/release/shmkit.d"
