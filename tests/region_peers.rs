@@ -2154,6 +2154,7 @@ fn execs_and_opens(kind: Kind) -> u32 {
     let pipe = pipe();
     let holder = scene.holder(|_| {
         let again = must(open(&scene.address, &options(1)));
+        scene.board.set(CELL + 1, 1);
         scene.board.wait(CELL);
         // SAFETY: the descriptors are open.
         unsafe {
@@ -2166,6 +2167,7 @@ fn execs_and_opens(kind: Kind) -> u32 {
         let error = command.env(REOPEN, scene.address.to_str().expect("plain")).exec();
         panic!("{error}: {again:?} was lost");
     });
+    scene.board.wait(CELL + 1);
     scene.expect(&[holder.0 as u64; 2], 0);
     scene.board.set(CELL, 1);
     until_exec(pipe);
