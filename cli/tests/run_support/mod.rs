@@ -67,6 +67,9 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Bench {
+        // Who runs the tests may have been told to ignore it (nohup), and programs inherit that.
+        // SAFETY: the default action is no function.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
         let folder = TempDir::new().expect("a temporary folder can be made");
         open_to_all(folder.path(), 0o755);
         let bench = Bench { folder };
