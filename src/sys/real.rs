@@ -105,10 +105,14 @@ mod next {
             if LOOKING.load(Relaxed) == me {
                 return 0;
             }
-            let before = LOOKING.swap(me, Relaxed);
+            // Another thread may have it: then a look-up that allocates is not known for what it is, and no worse comes of
+            // it than that it is made twice.
+            let marked = LOOKING.compare_exchange(0, me, Relaxed, Relaxed).is_ok();
             // SAFETY: the name is terminated.
             let at = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;
-            LOOKING.store(before, Relaxed);
+            if marked {
+                LOOKING.store(0, Relaxed);
+            }
             self.0.store(at, Relaxed);
             at
         }
