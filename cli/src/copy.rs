@@ -1,6 +1,7 @@
 //! `shmkit cp`: copies a file, object, segment or region into another one, by the kernel, from mapping to mapping.
-//! Keeps holes; goes on to a new end; a truncation or a full file system is an error and never a signal. The destination
-//! is whole or not there: it gets its name last. Next: `source.rs`, what is read; `target.rs`, what is made.
+//! Keeps holes; goes on to a new end; a truncation or a full file system is an error and never a signal. The
+//! destination is whole or not there: it gets its name last. Next: `source.rs`, what is read; `target.rs`, what is
+//! made.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write as _};
@@ -21,11 +22,11 @@ use crate::target::{FileTarget, SegmentTarget};
 
 /// Copy a file, object, segment or region
 ///
-/// Objects and files are copied byte for byte, with their mode and their holes; one that has space reserved for all of it
-/// gets that in the copy, too. A region of shmkit's becomes a region again:
-/// same data, type and sizes, with this command as its creator and nobody attached. --data copies a region's data alone,
-/// without the header. What is copied may be in use: the copy is no snapshot. A growing source is followed to its new end,
-/// 8 times at most; one that becomes shorter is an error, and then nothing is made.
+/// Objects and files are copied byte for byte, with their mode and their holes; one that has space reserved for all of
+/// it gets that in the copy, too. A region of shmkit's becomes a region again: same data, type and sizes, with this
+/// command as its creator and nobody attached. --data copies a region's data alone, without the header. What is copied
+/// may be in use: the copy is no snapshot. A growing source is followed to its new end, 8 times at most; one that
+/// becomes shorter is an error, and then nothing is made.
 ///
 /// The copy of a region that nobody opened yet is left over in the eyes of gc: see --persistent.
 #[derive(clap::Args)]
@@ -262,7 +263,8 @@ impl<'a> Copy<'a> {
 
     /// Copies bytes that are no hole.
     fn step(&mut self, target: &FileTarget, length: u64) -> Result<(), Failure> {
-        // With space of its own, so that a full file system is an error here. Of a segment only what is written gets some.
+        // With space of its own, so that a full file system is an error here. Of a segment only what is written gets
+        // some.
         if self.source.fd().is_some() {
             target.reserve(self.done, length, self.end - self.done).map_err(|failure| self.failed(failure))?;
         }

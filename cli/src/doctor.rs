@@ -16,8 +16,8 @@ use crate::output::Output;
 
 /// Find what is wrong with shared memory here, and say what to do
 ///
-/// Exit status: 0 when there is nothing but notes, 10 with warnings (something will fail sooner or later), 11 with errors
-/// (something fails now).
+/// Exit status: 0 when there is nothing but notes, 10 with warnings (something will fail sooner or later), 11 with
+/// errors (something fails now).
 #[derive(clap::Args)]
 pub struct Args {
     /// Say whether this much shared memory can be had now, as 4G
@@ -456,9 +456,9 @@ impl Doctor<'_> {
         self.find(severity, "remove-ipc", cause, remedy);
     }
 
-    /// What the configuration says of RemoveIPC, and where: the first main file counts, then drop-ins in the order of their
-    /// names, of which the one in the first of these folders counts. Without a setting: the default that the main file names
-    /// in a comment, as it does where a distribution chose another one.
+    /// What the configuration says of RemoveIPC, and where: the first main file counts, then drop-ins in the order of
+    /// their names, of which the one in the first of these folders counts. Without a setting: the default that the main
+    /// file names in a comment, as it does where a distribution chose another one.
     fn removes_ipc(&self) -> (Option<bool>, String) {
         const FOLDERS: [&str; 4] = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
         let main = FOLDERS.iter().find_map(|folder| {
@@ -574,8 +574,8 @@ impl Doctor<'_> {
         }
     }
 
-    /// How many huge pages the configuration asks for, and what says so: the kernel's command line, then sysctl.d in the
-    /// order in which it is applied.
+    /// How many huge pages the configuration asks for, and what says so: the kernel's command line, then sysctl.d in
+    /// the order in which it is applied.
     fn configured_pages(&self) -> Option<(u64, String)> {
         let line = self.machine.read("/proc/cmdline").unwrap_or_default();
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -14,9 +14,9 @@ use crate::source::{Named, Source};
 
 /// Show the bytes of a region, object, segment or file
 ///
-/// As hexdump -C; a line of its own says where a hole is: nothing was ever written there, and it reads as zeros. Of a segment
-/// the kernel tells no holes. Of a region of
-/// shmkit's everything is shown, its header first; --data leaves that out.
+/// As hexdump -C; a line of its own says where a hole is: nothing was ever written there, and it reads as zeros. Of a
+/// segment the kernel tells no holes. Of a region of shmkit's everything is shown, its header first; --data leaves that
+/// out.
 #[derive(clap::Args)]
 pub struct Args {
     /// posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, or a path

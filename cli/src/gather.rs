@@ -255,8 +255,8 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
     // A segment that ended after the look at the table, or one of another IPC namespace.
     let Key::File(dev, ino) = key else { return None };
     let path = &seen.path[..];
-    // What a path leads to here, if that is this object. Some file systems (btrfs, overlay) show another device or inode
-    // in maps than stat gives; then the object itself says which, as far as it may be looked at.
+    // What a path leads to here, if that is this object. Some file systems (btrfs, overlay) show another device or
+    // inode in maps than stat gives; then the object itself says which, as far as it may be looked at.
     let named = |path: &[u8]| {
         let same = |found: &Status| match seen.status {
             Some(status) => (status.dev, status.ino) == (found.dev, found.ino),

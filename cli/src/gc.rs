@@ -1,5 +1,5 @@
-//! `shmkit gc`: what dead processes left. The library finds, decides and removes (`survey::collect`); this file says why,
-//! and with -v what is left alone and why. Next: `gather.rs`.
+//! `shmkit gc`: what dead processes left. The library finds, decides and removes (`survey::collect`); this file says
+//! why, and with -v what is left alone and why. Next: `gather.rs`.
 
 use std::collections::HashSet;
 

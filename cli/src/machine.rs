@@ -1,5 +1,5 @@
-//! What the machine says of itself: /proc, /sys, /etc and the folder of POSIX objects, through one prefix, so that tests
-//! can give a made-up machine. Reads and parses; never judges. Next: `limits.rs` and `doctor.rs`, which use it.
+//! What the machine says of itself: /proc, /sys, /etc and the folder of POSIX objects, through one prefix, so that
+//! tests can give a made-up machine. Reads and parses; never judges. Next: `limits.rs` and `doctor.rs`, which use it.
 
 use std::ffi::CString;
 use std::fs;

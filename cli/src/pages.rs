@@ -1,4 +1,5 @@
-//! Man pages and shell completions, made from the command line's own description. For packagers: `cmake --install` calls it.
+//! Man pages and shell completions, made from the command line's own description. For packagers: `cmake --install`
+//! calls it.
 
 use std::fs;
 use std::io;

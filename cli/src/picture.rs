@@ -1,5 +1,5 @@
-//! Which pages of an object are holes, which are in memory, which are elsewhere (swap, or a file's device): asked of the
-//! kernel, never by touching them. Drawn as one row of cells. Next: `show.rs`.
+//! Which pages of an object are holes, which are in memory, which are elsewhere (swap, or a file's device): asked of
+//! the kernel, never by touching them. Drawn as one row of cells. Next: `show.rs`.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

@@ -1,6 +1,6 @@
-//! `shmkit rm`: removes the names of objects, each proved to be the one that was looked at: a descriptor keeps its inode
-//! from being used again between the look and the removal, and the name is taken aside before it is removed. Regions are
-//! removed by the library, under its lock on names. Next: `gather.rs`.
+//! `shmkit rm`: removes the names of objects, each proved to be the one that was looked at: a descriptor keeps its
+//! inode from being used again between the look and the removal, and the name is taken aside before it is removed.
+//! Regions are removed by the library, under its lock on names. Next: `gather.rs`.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{BufRead, Write};

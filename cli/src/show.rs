@@ -21,8 +21,8 @@ use crate::who::{self, Participant};
 
 /// Show everything that is known of an object
 ///
-/// An address that several objects have (memfd:, anon:, names that were removed) shows each of them. In the map, "#" are
-/// pages in memory, "+" partly, "-" pages that are swapped out or on the file's device, "." holes.
+/// An address that several objects have (memfd:, anon:, names that were removed) shows each of them. In the map, "#"
+/// are pages in memory, "+" partly, "-" pages that are swapped out or on the file's device, "." holes.
 #[derive(clap::Args)]
 pub struct Args {
     /// Addresses, as shmkit ls prints them

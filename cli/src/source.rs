@@ -260,7 +260,8 @@ impl Source {
         }
     }
 
-    /// Bytes that there are now. A region that is shorter than its header says has been truncated: it has what is there.
+    /// Bytes that there are now. A region that is shorter than its header says has been truncated: it has what is
+    /// there.
     pub fn size(&self) -> Result<u64, Failure> {
         let object = self.object_size()?;
         if !self.data_only {

@@ -1,9 +1,9 @@
-//! Crashes explained: SIGBUS and SIGSEGV inside shared memory say which object, which byte, its size then and now, and why;
-//! then everything goes on as it would have: the program's own handler, or death by the signal.
+//! Crashes explained: SIGBUS and SIGSEGV inside shared memory say which object, which byte, its size then and now, and
+//! why; then everything goes on as it would have: the program's own handler, or death by the signal.
 //!
-//! The kernel's handler is ours. What the program asks for is kept here and shown to it when it asks; ours has its flags and
-//! mask, so that the kernel does for it what it would have done for the program's. A program that ignores the signal is left
-//! alone. Next: `calls/ledger.rs`, which knows what lay where.
+//! The kernel's handler is ours. What the program asks for is kept here and shown to it when it asks; ours has its
+//! flags and mask, so that the kernel does for it what it would have done for the program's. A program that ignores the
+//! signal is left alone. Next: `calls/ledger.rs`, which knows what lay where.
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -306,8 +306,8 @@ struct Fault {
     address: usize,
 }
 
-/// Explaining has a stack of its own, one for all threads: the thread's may be small, or what overflowed, and the program's
-/// stack for handlers may be just large enough for its handler.
+/// Explaining has a stack of its own, one for all threads: the thread's may be small, or what overflowed, and the
+/// program's stack for handlers may be just large enough for its handler.
 const STACK_SIZE: usize = 256 << 10;
 static STACK: AtomicUsize = AtomicUsize::new(0);
 /// The thread that uses it.
@@ -323,7 +323,8 @@ fn explain_elsewhere(fault: Fault) {
     if stack == 0 {
         return;
     }
-    // Nothing may come between: a handler on the program's stack for handlers would begin at its top, where this one is.
+    // Nothing may come between: a handler on the program's stack for handlers would begin at its top, where this one
+    // is.
     let (every, mut before) = (u64::MAX, 0u64);
     const SIZE: usize = size_of::<u64>();
     // SAFETY: both words are as long as the kernel's set; the C library's function keeps two signals of its own out.

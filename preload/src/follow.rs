@@ -1,7 +1,8 @@
-//! Children that get an environment of their own: the interposer goes with them, unless SHMKIT_FOLLOW=off; and what became
-//! of a process that turns into another program. Two ways are not followed when the environment leaves us out: `system` and
-//! `popen` after the program emptied its own one, because the C library begins that shell itself; and on machines other than
-//! x86-64 `execle`, because a variadic function cannot be written here. Next: `stage.rs`, which every new image begins with.
+//! Children that get an environment of their own: the interposer goes with them, unless SHMKIT_FOLLOW=off; and what
+//! became of a process that turns into another program. Two ways are not followed when the environment leaves us out:
+//! `system` and `popen` after the program emptied its own one, because the C library begins that shell itself; and on
+//! machines other than x86-64 `execle`, because a variadic function cannot be written here. Next: `stage.rs`, which
+//! every new image begins with.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
@@ -113,8 +114,8 @@ unsafe fn has_us(environment: *const *const c_char) -> bool {
     false
 }
 
-/// Runs `work` with an environment that we are in: the given one, or a copy of it with what was kept. Where there is no memory
-/// for a copy, the given one.
+/// Runs `work` with an environment that we are in: the given one, or a copy of it with what was kept. Where there is no
+/// memory for a copy, the given one.
 ///
 /// # Safety
 /// As for `has_us`.
@@ -279,8 +280,9 @@ mod hooks {
     }
 }
 
-/// The variadic ones. Their arguments lie in registers and, behind those, on the stack: the registers are put there too, and
-/// the list is the argv that the others take, with its null pointer and, for `execle`, the environment behind it.
+/// The variadic ones. Their arguments lie in registers and, behind those, on the stack: the registers are put there
+/// too, and the list is the argv that the others take, with its null pointer and, for `execle`, the environment behind
+/// it.
 #[cfg(target_arch = "x86_64")]
 mod lists {
     use super::{c_char, c_int, hooks, own_environment};

@@ -1,8 +1,8 @@
 //! The functions that programs call. Each is the checked call of its name (`capi/`), within `stage::call`; the real one
 //! stands beside it, for the day that ours panics. Nothing is decided here.
 //!
-//! Variadic functions are declared with the arguments that they may have: those are passed as fixed ones are (x86-64 psABI
-//! 3.5.7, AAPCS64 6.4.2), and only looked at where a flag says that they are there.
+//! Variadic functions are declared with the arguments that they may have: those are passed as fixed ones are (x86-64
+//! psABI 3.5.7, AAPCS64 6.4.2), and only looked at where a flag says that they are there.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::ptr::null;
@@ -23,8 +23,8 @@ mod behind {
     }
 }
 
-/// `fn NAME(arguments) -> result: Call [name ARGUMENT] (words) => checked, real;` An argument of type `c_char` that is the
-/// name of something is said to be it, so that words can have it.
+/// `fn NAME(arguments) -> result: Call [name ARGUMENT] (words) => checked, real;` An argument of type `c_char` that is
+/// the name of something is said to be it, so that words can have it.
 macro_rules! hooks {
     ($(extern $abi:literal fn $function:ident($($arg:ident: $type:ty),*) -> $result:ty:
         $call:ident($($word:expr),*) $(named $name:ident)? => $checked:expr, $real:expr;)*) => {$(

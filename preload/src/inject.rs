@@ -1,5 +1,5 @@
-//! Faults on purpose: which call fails, waits or falls short. Parsed once, at the beginning; each strike is an event and a
-//! line in the report. Next: `spec.rs`, how they are written down.
+//! Faults on purpose: which call fails, waits or falls short. Parsed once, at the beginning; each strike is an event
+//! and a line in the report. Next: `spec.rs`, how they are written down.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 

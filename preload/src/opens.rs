@@ -1,5 +1,5 @@
-//! Opens and unlinks of files on the file system of POSIX objects: programs that go around shm_open are seen too. Every other
-//! path costs one comparison. Never refuses. Next: `hooks.rs`.
+//! Opens and unlinks of files on the file system of POSIX objects: programs that go around shm_open are seen too. Every
+//! other path costs one comparison. Never refuses. Next: `hooks.rs`.
 
 use core::ffi::{CStr, c_char, c_int};
 

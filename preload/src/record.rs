@@ -1,5 +1,6 @@
 //! The file in which the processes of one run keep counts and events, and which `shmkit run` reads: processes that are
-//! killed have left theirs there. Byte for byte; shared with `cli/`. Numbers are the machine's own; the file never leaves it.
+//! killed have left theirs there. Byte for byte; shared with `cli/`. Numbers are the machine's own; the file never
+//! leaves it.
 //!
 //! | at | what |
 //! |---|---|
@@ -67,8 +68,8 @@ pub struct Process {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device (0 and 0 where that was not
-    /// asked for: the next `Sized` of this name tells), `c` a size.
+    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device (0 and 0 where that was
+    /// not asked for: the next `Sized` of this name tells), `c` a size.
     Made = 1,
     /// An object got a size: `subject` (its name without slashes), `a` its device, `b` its number, `c`.
     Sized = 2,

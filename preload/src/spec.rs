@@ -1,9 +1,10 @@
-//! What faults to inject, as `--inject` and `SHMKIT_INJECT` say it. Pure; shared with `cli/`, which refuses what it cannot
-//! read before a program runs.
+//! What faults to inject, as `--inject` and `SHMKIT_INJECT` say it. Pure; shared with `cli/`, which refuses what it
+//! cannot read before a program runs.
 //!
-//! `CALL:WHAT[@WHEN]`, several separated by commas. WHAT is the name of an errno (`ENOSPC`), a delay (`10ms`, `5us`, `1s`), or
-//! `short` (of ftruncate and posix_fallocate: half is done, then ENOSPC). WHEN is `3` (the third call of that kind in each
-//! process), `3+` (the third and all later ones), `/3` (every third), `5%` (five of a hundred, by the seed); always without it.
+//! `CALL:WHAT[@WHEN]`, several separated by commas. WHAT is the name of an errno (`ENOSPC`), a delay (`10ms`, `5us`,
+//! `1s`), or `short` (of ftruncate and posix_fallocate: half is done, then ENOSPC). WHEN is `3` (the third call of that
+//! kind in each process), `3+` (the third and all later ones), `/3` (every third), `5%` (five of a hundred, by the
+//! seed); always without it.
 
 /// Which calls it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -84,7 +84,8 @@ extern "C" fn end() {
 #[unsafe(link_section = ".init_array")]
 static BEGIN: extern "C" fn() = begin;
 
-/// After the program's own exit handlers and destructors: those of libraries run later, and this one's was loaded first.
+/// After the program's own exit handlers and destructors: those of libraries run later, and this one's was loaded
+/// first.
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
@@ -190,8 +191,8 @@ pub fn call<T: Answer>(
     surrounded(call, name, args, checked, real)
 }
 
-/// After a panic in our own code, and where the checked call has nothing to pass on but a pointer that it must not follow,
-/// the program gets the real call's answer.
+/// After a panic in our own code, and where the checked call has nothing to pass on but a pointer that it must not
+/// follow, the program gets the real call's answer.
 #[inline(always)]
 fn rescued<T: Answer>(answer: T, real: impl FnOnce() -> T) -> T {
     let trouble = TROUBLE.load(Relaxed);

@@ -16,7 +16,8 @@ const OFF: u32 = 0;
 const SHARED: u32 = 1;
 const ALL: u32 = 2;
 
-/// The C library's words for an errno, which it gives without a lock or memory (glibc 2.32); 0 where it has no such function.
+/// The C library's words for an errno, which it gives without a lock or memory (glibc 2.32); 0 where it has no such
+/// function.
 static DESCRIPTIONS: AtomicUsize = AtomicUsize::new(0);
 
 static MODE: AtomicU32 = AtomicU32::new(OFF);

@@ -94,7 +94,8 @@ fn status_of(stat: &libc::stat) -> Status {
     }
 }
 
-/// The status of an open file. Without its times: since Linux 6.13 a file whose times were asked for costs more to change.
+/// The status of an open file. Without its times: since Linux 6.13 a file whose times were asked for costs more to
+/// change.
 pub fn status(fd: i32) -> Sys<Status> {
     // Another error is of a kernel before 4.11, or of a filter of system calls that does not know this one.
     if let known @ (Ok(_) | Err(Errno(libc::EBADF))) = status_without_times(fd) {
@@ -539,7 +540,8 @@ fn flock_of(lock: Lock, start: i64, length: i64) -> libc::flock {
     libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: start, l_len: length, l_pid: 0 }
 }
 
-/// Takes or drops a lock without waiting; EAGAIN when another description has one in its way. Length 0 means to the end.
+/// Takes or drops a lock without waiting; EAGAIN when another description has one in its way. Length 0 means to the
+/// end.
 ///
 /// [Linux](https://man7.org/linux/man-pages/man2/F_OFD_SETLK.2const.html)
 pub fn lock(fd: i32, lock: Lock, start: i64, length: i64) -> Sys<()> {

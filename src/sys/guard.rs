@@ -55,8 +55,8 @@ fn is_installed() -> bool {
     }
 }
 
-/// Installs the handler; does nothing when it is there, and answers EBUSY when another one has taken its place: that one
-/// may call ours, so ours cannot be put on top of it.
+/// Installs the handler; does nothing when it is there, and answers EBUSY when another one has taken its place: that
+/// one may call ours, so ours cannot be put on top of it.
 pub fn enable(finder: Finder) -> Sys<()> {
     while let Err(state) = STATE.compare_exchange(OFF, CHANGING, Ordering::AcqRel, Ordering::Acquire) {
         if state == ON {

@@ -1,5 +1,5 @@
-//! Mappings: the system calls. Never checks and never explains.
-//! Addresses are plain numbers here: nothing in this file reads or writes the memory they name. Next: `calls/memory.rs`.
+//! Mappings: the system calls. Never checks and never explains. Addresses are plain numbers here: nothing in this file
+//! reads or writes the memory they name. Next: `calls/memory.rs`.
 //!
 //! Each of these can take memory away from under a live reference. They are safe functions because no caller in
 //! this crate forms a reference over memory that a program mapped; the program's own pointers are its own business.
@@ -82,8 +82,8 @@ pub fn munlock(addr: usize, length: usize) -> Sys<()> {
     check(unsafe { real::munlock(addr as *const _, length) }).map(drop)
 }
 
-/// Takes a range of addresses in which nothing is mapped, for memory that nobody may touch; a forked child does not get it.
-/// EEXIST when something is mapped there: that stays.
+/// Takes a range of addresses in which nothing is mapped, for memory that nobody may touch; a forked child does not get
+/// it. EEXIST when something is mapped there: that stays.
 pub fn occupy(addr: usize, length: usize) -> Sys<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
     let found = mmap(addr, length, libc::PROT_NONE, flags, -1, 0)?;

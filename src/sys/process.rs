@@ -65,8 +65,8 @@ pub fn monotonic_ns() -> u64 {
     (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
 }
 
-/// The processor's own clock, which goes forward at an even rate where the kernel takes it for its clock too ("tsc"); a third
-/// of what `monotonic_ns` costs. None where there is none that a program can read.
+/// The processor's own clock, which goes forward at an even rate where the kernel takes it for its clock too ("tsc"); a
+/// third of what `monotonic_ns` costs. None where there is none that a program can read.
 #[inline(always)]
 pub fn ticks() -> Option<u64> {
     #[cfg(target_arch = "x86_64")]

@@ -8,7 +8,8 @@ use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
 use libc::{key_t, mode_t, off_t, sem_t, sembuf, shmid_ds, sigaction as Action, size_t, stat, timespec};
 
-/// Declares functions by their C declarations. Those of the kernel name its call, for the time before names can be looked up.
+/// Declares functions by their C declarations. Those of the kernel name its call, for the time before names can be
+/// looked up.
 #[cfg(not(interposer))]
 macro_rules! behind {
     ($(extern $abi:literal fn $name:ident($($arg:ident: $type:ty),* $(; $more:ident: $word:ty)*) -> $result:ty $(= $call:ident)?;)*) => {$(
@@ -105,8 +106,8 @@ mod next {
             if LOOKING.load(Relaxed) == me {
                 return 0;
             }
-            // Another thread may have it: then a look-up that allocates is not known for what it is, and no worse comes of
-            // it than that it is made twice.
+            // Another thread may have it: then a look-up that allocates is not known for what it is, and no worse comes
+            // of it than that it is made twice.
             let marked = LOOKING.compare_exchange(0, me, Relaxed, Relaxed).is_ok();
             // SAFETY: the name is terminated.
             let at = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;

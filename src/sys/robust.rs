@@ -7,9 +7,9 @@
 //! ```
 //!
 //! glibc adds and removes at the front and never looks behind the anchor. Where a plugin brings a copy of this library,
-//! the copy that a thread uses later hangs what it holds before the anchor of the other one. The nodes behind it lie in shared memory,
-//! where the kernel finds them by addresses; this side keeps the same addresses in private memory and never reads a
-//! pointer from a node, so that no peer can lead it anywhere. Never waits. Next: `sync/claim.rs`.
+//! the copy that a thread uses later hangs what it holds before the anchor of the other one. The nodes behind it lie in
+//! shared memory, where the kernel finds them by addresses; this side keeps the same addresses in private memory and
+//! never reads a pointer from a node, so that no peer can lead it anywhere. Never waits. Next: `sync/claim.rs`.
 //!
 //! A word is held from the moment at which it bears the id. From before that until it hangs on the list, and from
 //! before it leaves the list until the word is free, `pending` names it, and the kernel looks there as well. Between
@@ -50,8 +50,8 @@ pub struct Seat {
     count: Cell<u32>,
     hint: Cell<u32>,
     head: Cell<*const Head>,
-    /// What is held, from index 1 on; before the first stands what follows it on the list: the head, or the anchor of another
-    /// copy of this library.
+    /// What is held, from index 1 on; before the first stands what follows it on the list: the head, or the anchor of
+    /// another copy of this library.
     nodes: Cell<*const Cell<usize>>,
     room: Cell<u32>,
     /// The lock that this thread has read last, and its slot: see `sync/object.rs`.
@@ -67,12 +67,13 @@ pub struct Seat {
 
 const _: () = assert!(core::mem::offset_of!(Seat, anchor) - core::mem::offset_of!(Seat, nobody) == NODE);
 
-/// This thread's seat: a thread-local variable, reached by its TLS descriptor. The call of the general model costs as much
-/// as a lock; the initial-exec model costs nothing, but a library that has it cannot be loaded by dlopen when its
+/// This thread's seat: a thread-local variable, reached by its TLS descriptor. The call of the general model costs as
+/// much as a lock; the initial-exec model costs nothing, but a library that has it cannot be loaded by dlopen when its
 /// variables are larger than the room that the loader keeps. A descriptor is two words, a function and its argument.
 /// Where the variable has a fixed place in every thread's block, as in all that is linked at the start, the argument is
-/// that place, a distance below the thread pointer, and negative; otherwise it is an address, and the function is called.
-/// A linker that knows the place writes it itself instead of the descriptor's address: that is negative as well.
+/// that place, a distance below the thread pointer, and negative; otherwise it is an address, and the function is
+/// called. A linker that knows the place writes it itself instead of the descriptor's address: that is negative as
+/// well.
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #[inline(always)]
 pub fn seat() -> &'static Seat {
@@ -107,8 +108,8 @@ pub fn seat() -> &'static Seat {
 fn far_seat() -> &'static Seat {
     let seat: *const Seat;
     // SAFETY: the call of a descriptor, in the two instructions that linkers know: it takes and gives its value in rax and
-    // changes no other register. The variable is all zeros in a new thread, as large and aligned as a seat, and lives as
-    // long as the thread, which alone has its address: a seat is not Sync.
+    // changes no other register. The variable is all zeros in a new thread, as large and aligned as a seat, and lives
+    // as long as the thread, which alone has its address: a seat is not Sync.
     unsafe {
         core::arch::asm!(
             "lea rax, [rip + __shmkit_seat@TLSDESC]",
@@ -436,8 +437,8 @@ extern "C" fn stand_up() {
 
 const FAR_BYTES: usize = (FAR as usize + 1) * size_of::<usize>();
 
-/// The pages of a thread that has held much, which go when it ends, unless it still holds much then. The kernel finds what
-/// it holds without them; its last destructors do not.
+/// The pages of a thread that has held much, which go when it ends, unless it still holds much then. The kernel finds
+/// what it holds without them; its last destructors do not.
 struct Owned(Cell<usize>);
 
 impl Owned {

@@ -125,7 +125,8 @@ pub unsafe fn timed_wait(semaphore: *mut libc::sem_t, time: *const libc::timespe
     unsafe { real::sem_timedwait(semaphore, time) }
 }
 
-/// sem_clockwait(semaphore, clock, time)—as `timed_wait`, by a clock. Without the call (musl), by the system's clock alone.
+/// sem_clockwait(semaphore, clock, time)—as `timed_wait`, by a clock. Without the call (musl), by the system's clock
+/// alone.
 ///
 /// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/sem_clockwait.html)
 ///

@@ -183,9 +183,9 @@ impl<H: Default, T> Table<H, T> {
         }
     }
 
-    /// In a forked child, where this thread alone goes on: the users that other threads were are gone, and what was closed
-    /// and waited for them is dropped. A thread that forks in the middle of its own use cannot tell its count from theirs,
-    /// and changes nothing.
+    /// In a forked child, where this thread alone goes on: the users that other threads were are gone, and what was
+    /// closed and waited for them is dropped. A thread that forks in the middle of its own use cannot tell its count
+    /// from theirs, and changes nothing.
     pub fn forget_other_threads(&self) {
         if USES.try_with(Cell::get).unwrap_or(1) != 0 {
             return;
@@ -200,8 +200,9 @@ impl<H: Default, T> Table<H, T> {
         }
     }
 
-    /// Shows the hot part of every slot that was ever used to `each`, with whether its value is open, until it says that
-    /// it has found what it looks for. For signal handlers and forked children: counts nothing and changes nothing.
+    /// Shows the hot part of every slot that was ever used to `each`, with whether its value is open, until it says
+    /// that it has found what it looks for. For signal handlers and forked children: counts nothing and changes
+    /// nothing.
     pub fn find_hot(&self, mut each: impl FnMut(&H, bool) -> bool) -> bool {
         let slots = (0..self.length.load(Ordering::Acquire)).filter_map(|index| self.slot(index));
         slots.into_iter().any(|slot| each(&slot.hot, slot.state.load(Ordering::Acquire) & OPEN != 0))

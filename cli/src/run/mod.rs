@@ -1,6 +1,6 @@
-//! `shmkit run` and `shmkit trace`: a program with the interposer in it, and what came of it. Never changes what the program
-//! does unless faults or a stricter policy were asked for. Next: `record.rs` reads what the processes kept, `summary.rs`
-//! prints it, `program.rs` looks at the program before it runs.
+//! `shmkit run` and `shmkit trace`: a program with the interposer in it, and what came of it. Never changes what the
+//! program does unless faults or a stricter policy were asked for. Next: `record.rs` reads what the processes kept,
+//! `summary.rs` prints it, `program.rs` looks at the program before it runs.
 
 mod program;
 mod record;
@@ -38,9 +38,9 @@ enum Policy {
 
 /// Run a program with its shared-memory calls checked, its children's included
 ///
-/// Any dynamically linked program will do, unchanged. Reports go to standard error while it runs, a summary comes at its
-/// end, and its exit status or signal is returned. Exits with 125 when shmkit itself cannot do it, 126 when the program
-/// cannot be run or checked, 127 when there is no such program.
+/// Any dynamically linked program will do, unchanged. Reports go to standard error while it runs, a summary comes at
+/// its end, and its exit status or signal is returned. Exits with 125 when shmkit itself cannot do it, 126 when the
+/// program cannot be run or checked, 127 when there is no such program.
 #[derive(clap::Args)]
 pub struct Args {
     /// What is refused
@@ -49,8 +49,9 @@ pub struct Args {
     /// Where reports go: text or json, and :FILE instead of standard error; or off
     #[arg(long, value_name = "text|json[:FILE]", default_value = "text")]
     report: String,
-    /// Make calls fail on purpose, as shm_open:ENOSPC@3 (the third), mmap:ENOMEM@5% (five of a hundred), shmget:EINVAL@/2
-    /// (every second), ftruncate:10ms (a delay), posix_fallocate:short (half, then ENOSPC); may be given again
+    /// Make calls fail on purpose, as shm_open:ENOSPC@3 (the third), mmap:ENOMEM@5% (five of a hundred),
+    /// shmget:EINVAL@/2 (every second), ftruncate:10ms (a delay), posix_fallocate:short (half, then ENOSPC); may be
+    /// given again
     #[arg(long, value_name = "CALL:WHAT[@WHEN]")]
     inject: Vec<String>,
     /// The seed of shares in a hundred

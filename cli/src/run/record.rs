@@ -65,9 +65,9 @@ pub struct Record {
     pub lost_events: usize,
 }
 
-/// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be written
-/// to a disk, and nothing is left whatever ends this process.
-/// `exact`: times are read before the end, and so are nanoseconds.
+/// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be
+/// written to a disk, and nothing is left whatever ends this process. `exact`: times are read before the end, and so
+/// are nanoseconds.
 pub fn create(exact: bool) -> io::Result<Run> {
     // SAFETY: the name is terminated; the descriptor is nobody else's.
     let file = unsafe {

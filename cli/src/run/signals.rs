@@ -80,7 +80,8 @@ extern "C" fn pass_on(signal: libc::c_int) {
     }
 }
 
-/// Sends on what comes from now on, and what was held back; to nobody with 0. What the tool was to ignore stays ignored.
+/// Sends on what comes from now on, and what was held back; to nobody with 0. What the tool was to ignore stays
+/// ignored.
 pub fn pass_on_to(child: i32, inherited: &Inherited) {
     CHILD.store(child, Relaxed);
     // SAFETY: the handler is a function that only loads an atomic and calls kill; the set is readable.

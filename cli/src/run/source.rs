@@ -1,5 +1,5 @@
-//! Lines of source for `MODULE+0xOFFSET`, from the debug information of the module, if it has any. Never fails: what cannot
-//! be told is left as it is.
+//! Lines of source for `MODULE+0xOFFSET`, from the debug information of the module, if it has any. Never fails: what
+//! cannot be told is left as it is.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! The summary of a run: what was made and left, which rules were broken and where, crashes, injected faults, calls and time.
-//! What is left behind is looked up now, by identity: a name that somebody else made since does not count.
+//! The summary of a run: what was made and left, which rules were broken and where, crashes, injected faults, calls and
+//! time. What is left behind is looked up now, by identity: a name that somebody else made since does not count.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -37,8 +37,8 @@ struct Summary {
 struct ProcessFacts {
     pid: u32,
     program: String,
-    /// exited, replaced (by exec), not followed (replaced by a program without the interposer), or ended without its exit
-    /// handlers.
+    /// exited, replaced (by exec), not followed (replaced by a program without the interposer), or ended without its
+    /// exit handlers.
     end: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! The thread that looks: every so often at everything, and at the one object whose details are shown. The thread of the
-//! keys never waits for it. Next: `marks.rs`, `screen.rs`.
+//! The thread that looks: every so often at everything, and at the one object whose details are shown. The thread of
+//! the keys never waits for it. Next: `marks.rs`, `screen.rs`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

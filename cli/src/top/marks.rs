@@ -130,8 +130,8 @@ impl Item {
     }
 }
 
-/// The objects of this look, marked by what the look before had; `None` at the first, where nothing is new. What is gone
-/// stays for as long as it is marked.
+/// The objects of this look, marked by what the look before had; `None` at the first, where nothing is new. What is
+/// gone stays for as long as it is marked.
 pub fn merge(before: Option<&[Item]>, now: Vec<Object>, look: u64) -> Vec<Item> {
     let Some(before) = before else {
         return now.into_iter().map(|object| Item::new(object, Marks::default())).collect();

@@ -1,5 +1,5 @@
-//! What is on the screen and what the keys do: the list, the details of one object, the help. Never waits, never asks the
-//! system, changes no object. Next: `columns.rs`, and `terminal.rs`, which brings keys and looks here.
+//! What is on the screen and what the keys do: the list, the details of one object, the help. Never waits, never asks
+//! the system, changes no object. Next: `columns.rs`, and `terminal.rs`, which brings keys and looks here.
 
 use std::sync::Arc;
 

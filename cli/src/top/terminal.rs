@@ -87,7 +87,8 @@ fn turns(
         // All keys that wait are taken before one drawing.
         let mut wait = TURN;
         while action == Action::Nothing {
-            // A terminal that went away always has something to read, which is nothing: what reads keys would go on for ever.
+            // A terminal that went away always has something to read, which is nothing: what reads keys would go on for
+            // ever.
             if !is_there_after(wait) {
                 return Ok(Exit::Failed);
             }
