@@ -227,6 +227,27 @@ impl<'a> Copy<'a> {
         if self.source.size()? < self.end { Err(self.truncated()) } else { Ok(()) }
     }
 
+    /// Goes on to the end, over holes, and copies all else by `step`, which says how many bytes became holes. After each the
+    /// source must still be as long as it was.
+    fn each_step(&mut self, mut step: impl FnMut(&mut Self, u64) -> Result<u64, Failure>) -> Result<(), Failure> {
+        while self.done < self.end {
+            let (from, to) = self.source.data_at(self.done)?.unwrap_or((self.end, self.end));
+            self.check()?;
+            let (from, to) = (from.min(self.end), to.min(self.end));
+            self.holes += from - self.done;
+            self.done = from;
+            while self.done < to {
+                let length = (to - self.done).min(STEP);
+                self.holes += step(self, length)?;
+                self.check()?;
+                self.done += length;
+                self.progress.show(self.done, self.end, self.started);
+            }
+            self.progress.show(self.done, self.end, self.started);
+        }
+        self.check()
+    }
+
     fn fill_file(&mut self, target: &FileTarget) -> Result<(), Failure> {
         let mut followed = 0;
         loop {
@@ -235,22 +256,7 @@ impl<'a> Copy<'a> {
                 let left = self.end - self.done;
                 target.reserve(self.done, left, left).map_err(|failure| self.failed(failure))?;
             }
-            while self.done < self.end {
-                let (from, to) = self.source.data_at(self.done)?.unwrap_or((self.end, self.end));
-                self.check()?;
-                let (from, to) = (from.min(self.end), to.min(self.end));
-                self.holes += from - self.done;
-                self.done = from;
-                while self.done < to {
-                    let length = (to - self.done).min(STEP);
-                    self.step(target, length)?;
-                    self.check()?;
-                    self.done += length;
-                    self.progress.show(self.done, self.end, self.started);
-                }
-                self.progress.show(self.done, self.end, self.started);
-            }
-            self.check()?;
+            self.each_step(|copy, length| copy.step(target, length))?;
             let now = self.source.size()?;
             self.still_growing = now > self.end;
             if now == self.end || followed == FOLLOWED {
@@ -261,8 +267,8 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Copies bytes that are no hole.
-    fn step(&mut self, target: &FileTarget, length: u64) -> Result<(), Failure> {
+    /// Copies bytes that are no hole; returns how many became one.
+    fn step(&mut self, target: &FileTarget, length: u64) -> Result<u64, Failure> {
         // With space of its own, so that a full file system is an error here. Of a segment only what is written gets
         // some.
         if self.source.fd().is_some() {
@@ -270,14 +276,13 @@ impl<'a> Copy<'a> {
         }
         if let Some(fd) = self.source.fd().filter(|_| self.mapped) {
             match between(fd, self.source.base() + self.done, target.file().as_raw_fd(), self.done, length as usize) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(0),
                 // Either end is gone, which reading and writing say in their own words; or this may not be done here.
                 Err(Errno(libc::EFAULT)) => {}
                 Err(_) => self.mapped = false,
             }
         }
-        self.holes += self.by_reading(length, &mut |offset, bytes| target.write(offset, bytes))?;
-        Ok(())
+        self.by_reading(length, &mut |offset, bytes| target.write(offset, bytes))
     }
 
     /// Copies by a buffer; returns how many bytes became holes.
@@ -307,21 +312,7 @@ impl<'a> Copy<'a> {
 
     /// Copies what there was at the beginning: into what cannot grow. Holes stay as they are, untouched.
     fn fill_writer(&mut self, write: Write<'_>) -> Result<(), Failure> {
-        while self.done < self.end {
-            let (from, to) = self.source.data_at(self.done)?.unwrap_or((self.end, self.end));
-            self.check()?;
-            let (from, to) = (from.min(self.end), to.min(self.end));
-            self.holes += from - self.done;
-            self.done = from;
-            while self.done < to {
-                let length = (to - self.done).min(STEP);
-                self.holes += self.by_reading(length, write)?;
-                self.check()?;
-                self.done += length;
-                self.progress.show(self.done, self.end, self.started);
-            }
-        }
-        self.check()?;
+        self.each_step(|copy, length| copy.by_reading(length, write))?;
         self.still_growing = self.source.size()? > self.end;
         Ok(())
     }

@@ -264,11 +264,17 @@ fn is_same(object: &Object, path: &[u8]) -> Result<bool, Failure> {
     }
 }
 
+/// A name beside another one. Not one of the library's own, which gc would collect: if this program is killed, what has it
+/// may be an object that somebody uses.
+fn aside_of(path: &[u8]) -> Vec<u8> {
+    let slash = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    [&path[..slash], format!(".rm-{}", std::process::id()).as_bytes()].concat()
+}
+
 /// A name can be removed only as a name, and what it leads to may change after every look. So it is given another name
 /// first, which nobody else makes, and what has that one is looked at; another object gets its name back.
 fn remove_aside(object: &Object, path: &[u8]) -> Result<(), Failure> {
-    let slash = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    let aside = [&path[..slash], format!(".shmkit-rm-{}", std::process::id()).as_bytes()].concat();
+    let aside = aside_of(path);
     let c = |path: &[u8]| CString::new(path).unwrap_or_default();
     let (name, aside_name) = (c(path), c(&aside));
     sys::file::rename_exclusively(libc::AT_FDCWD, &name, &aside_name).map_err(|errno| refused(object, errno.0))?;
@@ -312,6 +318,13 @@ fn same_time(one: Time, other: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_taken_aside_is_none_of_the_names_that_gc_collects() {
+        let aside = aside_of(b"/dev/shm/object");
+        let name = aside.strip_prefix(b"/dev/shm/").expect("it is in the same folder");
+        assert!(!name.starts_with(shmkit::region::address::OWN_PREFIX), "{}", printable::text(name));
+    }
 
     #[test]
     fn what_got_the_name_after_the_last_look_gets_it_back() {

@@ -159,4 +159,4 @@ unsafe fn copy(from: &[u8], to: *mut u8, room: usize) {
     unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len().min(room - 1)) }
 }
 
-const _: () = assert!((Call::Fork as usize) < CALLS);
+const _: () = assert!((Call::Remove as usize) < CALLS);

@@ -100,8 +100,6 @@ calls! {
     Semctl = "semctl" (Signed, Signed, SetCommand, SetArgument);
     Open = "open" (Subject, OpenFlags, Mode);
     Remove = "unlink" (Subject);
-    Exec = "execve" (Subject);
-    Fork = "fork" ();
     Limits = "shmkit_limits" (Address);
     Environment = "environment" (Subject);
     SetPolicy = "shmkit_set_policy" (Signed);

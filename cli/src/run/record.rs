@@ -22,7 +22,7 @@ pub use layout::{Kind, state};
 
 /// Whether a call is one that the interposer sees.
 pub fn is_counted(call: Call) -> bool {
-    (call as usize) < Call::Fork as usize && !matches!(call, Call::Exit | Call::Exec)
+    call as usize <= Call::Remove as usize && call != Call::Exit
 }
 
 /// Calls of one kind.
