@@ -350,6 +350,8 @@ enum Call {
     Remove,
     /// The status of a segment, without which nothing is decided.
     Status,
+    /// The value of one semaphore.
+    Value,
 }
 
 /// What this process stops before; 0 for nothing.
@@ -400,6 +402,20 @@ unsafe extern "C" fn shmctl(id: c_int, command: c_int, buffer: *mut libc::shmid_
     }
     // SAFETY: the caller's promise. On 64-bit Linux the system call takes the same struct.
     unsafe { libc::syscall(libc::SYS_shmctl, id, command, buffer) as c_int }
+}
+
+/// In the place of the C library's function, which takes its last argument only where the command has one: it comes in
+/// the same register.
+///
+/// # Safety
+/// As semctl(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn semctl(set: c_int, number: c_int, command: c_int, argument: usize) -> c_int {
+    if command == libc::GETVAL {
+        passes(Call::Value);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_semctl, set, number, command, argument) as c_int }
 }
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -966,6 +982,35 @@ fn unlinks_beside_users_disturb_nobody() {
             storm(kind, Remover::Both, Lack::Nothing, rounds(200));
         }
         storm(Kind::File, Remover::Both, Lack::Unnamed, rounds(200));
+    });
+}
+
+/// A removal that looks at a segment twice, and its creator who comes to the end between the two looks.
+#[test]
+fn a_region_that_becomes_ready_is_removed_as_one() {
+    apart("a_region_that_becomes_ready_is_removed_as_one", 1 << 20, || {
+        const CREATOR: usize = 0;
+        const REMOVER: usize = 2;
+        const READY: usize = 4;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            let handle = must(create(&address, &options(PAGE)));
+            board.set(READY, 1);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(CREATOR);
+        let remover = start(|| {
+            stop_before(Call::Value, board, REMOVER);
+            assert_eq!(unlink(&address), Status::Ok, "{}", message());
+        });
+        board.wait(REMOVER);
+        board.set(CREATOR + 1, 1);
+        board.wait(READY);
+        board.set(REMOVER + 1, 1);
+        finish_all(vec![creator, remover]);
+        assert_eq!(unlink(&address), Status::ErrNotFound);
     });
 }
 

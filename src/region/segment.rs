@@ -776,8 +776,9 @@ pub fn is_region(id: i32, key: i32) -> bool {
     let Ok(status) = sysv::status(id) else { return false };
     // Somebody may have removed the semaphores.
     let Some(set) = find_set(key) else { return peek(id, &status, is_claimed) == Ok(true) };
-    // What cannot be looked into, for want of address space, is what the semaphores say.
-    peek(id, &status, |window| is_claimed(window) || is_building(set, &status) && looks_unfinished(window))
+    // The header last: its creator may come to the end between two looks. What cannot be looked into, for want of address
+    // space, is what the semaphores say.
+    peek(id, &status, |window| is_building(set, &status) && looks_unfinished(window) || is_claimed(window))
         .unwrap_or(true)
 }
 
