@@ -17,7 +17,8 @@ use shmkit::sys::{memory, process};
 
 use crate::exit::{Done, Exit, Failure};
 use crate::output::Output;
-use crate::source::{Named, Place, Source, told};
+use crate::refusal;
+use crate::source::{Named, Place, Source};
 use crate::target::{FileTarget, SegmentTarget};
 
 /// Copy a file, object, segment or region
@@ -355,10 +356,10 @@ impl<'a> Copy<'a> {
             (Ok(token), _) => {
                 let now = source.header_now(source.size()?);
                 self.still_growing = now.is_some_and(|now| now.size > size);
-                handle::close(token).map_err(|failure| told(&failure, &to.address))
+                handle::close(token).map_err(|failure| refusal::failure(&failure, &to.address))
             }
             (Err(_), Some(failure)) => Err(failure),
-            (Err(failure), None) => Err(self.failed(told(&failure, &to.address))),
+            (Err(failure), None) => Err(self.failed(refusal::failure(&failure, &to.address))),
         }
     }
 }

@@ -11,8 +11,9 @@ use shmkit::region::survey;
 use shmkit::sys::limits::{Resource, page_size};
 
 use crate::exit::{Done, Exit, Failure};
-use crate::machine::{Fact, Machine, OBJECTS, parse_size, printable};
+use crate::machine::{Fact, Machine, OBJECTS, parse_size};
 use crate::output::Output;
+use crate::printable;
 
 /// Find what is wrong with shared memory here, and say what to do
 ///
@@ -814,7 +815,7 @@ impl Doctor<'_> {
         }
         let (mut names, mut bytes) = (Vec::new(), 0u64);
         let told = survey::collect(false, &mut |object| {
-            names.push(printable(object.address.bytes()));
+            names.push(printable::text(object.address.bytes()));
             bytes = bytes.saturating_add(object.reserved);
             true
         });

@@ -8,8 +8,9 @@ use serde::Serialize;
 use shmkit::region::header::{self, Header, RECORD_SIZE, RECORDS, Record};
 
 use crate::exit::{Done, Exit, Failure};
-use crate::machine::{parse_size, printable};
+use crate::machine::parse_size;
 use crate::output::{Output, UNKNOWN};
+use crate::printable;
 use crate::source::{Named, Source};
 
 /// Show the bytes of a region, object, segment or file
@@ -337,7 +338,7 @@ fn fields<'a>(source: &'a Source, header: &Header) -> Result<Fields<'a>, Failure
         size: header.size,
         max_size: header.max_size,
         generation: header.generation,
-        layout_name: (!name.is_empty()).then(|| printable(name)),
+        layout_name: (!name.is_empty()).then(|| printable::text(name)),
         layout_version: layout.version,
         layout_size: layout.size,
         layout_alignment: layout.alignment,

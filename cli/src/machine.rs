@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use shmkit::sys::limits::{Resource, page_size, soft_limit};
 use shmkit::sys::{file, semset, sysv};
 
+use crate::printable;
+
 /// Where POSIX objects are.
 pub const OBJECTS: &str = "/dev/shm";
 
@@ -339,21 +341,12 @@ impl Machine {
         let entries = fs::read_dir(self.path(OBJECTS)).map_err(|error| why(&error))?;
         let mut objects: Vec<_> = entries
             .flatten()
-            .filter_map(|entry| Some((printable(entry.file_name().as_bytes()), entry.metadata().ok()?)))
+            .filter_map(|entry| Some((printable::text(entry.file_name().as_bytes()), entry.metadata().ok()?)))
             .filter(|(_, status)| status.is_file())
             .collect();
         objects.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(objects)
     }
-}
-
-/// Bytes as text that changes nothing on a terminal.
-pub fn printable(bytes: &[u8]) -> String {
-    let escape = |letter: char| match letter.is_control() {
-        true => letter.escape_default().to_string(),
-        false => letter.to_string(),
-    };
-    String::from_utf8_lossy(bytes).chars().map(escape).collect()
 }
 
 /// `id parent major:minor root point options optional... - type source super-options`

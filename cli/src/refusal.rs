@@ -7,6 +7,7 @@ use shmkit::region;
 use shmkit::text::Text;
 
 use crate::exit::{Exit, Failure};
+use crate::printable;
 
 fn rendered(template: &str, failure: &region::Failure, address: &[u8]) -> String {
     let call = Invocation::with_name(Call::List, address, [0; 6]);
@@ -23,7 +24,7 @@ pub fn cause(failure: &region::Failure, address: &[u8]) -> String {
     rendered(failure.cause, failure, address)
 }
 
-/// The failure of a command.
+/// The failure of a command. It names the address, whatever the library's words say.
 pub fn failure(failure: &region::Failure, address: &[u8]) -> Failure {
     let exit = match failure.status {
         Status::ErrNotFound | Status::ErrRemoved => Exit::NotFound,
@@ -31,5 +32,9 @@ pub fn failure(failure: &region::Failure, address: &[u8]) -> Failure {
         Status::ErrInvalidArgument | Status::ErrNameTooLong => Exit::Usage,
         _ => Exit::Failed,
     };
-    Failure::new(exit, cause(failure, address), rendered(failure.remedy, failure, address))
+    let mut cause = cause(failure, address);
+    if !failure.cause.contains("{name}") {
+        cause = format!("{}: {cause}", printable::text(address));
+    }
+    Failure::new(exit, cause, rendered(failure.remedy, failure, address))
 }

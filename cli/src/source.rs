@@ -9,17 +9,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use shmkit::checks::words::{Call, Invocation, render};
-use shmkit::error::{Errno, Status};
+use shmkit::error::Errno;
 use shmkit::region::address::{Address, Backend, Parsed, path_of};
 use shmkit::region::header::{self, Facts, Header};
 use shmkit::sys::limits::page_size;
 use shmkit::sys::shared::Window;
 use shmkit::sys::{file, sysv};
-use shmkit::text::Text;
 
 use crate::exit::{Exit, Failure};
-use crate::machine::printable;
+use crate::{printable, refusal};
 
 /// What an argument names: an address, or a path, which means the file there.
 pub struct Named {
@@ -43,7 +41,7 @@ impl Named {
             true => bytes.to_vec(),
             false => [b"file:", bytes].concat(),
         };
-        let words = |failure: shmkit::region::Failure| told(&failure, bytes);
+        let words = |failure: shmkit::region::Failure| refusal::failure(&failure, bytes);
         let parsed = Parsed::new(&address).map_err(words)?;
         let place = match parsed.get() {
             Address::Path(backend, rest) => {
@@ -54,7 +52,7 @@ impl Named {
             Address::Label(..) => {
                 return Err(Failure::new(
                     Exit::Usage,
-                    format!("{} has no name by which another process could find it", printable(bytes)),
+                    format!("{} has no name by which another process could find it", printable::text(bytes)),
                     "name the file that a process has open, as /proc/PID/fd/N",
                 ));
             }
@@ -64,7 +62,7 @@ impl Named {
 
     /// As it is shown.
     pub fn text(&self) -> String {
-        printable(&self.address)
+        printable::text(&self.address)
     }
 
     /// The kind of memory, as a header has it.
@@ -75,28 +73,6 @@ impl Named {
             Place::Path(_) => Backend::File,
         }
     }
-}
-
-/// A failure of the library in words, with the exit status that fits.
-pub fn told(failure: &shmkit::region::Failure, name: &[u8]) -> Failure {
-    let call = Invocation::with_name(Call::RegionOpen, name, [0; 6]);
-    let words = |template: &str| {
-        let mut text = Text::<1024>::new();
-        render(template, &call, &failure.figures, &mut text);
-        printable(text.bytes())
-    };
-    let exit = match failure.status {
-        Status::ErrNotFound => Exit::NotFound,
-        Status::ErrAccess | Status::ErrNotPermitted => Exit::NotPermitted,
-        Status::ErrInvalidArgument | Status::ErrNameTooLong => Exit::Usage,
-        _ => Exit::Failed,
-    };
-    let mut cause = words(failure.cause);
-    let name = printable(name);
-    if !cause.contains(&name) {
-        cause = format!("{name}: {cause}");
-    }
-    Failure::new(exit, cause, words(failure.remedy))
 }
 
 /// What the system refused, in its own words.
@@ -176,7 +152,7 @@ impl Source {
             let facts = Facts { object_size, page_size: page_size() as u64 };
             match Header::decode(&bytes, &facts) {
                 Ok(header) => source.header = Some(header),
-                Err(failure) => source.lie = Some(told(&failure, &named.address)),
+                Err(failure) => source.lie = Some(refusal::failure(&failure, &named.address)),
             }
         }
         if data_only && source.header.is_none() {

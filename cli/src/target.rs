@@ -16,7 +16,8 @@ use shmkit::sys::limits::{Resource, page_size, soft_limit};
 use shmkit::sys::{file, sysv};
 
 use crate::exit::{Exit, Failure};
-use crate::source::{Attached, Named, refused, refused_errno, told};
+use crate::refusal;
+use crate::source::{Attached, Named, refused, refused_errno};
 
 const HERE: i32 = libc::AT_FDCWD;
 
@@ -166,7 +167,7 @@ impl FileTarget {
                 require_unused(&self.address, &self.name)?;
                 match access::unlink_address(&self.address) {
                     Err(failure) if !matches!(failure.status, Status::ErrNotFound | Status::ErrRemoved) => {
-                        return Err(told(&failure, &self.address));
+                        return Err(refusal::failure(&failure, &self.address));
                     }
                     _ => {}
                 }
@@ -227,7 +228,7 @@ fn replaced(named: &Named) -> Result<Replaced, Failure> {
         Ok(Answer::No) => Err(in_use(&name)),
         // No region at all, or a file system without the locks that tell.
         Ok(Answer::Unknown) => Ok(Replaced::Other),
-        Err(failure) => Err(told(&failure, &named.address)),
+        Err(failure) => Err(refusal::failure(&failure, &named.address)),
     }
 }
 
