@@ -519,7 +519,8 @@ fn the_summary_in_words() {
         format!("    posix:/{base}-sized "),
         format!("12.1K  LEFT BEHIND  {pid}"),
         format!("sysv:0x{key:x} (segment {})     7.8K  LEFT BEHIND", id(&ran, "segment")),
-        format!("12.1K  removed  {pid}"),
+        format!("    posix:/{base}-* (6) "),
+        "12.1K  removed  by objects (2 processes)".to_owned(),
     ] {
         assert!(ran.err.contains(&words), "{words}: {ran}");
     }
@@ -630,6 +631,44 @@ fn who_removed_it_is_told() {
         .flatten()
         .find(|process| process["pid"] == one["removed_by"] && process["program"] == "rm");
     assert!(by.is_some(), "{ran}");
+}
+
+#[test]
+fn many_of_a_kind_are_one_line_and_what_is_left_behind_is_never_among_them() {
+    let bench = Bench::new();
+    let source = bench.path("many.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            for (int i = 0; i < 25; i++) {
+                char name[300];
+                snprintf(name, sizeof name, "/%s-%d", arguments[1], i);
+                int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0 || close(fd) != 0)
+                    return 1;
+                if (i % 5 != 4 && shm_unlink(name) != 0)
+                    return 1;
+            }
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "many", &[]);
+    let base = object();
+    let ran = bench.run(&[]).arg(bench.path("many")).arg(&base).done();
+    for number in (4..25).step_by(5) {
+        fs::remove_file(format!("/dev/shm/{base}-{number}")).expect("it was left behind");
+        let line = ran.err.lines().find(|line| line.contains(&format!("posix:/{base}-{number} ")));
+        assert!(line.is_some_and(|line| line.contains("4.0K  LEFT BEHIND  by many[")), "{number}: {ran}");
+    }
+    let lines: Vec<&str> = ran.err.lines().filter(|line| line.contains(&base)).collect();
+    assert_eq!(lines.len(), 6, "{ran}");
+    assert!(lines[0].contains(&format!("posix:/{base}-* (20)")), "{ran}");
+    assert!(lines[0].contains("80.0K  removed  by many["), "{ran}");
 }
 
 #[test]

@@ -292,6 +292,55 @@ fn calls(record: &Record) -> Vec<Calls> {
     all
 }
 
+/// As many of a kind are shown one by one; more are one line. What was left behind always has a line of its own.
+const SHOWN: usize = 3;
+
+/// What is one line: single things, and what a program made many of that came to the same end.
+fn groups(made: &[Made]) -> Vec<Vec<&Made>> {
+    let mut groups: Vec<Vec<&Made>> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for one in made {
+        let scheme = one.address.split(':').next();
+        let place = *places.entry((scheme, one.state, &one.program)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    let is_one_line = |group: &Vec<&Made>| group.len() > SHOWN && group[0].state != "left_behind";
+    groups.into_iter().flat_map(|group| if is_one_line(&group) { vec![group] } else { apart(group) }).collect()
+}
+
+fn apart(group: Vec<&Made>) -> Vec<Vec<&Made>> {
+    group.into_iter().map(|one| vec![one]).collect()
+}
+
+fn made_line(one: &Made, output: &Output) -> String {
+    let state = if one.state == "left_behind" { "LEFT BEHIND" } else { one.state };
+    let remover = match one.removed_by {
+        Some(pid) if pid != one.pid => format!(", removed by [{pid}]"),
+        _ => String::new(),
+    };
+    let size = output.size(one.size);
+    format!("    {:<36} {size:>8}  {state}  by {}[{}]{remover}\n", one.address, one.program, one.pid)
+}
+
+/// `posix:/psm_* (39)`: what their names have in common, how many, the bytes of all, and by how many processes.
+fn group_line(group: &[&Made], output: &Output) -> String {
+    let first = group[0];
+    let common = group.iter().fold(first.address.as_str(), |common, one| {
+        let same = common.char_indices().zip(one.address.chars()).find(|((_, a), b)| a != b);
+        &common[..same.map_or(common.len().min(one.address.len()), |((at, _), _)| at)]
+    });
+    let makers: std::collections::HashSet<u32> = group.iter().map(|one| one.pid).collect();
+    let makers = match makers.len() {
+        1 => format!("[{}]", first.pid),
+        count => format!(" ({count} processes)"),
+    };
+    let (named, size) = (format!("{common}* ({})", group.len()), output.size(group.iter().map(|one| one.size).sum()));
+    format!("    {named:<36} {size:>8}  {}  by {}{makers}\n", first.state, first.program)
+}
+
 fn in_words(summary: &Summary, output: &Output) -> String {
     let mut text = String::new();
     let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
@@ -310,17 +359,11 @@ fn in_words(summary: &Summary, output: &Output) -> String {
     }
     if !summary.made.is_empty() {
         text += "  made:\n";
-        for one in &summary.made {
-            let state = match one.state {
-                "left_behind" => "LEFT BEHIND",
-                state => state,
+        for group in groups(&summary.made) {
+            text += &match group[..] {
+                [one] => made_line(one, output),
+                _ => group_line(&group, output),
             };
-            let size = output.size(one.size);
-            let _ = write!(text, "    {:<36} {size:>8}  {state}  by {}[{}]", one.address, one.program, one.pid);
-            match one.removed_by {
-                Some(pid) if pid != one.pid => text += &format!(", removed by [{pid}]\n"),
-                _ => text.push('\n'),
-            }
         }
     }
     if !summary.rules.is_empty() {
