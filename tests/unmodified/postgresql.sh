@@ -53,4 +53,4 @@ echo "stopped: $?"
 grep -cE 'was terminated by signal 9' server.log
 # One line of the log for each kind of trouble, without what changes from run to run.
 # Those who ask while it recovers are told so, or not, as it happens.
-grep -E 'PANIC|FATAL|ERROR' server.log | grep -v 'the database system is' | sed -E 's/^.* (PANIC|FATAL|ERROR):/\1:/' | sort -u
+awk '/PANIC|FATAL|ERROR/ && !/the database system is/' server.log | sed -E 's/^.* (PANIC|FATAL|ERROR):/\1:/' | sort -u
