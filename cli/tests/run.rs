@@ -672,6 +672,56 @@ fn many_of_a_kind_are_one_line_and_what_is_left_behind_is_never_among_them() {
 }
 
 #[test]
+fn what_is_repeated_is_reported_some_times_and_counted_always() {
+    let bench = Bench::new();
+    let source = bench.path("repeats.c");
+    let text = r#"
+        #include <sys/mman.h>
+        #include <unistd.h>
+        static void sync_pages(char *at)
+        {
+            for (int i = 0; i < 20000; i++)
+                msync(at, 4096, 0);
+        }
+        int main(void)
+        {
+            char *at = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+            msync(at, 4096, 0);
+            int child = fork();
+            sync_pages(at);
+            if (child == 0)
+                _exit(0);
+            for (int fd = 600; fd < 1000; fd++)
+                close(fd);
+            for (int fd = 2000; fd > 1000; fd--)
+                close(fd);
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "repeats", &["-g"]);
+    let reports = |ran: &Ran, rule: &str| ran.reports.iter().filter(|report| report["rule"] == rule).count();
+    for (options, once, many) in [(&["--json"][..], 1, 10), (&["--json", "--repeats", "3"], 1, 3)] {
+        let ran = bench.run(options).arg(bench.path("repeats")).done();
+        assert_eq!(reports(&ran, "SHM-SYNC-NO-FLAG"), once + many, "{ran}");
+        // The first of each row.
+        assert_eq!(reports(&ran, "SHM-FD-CLOSED"), 2, "{ran}");
+        let summary = ran.summary();
+        let counts = summary["rules"].as_array().into_iter().flatten();
+        let mut counts: Vec<_> =
+            counts.filter(|one| one["rule"] == "SHM-SYNC-NO-FLAG").map(|one| one["count"].clone()).collect();
+        counts.sort_by_key(|count| count.as_u64());
+        assert_eq!(counts, [1, 40_000], "{ran}");
+        assert_eq!(summary["events_not_kept"], 0, "{ran}");
+    }
+    let ran = bench.run(&["--repeats", "0"]).arg(bench.path("repeats")).done();
+    assert_eq!(reports(&ran, "SHM-SYNC-NO-FLAG"), 40_001, "{}", ran.reports.len());
+    let ran = without(plain(bench.path("shmkit")).args(["run", "-q", "--"]).arg(bench.path("repeats")));
+    assert_eq!(ran.err.matches("    more of this rule at this place are only counted\n").count(), 1, "{ran}");
+    assert_eq!(ran.err.matches("SHM-SYNC-NO-FLAG").count(), 11, "{ran}");
+}
+
+#[test]
 fn settings_that_are_not_known_are_reported_by_the_interposer_itself() {
     let bench = Bench::new();
     let report = bench.path("setting");

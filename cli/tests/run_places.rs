@@ -49,10 +49,10 @@ fn eight_threads_for_two_seconds_with_reports() {
 fn descriptors_that_the_program_closes_are_not_missed() {
     let bench = Bench::new();
     bench.program("places");
-    // A thousand of them are not open: that is its own affair, and reported as such.
+    // A thousand of them are not open: that is its own affair, and reported as such, once a row.
     let (_, ran) = both(&bench, &["-q"], "closed_from_3", "1");
     assert!(
-        ran.rules().iter().all(|rule| *rule == "SHM-FD-CLOSED") && ran.rules().len() > 900,
+        ran.rules().iter().all(|rule| *rule == "SHM-FD-CLOSED") && (1..=10).contains(&ran.rules().len()),
         "{}",
         ran.rules().len()
     );

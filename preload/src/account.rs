@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 use crate::checks::words::Call;
 use crate::record::{
-    CALLS, EVENTS, EVENTS_AT, Event, Head, Kind, MAGIC, PROCESSES, PROCESSES_AT, Process, SIZE, state,
+    CALLS, EVENTS, EVENTS_AT, Event, Head, Kind, MAGIC, PROCESSES, PROCESSES_AT, Process, SIZE, SPOTS, SPOTS_AT, Spot,
+    state,
 };
 use crate::sys::{self, file, memory, process};
 
@@ -111,6 +112,27 @@ pub fn count(call: Call, failed: bool, time: u64) {
     if failed {
         counter.failed.fetch_add(1, Relaxed);
     }
+}
+
+/// Counts one more at the spot of this key: how many there were before, and how many may be reported. `None` without a
+/// run, and when all spots are taken.
+pub fn repeated(key: u64) -> Option<(u64, u64)> {
+    let head = head()?;
+    // SAFETY: the spots lie within the mapping, and are made of atomic numbers.
+    let spots = unsafe { core::slice::from_raw_parts((FILE.load(Acquire) + SPOTS_AT) as *const Spot, SPOTS) };
+    let first = (key % SPOTS as u64) as usize;
+    for spot in spots.iter().cycle().skip(first).take(SPOTS) {
+        let found = spot.key.load(Relaxed);
+        if found == key
+            || found == 0
+                && spot.key.compare_exchange(0, key, Relaxed, Relaxed).map_or_else(|other| other == key, |_| true)
+        {
+            let most = if head.repeats == 0 { u64::MAX } else { u64::from(head.repeats) };
+            return Some((spot.count.fetch_add(1, Relaxed), most));
+        }
+    }
+    head.events.fetch_add(1, Relaxed);
+    None
 }
 
 /// What an event says beside its kind.

@@ -5,21 +5,25 @@
 //! | at | what |
 //! |---|---|
 //! | 0 | `Head` |
+//! | `SPOTS_AT` | `SPOTS` spots: how often a rule was broken at one place of a program |
 //! | `PROCESSES_AT` | `PROCESSES` places for processes |
 //! | `EVENTS_AT` | `EVENTS` places for events, taken in order |
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// "shmkrun" and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x02");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x03");
 /// Most processes that are counted; later ones go uncounted, and `Head::processes` says how many there were.
 pub const PROCESSES: usize = 1024;
 /// Most events that are kept.
 pub const EVENTS: usize = 8192;
+/// Most spots; a rule that is broken at one more is counted with the events that had no room.
+pub const SPOTS: usize = 2048;
 /// Kinds of calls that have counters.
 pub const CALLS: usize = 48;
 
-pub const PROCESSES_AT: usize = 4096;
+pub const SPOTS_AT: usize = 4096;
+pub const PROCESSES_AT: usize = SPOTS_AT + SPOTS * size_of::<Spot>();
 pub const EVENTS_AT: usize = PROCESSES_AT + PROCESSES * size_of::<Process>();
 pub const SIZE: usize = EVENTS_AT + EVENTS * size_of::<Event>();
 
@@ -31,7 +35,16 @@ pub struct Head {
     pub events: AtomicU32,
     /// 1 when the times of counters are in ticks of the processor (`sys::process::ticks`), 0 when in nanoseconds.
     pub ticks: u32,
-    pub unused: u32,
+    /// How many reports one spot may make; 0 for all.
+    pub repeats: u32,
+}
+
+/// A rule, what became of the call, and where it was made: by all processes of the run together.
+#[repr(C)]
+pub struct Spot {
+    /// A number made of them; 0 in a spot that is free. Found from `key % SPOTS` on, in order.
+    pub key: AtomicU64,
+    pub count: AtomicU64,
 }
 
 /// Calls of one kind.
@@ -75,7 +88,8 @@ pub enum Kind {
     Sized = 2,
     /// A name or segment was removed: `call`, `subject`, `a`.
     Removed = 3,
-    /// A rule was broken: `rule`, `outcome`, `subject` (the call in words), `site`.
+    /// A rule was broken: `rule`, `outcome`, `subject` (the call in words), `site`. `a` is the key of the spot that counts
+    /// all that are like this first one; 0 when this is one alone.
     Broken = 4,
     /// A fault was injected: `call`, `errno`, `a` (which call of this kind), `b` (which part of the specification).
     Injected = 5,
@@ -103,4 +117,4 @@ pub struct Event {
     pub site: [u8; 168],
 }
 
-const _: () = assert!(size_of::<Event>() == 512 && PROCESSES_AT >= size_of::<Head>());
+const _: () = assert!(size_of::<Event>() == 512 && SPOTS_AT >= size_of::<Head>() && PROCESSES_AT.is_multiple_of(4096));

@@ -10,6 +10,7 @@ use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
 use crate::calls::judge::TROUBLE;
 use crate::calls::ledger::{self, Kind as Object};
+use crate::calls::report::Repeat;
 use crate::calls::{exit, policy, report};
 use crate::checks::Rule;
 use crate::checks::words::{Call, Invocation, push_call};
@@ -90,10 +91,25 @@ static BEGIN: extern "C" fn() = begin;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
-/// Keeps a report, and says where the call was made.
-fn observe(detail: &Detail, rule: Rule, outcome: report::Outcome, out: &mut Writer) {
+/// Keeps a report, and says where the call was made. What a loop does a thousand times is counted, kept once, and reported
+/// a few times.
+fn observe(detail: &Detail, rule: Rule, outcome: report::Outcome, out: &mut Writer) -> Repeat {
+    let (mut key, mut repeat) = (0, Repeat::Another);
     if detail.call.call != Call::Exit {
         site::push(site::caller(), out);
+        key = spot(rule, outcome, out.bytes());
+        match account::repeated(key) {
+            Some((before, most)) if before > 0 => {
+                return match before + 1 {
+                    count if count < most => Repeat::Another,
+                    count if count == most => Repeat::Last,
+                    _ => Repeat::Enough,
+                };
+            }
+            Some((_, 1)) => repeat = Repeat::Last,
+            Some(_) => {}
+            None => return Repeat::Another,
+        }
     }
     let mut words = Text::<288>::new();
     push_call(&detail.call, &mut words);
@@ -102,11 +118,20 @@ fn observe(detail: &Detail, rule: Rule, outcome: report::Outcome, out: &mut Writ
         rule: rule as u32,
         outcome: outcome as u32,
         errno: detail.errno,
+        a: key,
         subject: words.bytes(),
         site: out.bytes(),
         ..Facts::default()
     };
     account::event(Kind::Broken, &facts);
+    repeat
+}
+
+/// A number for a rule, an outcome and a place in the program: FNV-1a of 64 bits; never 0.
+fn spot(rule: Rule, outcome: report::Outcome, site: &[u8]) -> u64 {
+    let numbers = (rule as u32 * 4 + outcome as u32).to_ne_bytes();
+    let bytes = numbers.iter().chain(site);
+    bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)).max(1)
 }
 
 /// What a call answered, for the trace.

@@ -53,8 +53,20 @@ pub struct Report {
 /// is not called for those.
 pub type Callback = extern "C" fn(report: *const Report, user: *mut c_void);
 
-/// Sees each report before it is written, and says where in the program the call was made, if it knows.
-pub type Observer = fn(&Detail, Rule, Outcome, site: &mut Writer);
+/// Sees each report before it is written; says where in the program the call was made, if it knows, and whether the report
+/// is written.
+pub type Observer = fn(&Detail, Rule, Outcome, site: &mut Writer) -> Repeat;
+
+/// What becomes of a report that is much like others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It is written.
+    Another,
+    /// It is written, and says that it is the last one of its kind.
+    Last,
+    /// It is not written.
+    Enough,
+}
 
 static OBSERVER_OF_ALL: OnceLock<Observer> = OnceLock::new();
 
@@ -239,10 +251,11 @@ fn outcome_name(outcome: Outcome) -> &'static str {
 fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
     PEN.with(|pen| {
         pen.site.clear();
-        if let Some(observer) = OBSERVER_OF_ALL.get() {
-            observer(detail, rule, outcome, &mut pen.site);
-        }
-        if policy::listening() & TARGET == 0 {
+        let repeat = match OBSERVER_OF_ALL.get() {
+            Some(observer) => observer(detail, rule, outcome, &mut pen.site),
+            None => Repeat::Another,
+        };
+        if policy::listening() & TARGET == 0 || repeat == Repeat::Enough {
             return;
         }
         pen.words.fill(detail);
@@ -250,6 +263,9 @@ fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
         match pen.json {
             true => push_json_line(&pen.words, pen.site.bytes(), &mut pen.line, detail, rule, outcome),
             false => push_text_lines(&pen.words, pen.site.bytes(), &mut pen.line, detail, rule, outcome),
+        }
+        if repeat == Repeat::Last && !pen.json {
+            pen.line.push_str("    more of this rule at this place are only counted\n");
         }
         let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
         // The program may have closed standard error, and an object of its own may have got the number.

@@ -49,6 +49,10 @@ pub struct Args {
     /// Where reports go: text or json, and :FILE instead of standard error; or off
     #[arg(long, value_name = "text|json[:FILE]", default_value = "text")]
     report: String,
+    /// How many reports of one rule at one place of the program are written, by all processes together; 0 for all.
+    /// The summary counts every one
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    repeats: u32,
     /// Make calls fail on purpose, as shm_open:ENOSPC@3 (the third), mmap:ENOMEM@5% (five of a hundred),
     /// shmget:EINVAL@/2 (every second), ftruncate:10ms (a delay), posix_fallocate:short (half, then ENOSPC); may be
     /// given again
@@ -101,6 +105,7 @@ struct Plan<'a> {
     command: &'a [OsString],
     policy: Policy,
     report: String,
+    repeats: u32,
     inject: String,
     seed: u64,
     follow: bool,
@@ -141,6 +146,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         command: &args.what.command,
         policy: args.policy,
         report,
+        repeats: args.repeats,
         inject,
         seed: args.seed,
         follow: !args.no_follow,
@@ -166,6 +172,7 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
         command: &args.what.command,
         policy: Policy::Observe,
         report,
+        repeats: 0,
         inject: String::new(),
         seed: 0,
         follow: !args.no_follow,
@@ -223,7 +230,7 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let interposer = interposer()?;
     let program = program::find(&plan.command[0])?;
     program::require_loadable(&program)?;
-    let file = record::create(plan.trace.is_some())
+    let file = record::create(plan.trace.is_some(), plan.repeats)
         .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
     let (mut child, inherited) = start(plan, &interposer, &record::path(&file))?;

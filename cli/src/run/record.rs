@@ -1,5 +1,6 @@
 //! What the processes of a run kept, read from their file: a copy, taken once they have ended. Next: `summary.rs`.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::mem::offset_of;
@@ -16,7 +17,8 @@ use shmkit::sys::process;
 mod layout;
 
 use layout::{
-    CALLS, EVENTS, EVENTS_AT, Event as Raw, Head, MAGIC, PROCESSES, PROCESSES_AT, Process as RawProcess, SIZE,
+    CALLS, EVENTS, EVENTS_AT, Event as Raw, Head, MAGIC, PROCESSES, PROCESSES_AT, Process as RawProcess, SIZE, SPOTS,
+    SPOTS_AT, Spot,
 };
 pub use layout::{Kind, state};
 
@@ -60,6 +62,8 @@ pub struct Event {
 pub struct Record {
     pub processes: Vec<Process>,
     pub events: Vec<Event>,
+    /// How often a rule was broken at one place, by the number of the place.
+    pub spots: HashMap<u64, u64>,
     /// More than there was room for.
     pub lost_processes: usize,
     pub lost_events: usize,
@@ -67,8 +71,8 @@ pub struct Record {
 
 /// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be
 /// written to a disk, and nothing is left whatever ends this process. `exact`: times are read before the end, and so
-/// are nanoseconds.
-pub fn create(exact: bool) -> io::Result<Run> {
+/// are nanoseconds. `repeats`: how many reports of one rule at one place are written; 0 for all.
+pub fn create(exact: bool, repeats: u32) -> io::Result<Run> {
     // SAFETY: the name is terminated; the descriptor is nobody else's.
     let file = unsafe {
         match libc::memfd_create(c"shmkit-run".as_ptr(), libc::MFD_CLOEXEC) {
@@ -81,6 +85,7 @@ pub fn create(exact: bool) -> io::Result<Run> {
     let even = || fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     let begin = process::ticks().filter(|_| !exact && even().is_ok_and(|name| name.trim_ascii() == b"tsc"));
     file.write_all_at(&u32::from(begin.is_some()).to_ne_bytes(), offset_of!(Head, ticks) as u64)?;
+    file.write_all_at(&repeats.to_ne_bytes(), offset_of!(Head, repeats) as u64)?;
     Ok(Run { file, begin: begin.map(|ticks| (ticks, process::monotonic_ns())) })
 }
 
@@ -131,9 +136,10 @@ impl Record {
         }
         let at = words.as_ptr().cast::<u8>();
         // SAFETY: the structs are made of numbers and lie within the words, aligned; nobody else has them.
-        let (head, processes, events) = unsafe {
+        let (head, spots, processes, events) = unsafe {
             (
                 &*at.cast::<Head>(),
+                std::slice::from_raw_parts(at.add(SPOTS_AT).cast::<Spot>(), SPOTS),
                 std::slice::from_raw_parts(at.add(PROCESSES_AT).cast::<RawProcess>(), PROCESSES),
                 std::slice::from_raw_parts(at.add(EVENTS_AT).cast::<Raw>(), EVENTS),
             )
@@ -141,9 +147,12 @@ impl Record {
         let (taken, kept) = (head.processes.load(Relaxed) as usize, head.events.load(Relaxed) as usize);
         let processes = processes.iter().take(taken).map(|raw| process_of(raw, tick_ns)).collect();
         let events = events.iter().take(kept).filter(|event| event.kind.load(Relaxed) != 0).map(event).collect();
+        let spots = spots.iter().map(|spot| (spot.key.load(Relaxed), spot.count.load(Relaxed)));
+        let spots = spots.filter(|(key, _)| *key != 0).collect();
         Ok(Record {
             processes,
             events,
+            spots,
             lost_processes: taken.saturating_sub(PROCESSES),
             lost_events: kept.saturating_sub(EVENTS),
         })

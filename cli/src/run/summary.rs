@@ -251,7 +251,7 @@ fn rules(record: &Record) -> Vec<Broken> {
             site: event.site.clone(),
             source: sources.find(&event.site),
         });
-        entry.count += 1;
+        entry.count += record.spots.get(&event.a).copied().unwrap_or(1);
     }
     all.into_values().collect()
 }
