@@ -120,6 +120,7 @@ extern "C" {
 #define SHMKIT_ERR_DEADLOCK          (-37) /* this thread holds it already, and would wait for itself */
 #define SHMKIT_ERR_NOT_OWNER         (-38) /* this thread does not hold it */
 #define SHMKIT_ERR_UNINITIALISED     (-39) /* nothing was initialised here */
+#define SHMKIT_ERR_CLOSED            (-40) /* it was closed: nothing comes any more, or nothing is taken any more */
 
 /** SHMKIT_OK (0), or one of the negative SHMKIT_ERR_ numbers. */
 typedef int32_t shmkit_status_t;
@@ -1332,6 +1333,225 @@ shmkit_status_t shmkit_event_timedwait(struct shmkit_event_t *event, uint32_t ke
  * woken, or takes a key later. No lock is needed.
  */
 shmkit_status_t shmkit_event_notify(struct shmkit_event_t *event, uint32_t count);
+
+/* ================================================================================================================== *
+ * Queues that survive the death of any process
+ *
+ * A ring carries messages from one process to another through any shared memory. What holds for all of its calls:
+ * - A shmkit_ring_t is one end, in the program's own memory. One thread at a time uses it; both ends may be of one process.
+ * - Messages are bytes of any length up to half of the ring, each in one piece, aligned to 8 bytes, in order, each once.
+ * - Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What the reader had not
+ *   released comes again to the next one (at least once).
+ * - Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end. Who
+ *   waits spins a little, then sleeps; who has nobody to wake makes no system call. No call here is a cancellation point;
+ *   none is async-signal-safe.
+ * - What peers wrote is not believed: what cannot be is SHMKIT_ERR_CORRUPT. The bytes of a message are the peer's.
+ */
+
+/** shmkit_ring_attach(): the end that writes. */
+#define SHMKIT_RING_PRODUCE 1
+
+/** shmkit_ring_attach(): the end that reads. */
+#define SHMKIT_RING_CONSUME 2
+
+/**
+ * shmkit_ring_attach(): takes the end even from a process that may live. Only where the caller knows that it does not use
+ * it any more: two that write, or read, at the same time damage what goes through.
+ */
+#define SHMKIT_RING_TAKE_OVER 4
+
+/**
+ * One end of a ring, in the program's own memory, not in the shared one. Its bytes are the library's. One thread at a
+ * time uses it; it is not to be copied or moved.
+ */
+typedef struct SHMKIT_ALIGNED(64) shmkit_ring_t {
+    uint8_t bytes[128];
+} shmkit_ring_t;
+
+/** Bytes of a message that lie together, in batches. */
+typedef struct shmkit_span_t {
+    /** The first byte. */
+    void *data;
+    /** How many. */
+    size_t size;
+} shmkit_span_t;
+
+/** What is known of a ring; a process id is 0 where nobody has that end. */
+typedef struct shmkit_ring_stat_t {
+    /** Bytes for messages; the longest has half of them less 8. */
+    uint64_t capacity;
+    /** Bytes that are taken. */
+    uint64_t used;
+    /** Messages written since it was initialised. */
+    uint64_t written;
+    /** Messages read since then. */
+    uint64_t read;
+    /** Times that there was no room for a message that was not to wait. */
+    uint64_t refused;
+    /** The process that writes, in its own pid namespace. */
+    uint32_t producer;
+    /** The process that reads, in its own pid namespace. */
+    uint32_t consumer;
+    /** Whether the one that writes lives: SHMKIT_ANSWER_YES, _NO or _UNKNOWN. */
+    int32_t producer_lives;
+    /** Whether the one that reads lives. */
+    int32_t consumer_lives;
+    /** Whether it was closed. */
+    int closed;
+} shmkit_ring_stat_t;
+
+/**
+ * Bytes of memory for a ring in which messages of `capacity` bytes lie, with 8 bytes and less than 8 of filling for each;
+ * the capacity is rounded up to a power of two. 0: it is too large.
+ */
+size_t shmkit_ring_size(size_t capacity);
+
+/**
+ * Makes a ring of `length` bytes of shared memory that nobody uses yet, best in the init callback of a region: the data of
+ * a region, or any other mapping that is shared. `memory` is aligned to 64 bytes. `layout` is that of the messages, or NULL.
+ *
+ * The capacity is the largest power of two that fits (see shmkit_ring_size()). Errors: SHMKIT_ERR_INVALID_ARGUMENT (too
+ * few bytes, not aligned), SHMKIT_ERR_ACCESS (mapped read-only), SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_ring_init(void *memory,
+                                 size_t length,
+                                 const struct shmkit_layout_t *layout);
+
+/**
+ * Takes an end of the ring in this memory: SHMKIT_RING_PRODUCE to write, SHMKIT_RING_CONSUME to read.
+ *
+ * It goes on where the last one stopped, also where that one died: what it had reserved is forgotten, what it had not
+ * released comes again (at least once). With a `layout` that is not NULL the ring must have been made for it. Errors:
+ * SHMKIT_ERR_BUSY (a living process has this end, or one of another pid namespace, which cannot be looked at),
+ * SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_LAYOUT, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_INVALID_ARGUMENT,
+ * SHMKIT_ERR_BAD_POINTER. The memory must stay mapped until shmkit_ring_detach(). A forked child has no end.
+ */
+shmkit_status_t shmkit_ring_attach(struct shmkit_ring_t *ring,
+                                   void *memory,
+                                   size_t length,
+                                   const struct shmkit_layout_t *layout,
+                                   int how);
+
+/** Gives the end back: another process may take it. What was committed stays. */
+shmkit_status_t shmkit_ring_detach(struct shmkit_ring_t *ring);
+
+/**
+ * Room for a message of up to `size` bytes, in place: `*data` is where they go, aligned to 8 bytes. shmkit_ring_commit()
+ * publishes it; a second reservation replaces it.
+ *
+ * Waits for room for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN when there is none, which is counted),
+ * SHMKIT_TIMEOUT_FOREVER without end. Errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_OWNER_DIED (the ring is full and the
+ * process that reads it died; another may attach), SHMKIT_ERR_TOO_BIG (it can never fit), SHMKIT_ERR_CORRUPT,
+ * SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there is room.
+ */
+shmkit_status_t shmkit_ring_reserve(struct shmkit_ring_t *ring,
+                                    size_t size,
+                                    void **data,
+                                    uint64_t timeout_ns);
+
+/**
+ * Publishes the first `size` bytes of the reserved message. It is there for the reader as a whole, or not at all.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (nothing is reserved, or less), SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_ring_commit(struct shmkit_ring_t *ring, size_t size);
+
+/** Forgets what is reserved. */
+shmkit_status_t shmkit_ring_abort(struct shmkit_ring_t *ring);
+
+/**
+ * Writes a message of `size` bytes: reserve, copy and commit in one. Waits as shmkit_ring_reserve() does, and has its
+ * errors. A hot path.
+ */
+shmkit_status_t shmkit_ring_write(struct shmkit_ring_t *ring, const void *data, size_t size, uint64_t timeout_ns);
+
+/**
+ * Writes `count` messages and publishes them together; `*done` is how many there was room for.
+ *
+ * Waits, as shmkit_ring_reserve() does, only while there is no room for the first. Errors as there.
+ */
+shmkit_status_t shmkit_ring_write_batch(struct shmkit_ring_t *ring,
+                                        const struct shmkit_span_t *messages,
+                                        size_t count,
+                                        size_t *done,
+                                        uint64_t timeout_ns);
+
+/**
+ * Shows the oldest message in place: `*data` and `*size`. It stays until shmkit_ring_release(); the producer can change it
+ * no more, if it is no enemy.
+ *
+ * Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
+ * SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_OWNER_DIED (nothing is left, and
+ * the process that writes died; another may attach), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call
+ * while there are messages.
+ */
+shmkit_status_t shmkit_ring_peek(struct shmkit_ring_t *ring,
+                                 const void **data,
+                                 size_t *size,
+                                 uint64_t timeout_ns);
+
+/**
+ * Shows up to `count` messages in place, the oldest first; `*found` is how many. shmkit_ring_release() gives them back.
+ *
+ * Waits as shmkit_ring_peek() does, only while there is none; errors as there.
+ */
+shmkit_status_t shmkit_ring_peek_batch(struct shmkit_ring_t *ring,
+                                       struct shmkit_span_t *messages,
+                                       size_t count,
+                                       size_t *found,
+                                       uint64_t timeout_ns);
+
+/**
+ * Gives back the oldest `count` messages of those that were shown last. Whoever dies before it has given nothing back: the
+ * next consumer sees them again.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (fewer were shown), SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_ring_release(struct shmkit_ring_t *ring,
+                                    size_t count);
+
+/**
+ * Reads the oldest message into `buffer`, which has room for `room` bytes: peek, copy and release in one. `*size` is its
+ * length.
+ *
+ * Waits as shmkit_ring_peek() does, and has its errors; SHMKIT_ERR_TOO_BIG: the buffer is too small for it, `*size` says
+ * what it needs, and it stays. A hot path.
+ */
+shmkit_status_t shmkit_ring_read(struct shmkit_ring_t *ring,
+                                 void *buffer,
+                                 size_t room,
+                                 size_t *size,
+                                 uint64_t timeout_ns);
+
+/**
+ * Says that nothing comes any more: who reads gets what is left, then SHMKIT_ERR_CLOSED. For the end that writes.
+ */
+shmkit_status_t shmkit_ring_close(struct shmkit_ring_t *ring);
+
+/**
+ * For an epoll loop: says that this end is about to sleep on an eventfd(2), to which the other end writes (see
+ * shmkit_ring_set_notify_fd()). SHMKIT_OK: there is nothing to do, sleep. SHMKIT_ERR_AGAIN: there is something to do
+ * already (a message, room, the end), do it first.
+ *
+ * Needed before every sleep: who writes pays for a wake-up only when somebody sleeps.
+ */
+shmkit_status_t shmkit_ring_arm(struct shmkit_ring_t *ring);
+
+/**
+ * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed. -1: none (any more). The
+ * descriptor stays the program's: it made it, or got it over a UNIX socket or by fork.
+ */
+shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring,
+                                          int fd);
+
+/**
+ * What is known of the ring in this memory, without an end of it: bytes taken, messages, who has the ends. Changes nothing.
+ *
+ * Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_ring_stat(const void *memory,
+                                 size_t length,
+                                 struct shmkit_ring_stat_t *stat);
 
 /* ================================================================================================================== *
  * The checked calls

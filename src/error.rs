@@ -49,6 +49,7 @@ pub enum Status {
     ErrDeadlock = -37,
     ErrNotOwner = -38,
     ErrUninitialised = -39,
+    ErrClosed = -40,
 }
 
 /// One row of the table: the errno that stands for a status, what it means and what to do.
@@ -65,7 +66,7 @@ pub struct Words {
 
 impl Status {
     /// Every status, in order of its number.
-    pub const ALL: [Status; 40] = [
+    pub const ALL: [Status; 41] = [
         Status::Ok,
         Status::ErrInternal,
         Status::ErrInvalidArgument,
@@ -106,6 +107,7 @@ impl Status {
         Status::ErrDeadlock,
         Status::ErrNotOwner,
         Status::ErrUninitialised,
+        Status::ErrClosed,
     ];
 
     /// The row of this status.
@@ -328,6 +330,12 @@ impl Status {
                 libc::EINVAL,
                 "nothing was initialised here",
                 "initialise it before it is used, best in the init callback of the region",
+            ),
+            Status::ErrClosed => (
+                "SHMKIT_ERR_CLOSED",
+                libc::EPIPE,
+                "it was closed: nothing comes any more, or nothing is taken any more",
+                "end the loop; whoever produces closes it when all is said",
             ),
         };
         Words { name, errno, cause, remedy }

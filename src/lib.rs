@@ -8,6 +8,7 @@
 //! * [`calls`]: the checked calls: checks, system call, ledger, words
 //! * [`region`]: one handle over every kind of shared memory
 //! * [`sync`]: locks, semaphores, barriers in shared memory that survive the death of their holders
+//! * [`containers`]: queues in shared memory that survive the death of any process
 //! * [`capi`]: the C ABI (unsafe room 2)
 //!
 //! C programs include `shmkit.h` and read `README.md`; ARCHITECTURE.md is the map for those who change the library.
@@ -30,5 +31,7 @@ pub mod calls;
 pub mod region;
 
 pub mod sync;
+
+pub mod containers;
 
 pub mod capi;

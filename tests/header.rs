@@ -12,7 +12,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -29,6 +29,7 @@ const SOURCES: [&str; 16] = [
     "src/capi/region.rs",
     "src/capi/survey.rs",
     "src/capi/sync.rs",
+    "src/capi/ring.rs",
 ];
 
 /// What stands before the sections.
@@ -127,7 +128,7 @@ struct Section {
 }
 
 /// The sections, in the order in which the header shows them. Within one: constants, types, functions.
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     Section {
         title: "Status codes, and what failed",
         words: "
@@ -276,6 +277,20 @@ for all of them, where it does not say otherwise:
             "shmkit_once_",
             "shmkit_event_",
         ],
+    },
+    Section {
+        title: "Queues that survive the death of any process",
+        words: "
+A ring carries messages from one process to another through any shared memory. What holds for all of its calls:
+- A shmkit_ring_t is one end, in the program's own memory. One thread at a time uses it; both ends may be of one process.
+- Messages are bytes of any length up to half of the ring, each in one piece, aligned to 8 bytes, in order, each once.
+- Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What the reader had not
+  released comes again to the next one (at least once).
+- Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end. Who
+  waits spins a little, then sleeps; who has nobody to wake makes no system call. No call here is a cancellation point;
+  none is async-signal-safe.
+- What peers wrote is not believed: what cannot be is SHMKIT_ERR_CORRUPT. The bytes of a message are the peer's.",
+        names: &["SHMKIT_RING_", "shmkit_ring_", "shmkit_span_t"],
     },
     Section {
         title: "The checked calls",

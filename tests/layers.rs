@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up. A layer may use those before it.
-const LAYERS: [&str; 8] = ["text", "error", "sys", "checks", "calls", "region", "sync", "capi"];
+const LAYERS: [&str; 9] = ["text", "error", "sys", "checks", "calls", "region", "sync", "containers", "capi"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("src/ is there") {

@@ -20,6 +20,8 @@ pub mod posix;
 pub mod record;
 #[cfg(not(interposer))]
 pub mod region;
+#[cfg(not(interposer))]
+pub mod ring;
 pub mod sem;
 pub mod semset;
 #[cfg(not(interposer))]

@@ -4,6 +4,7 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use super::is_plausible;
+use super::outcome::place;
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Huge, Options, Outcome, Owner, Space};
@@ -153,6 +154,29 @@ fn flag(value: i32) -> Outcome<bool> {
     }
 }
 
+/// The layout of a C program; one without a name is none.
+///
+/// # Safety
+/// `layout` is null, or cannot be an address, or leads to a layout whose name is good.
+pub(super) unsafe fn layout_of(layout: *const RegionLayout) -> Outcome<Layout> {
+    if layout.is_null() {
+        return Ok(Layout::default());
+    }
+    // SAFETY: the caller's promise.
+    let theirs = unsafe { place(layout.cast_mut())?.read() };
+    if theirs.name.is_null() {
+        return Ok(Layout::default());
+    }
+    // SAFETY: the caller's promise.
+    let name = unsafe { super::outcome::address(theirs.name) }.get()?;
+    let layout = Layout::new(name, theirs.version, theirs.size, theirs.alignment);
+    // Blanks do not count, and a layout without a name would fit everything.
+    if layout.is_any() {
+        return Err(Failure::argument("the layout's name is empty", "use SHMKIT_LAYOUT(type, version)"));
+    }
+    Ok(layout)
+}
+
 /// Runs `work` with the options of a C program.
 ///
 /// # Safety
@@ -163,18 +187,8 @@ pub(super) unsafe fn with_options<R>(
 ) -> Outcome<R> {
     // SAFETY: the caller's promise.
     let theirs = unsafe { read(options)? };
-    let layout = if theirs.layout.name.is_null() {
-        Layout::default()
-    } else {
-        // SAFETY: the caller's promise.
-        let name = unsafe { super::outcome::address(theirs.layout.name) }.get()?;
-        let layout = Layout::new(name, theirs.layout.version, theirs.layout.size, theirs.layout.alignment);
-        // Blanks do not count, and a layout without a name would fit everything.
-        if layout.is_any() {
-            return Err(Failure::argument("the layout's name is empty", "use SHMKIT_LAYOUT(type, version)"));
-        }
-        layout
-    };
+    // SAFETY: the caller's promise.
+    let layout = unsafe { layout_of(&theirs.layout)? };
     let mut call = theirs.init.map(|init| {
         move |data: usize, size: usize| {
             // SAFETY: the caller's promise on the callback; the memory is mapped for `size` bytes.

@@ -188,6 +188,22 @@ calls! {
     EventWait = "shmkit_event_wait" (Address, Count);
     EventTimedWait = "shmkit_event_timedwait" (Address, Count, Count);
     EventNotify = "shmkit_event_notify" (Address, Count);
+    RingInit = "shmkit_ring_init" (Address, Count);
+    RingAttach = "shmkit_ring_attach" (Address, Address, Count, Signed);
+    RingDetach = "shmkit_ring_detach" (Address);
+    RingReserve = "shmkit_ring_reserve" (Address, Count, Address, Count);
+    RingCommit = "shmkit_ring_commit" (Address, Count);
+    RingAbort = "shmkit_ring_abort" (Address);
+    RingWrite = "shmkit_ring_write" (Address, Address, Count, Count);
+    RingWriteBatch = "shmkit_ring_write_batch" (Address, Address, Count, Address, Count);
+    RingPeek = "shmkit_ring_peek" (Address, Address, Address, Count);
+    RingPeekBatch = "shmkit_ring_peek_batch" (Address, Address, Count, Address, Count);
+    RingRelease = "shmkit_ring_release" (Address, Count);
+    RingRead = "shmkit_ring_read" (Address, Address, Count, Address, Count);
+    RingClose = "shmkit_ring_close" (Address);
+    RingArm = "shmkit_ring_arm" (Address);
+    RingNotifyFd = "shmkit_ring_set_notify_fd" (Address, Signed);
+    RingStat = "shmkit_ring_stat" (Address, Count, Address);
     List = "shmkit_list" (Signed);
     Gc = "shmkit_gc" (Signed);
 }

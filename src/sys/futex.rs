@@ -72,6 +72,13 @@ impl Word {
     /// No word: nobody touches it. All zeros.
     pub const NOWHERE: Word = Word(0);
 
+    /// # Safety
+    /// Four bytes at a multiple of four, mapped while this is in use.
+    #[inline(always)]
+    pub unsafe fn at(address: usize) -> Word {
+        Word(address)
+    }
+
     /// Its address.
     #[inline(always)]
     pub fn address(self) -> usize {

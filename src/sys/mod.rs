@@ -4,6 +4,8 @@
 //! Files here mirror `calls/` file by file. Next: `checks/` for what is validated before these are reached.
 #![allow(unsafe_code)]
 
+pub mod area;
+pub mod event_fd;
 pub mod file;
 pub mod futex;
 pub mod guard;

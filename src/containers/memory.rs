@@ -1,0 +1,73 @@
+//! What the cores of this layer need of memory. `sys/area.rs` gives them shared memory; the models give them loom's atomics.
+//! Never names an address: offsets alone. Next: `ring.rs`, the smallest core.
+
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use crate::sync::futex::Futex;
+use crate::sys::area::{self, Area};
+use crate::sys::futex::Word;
+
+/// Words of eight bytes at offsets that are multiples of eight, and half words to sleep on.
+pub trait Memory: Copy {
+    /// A half word.
+    type Half: Futex;
+    /// Relaxed.
+    fn peek(self, at: usize) -> u64;
+    /// Acquire: with everything that its writer wrote before it.
+    fn load(self, at: usize) -> u64;
+    /// Relaxed.
+    fn put(self, at: usize, value: u64);
+    /// Release: after everything that this thread wrote before.
+    fn store(self, at: usize, value: u64);
+    /// Acquire and release; the found value when it is not `old`.
+    fn exchange(self, at: usize, old: u64, new: u64) -> Result<u64, u64>;
+    /// The half word at an offset that is a multiple of four.
+    fn half(self, at: usize) -> Self::Half;
+    /// Between a change and a look at whether somebody sleeps. Pairs with `heavy_fence`.
+    fn light_fence();
+    /// Between saying that one is about to sleep and the last look. False when notifiers may be missed: sleep shortly.
+    fn heavy_fence() -> bool;
+}
+
+impl Memory for Area {
+    type Half = Word;
+
+    #[inline(always)]
+    fn peek(self, at: usize) -> u64 {
+        self.atomic(at).load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn load(self, at: usize) -> u64 {
+        self.atomic(at).load(Acquire)
+    }
+
+    #[inline(always)]
+    fn put(self, at: usize, value: u64) {
+        self.atomic(at).store(value, Relaxed);
+    }
+
+    #[inline(always)]
+    fn store(self, at: usize, value: u64) {
+        self.atomic(at).store(value, Release);
+    }
+
+    #[inline(always)]
+    fn exchange(self, at: usize, old: u64, new: u64) -> Result<u64, u64> {
+        self.atomic(at).compare_exchange(old, new, AcqRel, Acquire)
+    }
+
+    #[inline(always)]
+    fn half(self, at: usize) -> Word {
+        Area::half(self, at)
+    }
+
+    #[inline(always)]
+    fn light_fence() {
+        area::light_fence();
+    }
+
+    fn heavy_fence() -> bool {
+        area::heavy_fence()
+    }
+}

@@ -1,0 +1,366 @@
+//! One end of a ring, in the program's own memory: the core with its memory, its role and the words of its failures. What a
+//! call needs most often is in `ring.rs`; here is what it comes to when that does not do. Next: `capi/ring.rs`.
+
+use super::ring::{self, CONSUMER_AT, Consumer, Counts, DATA_AT, LEAST, MOST, PRODUCER_AT, Producer, Refused, SPACE_AT};
+use super::role::{self, Judged};
+use super::wait::{self, Ended};
+use crate::error::Status;
+use crate::region::header::Layout;
+use crate::region::{Failure, Outcome, identity};
+use crate::sync::object::Wait;
+use crate::sys::area::{self, Area};
+use crate::sys::{event_fd, futex};
+
+/// Which end.
+pub enum Side {
+    /// The writing one.
+    Producer(Producer<Area>),
+    /// The reading one.
+    Consumer(Consumer<Area>),
+}
+
+/// One end of a ring. In C it is a `shmkit_ring_t`.
+#[repr(C)]
+pub struct End {
+    /// `SEAL` and the end's own address: one that was copied, or never attached, is none.
+    seal: u64,
+    /// Where the ring is.
+    pub area: Area,
+    own: u64,
+    /// How long spinning pays.
+    spins: u32,
+    /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
+    fd: i32,
+    /// The core.
+    pub side: Side,
+}
+
+const SEAL: u64 = 0x7269_6e67_5f65_6e64;
+
+/// Bytes of memory for a ring of at least this capacity; `None` when it is too large.
+pub fn size(capacity: u64) -> Option<u64> {
+    let capacity = capacity.max(LEAST).checked_next_power_of_two()?;
+    (capacity <= MOST).then_some(DATA_AT as u64 + capacity)
+}
+
+/// The largest capacity that fits into so many bytes.
+fn capacity_of(length: u64) -> Outcome<u64> {
+    match length.checked_sub(DATA_AT as u64) {
+        Some(room) if room >= LEAST => Ok((1 << room.ilog2()).min(MOST)),
+        _ => Err(Failure::new(
+            Status::ErrInvalidArgument,
+            "{length} bytes are too few for a ring, which needs {needed}",
+            "ask shmkit_ring_size how many a capacity needs",
+        )
+        .with(|figures| (figures.length, figures.needed) = (length, DATA_AT as u64 + LEAST))),
+    }
+}
+
+/// A number for a layout: FNV-1a of 64 bits. 0 for none.
+fn fingerprint(layout: &Layout) -> u64 {
+    if layout.is_any() {
+        return 0;
+    }
+    let numbers = [layout.size, u64::from(layout.version), u64::from(layout.alignment)];
+    let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
+    let bytes = layout.name.iter().copied().chain(numbers);
+    bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)).max(1)
+}
+
+/// Whether the memory can be written at both of its ends.
+fn check_writable(area: Area) -> Outcome<()> {
+    for at in [0, area.length() - 4 & !3] {
+        futex::writable(area.start() + at).map_err(|_| {
+            Failure::new(
+                Status::ErrAccess,
+                "the memory is not mapped for writing, and both ends of a ring write to it",
+                "map it with PROT_WRITE, or open the region without read_only",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes a ring of memory that nobody uses yet.
+pub fn make(area: Area, layout: &Layout) -> Outcome<()> {
+    let capacity = capacity_of(area.length() as u64)?;
+    check_writable(area)?;
+    ring::make(area, capacity, fingerprint(layout), identity::own().namespace as u32);
+    Ok(())
+}
+
+/// The capacity of the ring in this memory.
+fn capacity(area: Area, layout: Option<&Layout>) -> Outcome<u64> {
+    if area.length() < DATA_AT {
+        capacity_of(area.length() as u64)?;
+    }
+    let Some((capacity, found)) = ring::read(area) else {
+        return Err(Failure::new(
+            Status::ErrUninitialised,
+            "there is no ring in this memory",
+            "initialise it with shmkit_ring_init, once, before anybody attaches: best in the init callback of a region",
+        ));
+    };
+    if !capacity.is_power_of_two() || capacity < LEAST || capacity > (area.length() - DATA_AT) as u64 {
+        return Err(Failure::new(
+            Status::ErrCorrupt,
+            "the ring says that it has {needed} bytes, and its memory has {length}",
+            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
+        )
+        .with(|figures| (figures.needed, figures.length) = (capacity, area.length() as u64)));
+    }
+    match layout.map_or(0, fingerprint) {
+        0 => Ok(capacity),
+        wanted if wanted == found => Ok(capacity),
+        _ => Err(Failure::new(
+            Status::ErrLayout,
+            "the ring was made for messages of another type, version, size or alignment",
+            "build both programs from the same definition",
+        )),
+    }
+}
+
+fn corrupt() -> Failure {
+    Failure::new(
+        Status::ErrCorrupt,
+        "what stands in the ring cannot be: a peer wrote where it should not",
+        "initialise it anew, when nobody uses it; look for a write past the end of a message",
+    )
+}
+
+/// What is known of a ring from outside.
+pub struct Seen {
+    /// Bytes for messages.
+    pub capacity: u64,
+    /// What went through it.
+    pub counts: Counts,
+    /// Who has the ends.
+    pub producer: Judged,
+    /// As above.
+    pub consumer: Judged,
+}
+
+/// Looks at a ring without an end of it; changes nothing.
+pub fn look(area: Area) -> Outcome<Seen> {
+    let capacity = capacity(area, None)?;
+    Ok(Seen {
+        capacity,
+        counts: ring::counts(area),
+        producer: role::judge(area, PRODUCER_AT, SPACE_AT),
+        consumer: role::judge(area, CONSUMER_AT, SPACE_AT),
+    })
+}
+
+/// Whose end is meant, and how it is had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct How {
+    /// The writing one; otherwise the reading one.
+    pub produces: bool,
+    /// Also from somebody who may live.
+    pub over: bool,
+}
+
+impl End {
+    /// Takes an end of the ring in this memory, to lie at an address.
+    pub fn new(address: usize, area: Area, layout: Option<&Layout>, how: How) -> Outcome<End> {
+        let capacity = capacity(area, layout)?;
+        check_writable(area)?;
+        area::begin_fences();
+        let at = if how.produces { PRODUCER_AT } else { CONSUMER_AT };
+        let own = role::own(area, SPACE_AT);
+        role::take(area, at, SPACE_AT, own, how.over).map_err(|judged| has_it(judged, how.produces))?;
+        let side = match how.produces {
+            true => Producer::new(area, capacity).map(Side::Producer),
+            false => Consumer::new(area, capacity).map(Side::Consumer),
+        };
+        let side = side.map_err(|_| {
+            role::give(area, at, own);
+            corrupt()
+        })?;
+        Ok(End { seal: SEAL ^ address as u64, area, own, spins: wait::FIRST_SPINS, fd: -1, side })
+    }
+
+    /// Where the seal of an end at this address is, and what it is when the end is attached there.
+    #[inline(always)]
+    pub fn seal_at(end: *mut End) -> (*mut u64, u64) {
+        (end.cast(), SEAL ^ end as u64)
+    }
+
+    /// Gives the end back.
+    pub fn detach(&mut self) {
+        let at = if matches!(self.side, Side::Producer(_)) { PRODUCER_AT } else { CONSUMER_AT };
+        role::give(self.area, at, self.own);
+        self.seal = 0;
+    }
+
+    /// The writing side.
+    pub fn producer(&mut self) -> Outcome<&mut Producer<Area>> {
+        match &mut self.side {
+            Side::Producer(side) => Ok(side),
+            Side::Consumer(_) => Err(other_end("reading")),
+        }
+    }
+
+    /// The reading side.
+    pub fn consumer(&mut self) -> Outcome<&mut Consumer<Area>> {
+        match &mut self.side {
+            Side::Consumer(side) => Ok(side),
+            Side::Producer(_) => Err(other_end("writing")),
+        }
+    }
+
+    /// Room for a message; waits for it.
+    pub fn reserve(&mut self, length: u64, wait: Wait) -> Outcome<usize> {
+        loop {
+            let side = self.producer()?;
+            match side.reserve(length) {
+                Ok(at) => return Ok(at),
+                Err(Refused::NotNow) if wait == Wait::No => {
+                    side.count_refused();
+                    return Err(not_now(true));
+                }
+                Err(Refused::NotNow) => {}
+                Err(other) => return Err(self.refused(other, length)),
+            }
+            self.wait(length, wait, true)?;
+        }
+    }
+
+    /// The oldest message; waits for one.
+    pub fn peek(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
+        loop {
+            match self.consumer()?.peek() {
+                Ok(found) => return Ok(found),
+                Err(Refused::NotNow) if wait == Wait::No => return Err(not_now(false)),
+                Err(Refused::NotNow) => {}
+                Err(other) => return Err(self.refused(other, 0)),
+            }
+            self.wait(0, wait, false)?;
+        }
+    }
+
+    fn wait(&mut self, length: u64, wait: Wait, produces: bool) -> Outcome<()> {
+        let Wait::Until(until) = wait else { return Ok(()) };
+        let (area, mut spins) = (self.area, self.spins);
+        let at = if produces { CONSUMER_AT } else { PRODUCER_AT };
+        let mut alive = || !matches!(role::judge(area, at, SPACE_AT), Judged::Dead(_));
+        let ended = match &mut self.side {
+            Side::Producer(side) => side.wait(length, until, &mut spins, &mut alive),
+            Side::Consumer(side) => side.wait(until, &mut spins, &mut alive),
+        };
+        self.spins = spins;
+        match ended {
+            Ended::There => Ok(()),
+            Ended::TimedOut => Err(Failure::new(
+                Status::ErrTimeout,
+                if produces { "the time ran out before there was room" } else { "the time ran out before a message came" },
+                "see whether the other end is slow or stopped, or wait longer",
+            )),
+            Ended::PeerDied => Err(Failure::new(
+                Status::ErrOwnerDied,
+                if produces {
+                    "the ring is full, and the process that reads it died"
+                } else {
+                    "the ring is empty, and the process that writes to it died"
+                },
+                "wait again once another one has attached, or end; nothing that was committed is lost",
+            )),
+        }
+    }
+
+    /// A refusal of the core in words.
+    pub fn refused(&self, refused: Refused, length: u64) -> Failure {
+        match refused {
+            Refused::NotNow => not_now(matches!(self.side, Side::Producer(_))),
+            Refused::Closed => Failure::of(Status::ErrClosed),
+            Refused::Corrupt => corrupt(),
+            Refused::NotReserved => Failure::new(
+                Status::ErrInvalidArgument,
+                "nothing is reserved or shown, or less than that",
+                "reserve before commit, peek before release; each once",
+            ),
+            Refused::TooBig => Failure::new(
+                Status::ErrTooBig,
+                "a message of {length} bytes never fits: the longest has half of the ring less 8 bytes, {limit}",
+                "make the ring larger, or the message smaller",
+            )
+            .with(|figures| {
+                figures.length = length;
+                figures.limit = capacity(self.area, None).map_or(0, ring::longest);
+            }),
+        }
+    }
+
+    /// Where to write when the other end sleeps on a descriptor.
+    pub fn set_fd(&mut self, fd: i32) {
+        self.fd = fd;
+    }
+
+    /// Whether the other end may sleep on a descriptor.
+    #[inline(always)]
+    pub fn has_fd(&self) -> bool {
+        self.fd >= 0
+    }
+
+    /// Tells the other end by its descriptor.
+    #[cold]
+    pub fn tell(&self) {
+        event_fd::add(self.fd);
+    }
+
+    /// Before this end sleeps on a descriptor: true when there is nothing to do, and the other end will write to it.
+    pub fn arm(&mut self) -> bool {
+        let area = self.area;
+        match &mut self.side {
+            Side::Producer(side) => {
+                let ordered = wait::arm(area, ring::WRITABLE_AT);
+                ordered && !side.has_room(0)
+            }
+            Side::Consumer(side) => {
+                let ordered = wait::arm(area, ring::READABLE_AT);
+                ordered && side.peek() == Err(Refused::NotNow)
+            }
+        }
+    }
+}
+
+fn other_end(which: &'static str) -> Failure {
+    Failure::new(
+        Status::ErrInvalidArgument,
+        "this is the {what} end of the ring",
+        "attach the other end for this call: SHMKIT_RING_PRODUCE writes, SHMKIT_RING_CONSUME reads",
+    )
+    .with(|figures| figures.what = which)
+}
+
+#[cold]
+fn not_now(produces: bool) -> Failure {
+    match produces {
+        true => Failure::new(
+            Status::ErrAgain,
+            "the ring is full",
+            "wait with a timeout, make the ring larger, or drop the message",
+        ),
+        false => Failure::new(Status::ErrAgain, "the ring is empty", "wait with a timeout, or come back later"),
+    }
+}
+
+fn has_it(judged: Judged, produces: bool) -> Failure {
+    let (pid, sure) = match judged {
+        Judged::Alive(pid) => (pid, true),
+        Judged::Unknown(pid) | Judged::Dead(pid) => (pid, false),
+        Judged::Free => (0, false),
+    };
+    let cause = match (produces, sure) {
+        (true, true) => "process {id} writes to this ring, and a ring has one producer",
+        (false, true) => "process {id} reads this ring, and a ring has one consumer",
+        (true, false) => "a process that cannot be looked at from here ({id} in its own pid namespace) writes to this ring",
+        (false, false) => "a process that cannot be looked at from here ({id} in its own pid namespace) reads this ring",
+    };
+    Failure::new(
+        Status::ErrBusy,
+        cause,
+        "let it detach or end; SHMKIT_RING_TAKE_OVER takes the end from a process that is known not to use it any more",
+    )
+    .with(|figures| figures.id = pid as i32)
+}

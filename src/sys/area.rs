@@ -1,0 +1,145 @@
+//! A run of shared memory in which a container lies: words that are changed by atomics, bytes that are copied, and the two
+//! fences between a notifier and a sleeper. Never forms a reference that outlives one access, and never reaches beyond
+//! the run, whatever stands in it. Next: `containers/memory.rs`, which the cores see.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering, compiler_fence, fence};
+
+use super::futex::Word;
+use super::{Sys, check};
+
+/// Bytes of shared memory, aligned to a cache line. What is in them is whatever peers wrote there; where they are and how
+/// many, this process knows by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    start: usize,
+    length: usize,
+}
+
+impl Area {
+    /// # Safety
+    /// `length` bytes from `start` on are mapped, for writing too, while this and what comes from it is in use. `start` is
+    /// a multiple of eight.
+    #[inline(always)]
+    pub unsafe fn new(start: usize, length: usize) -> Area {
+        Area { start, length }
+    }
+
+    /// Its address.
+    #[inline(always)]
+    pub fn start(self) -> usize {
+        self.start
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    pub fn length(self) -> usize {
+        self.length
+    }
+
+    /// The address of so many bytes at an offset.
+    #[inline(always)]
+    pub fn address(self, at: usize, bytes: usize) -> usize {
+        assert!(at <= self.length && bytes <= self.length - at);
+        self.start + at
+    }
+
+    /// The word at an offset that is a multiple of eight. Its lifetime is one access: it is never kept.
+    #[inline(always)]
+    pub fn atomic(&self, at: usize) -> &AtomicU64 {
+        assert!(at.is_multiple_of(8));
+        // SAFETY: aligned and inside the area, which is mapped; an atomic may be touched whatever peers do.
+        unsafe { AtomicU64::from_ptr(self.address(at, 8) as *mut u64) }
+    }
+
+    /// The half word at an offset that is a multiple of four, to sleep on.
+    #[inline(always)]
+    pub fn half(self, at: usize) -> Word {
+        assert!(at.is_multiple_of(4));
+        // SAFETY: aligned and inside the area, which is mapped.
+        unsafe { Word::at(self.address(at, 4)) }
+    }
+
+    /// Copies bytes of the program into the area.
+    ///
+    /// # Safety
+    /// `from` is readable for `bytes`.
+    #[inline(always)]
+    pub unsafe fn copy_in(self, at: usize, from: *const c_void, bytes: usize) {
+        // SAFETY: the range lies within the area; memmove, as the program may pass a pointer into the same memory.
+        unsafe { libc::memmove(self.address(at, bytes) as *mut c_void, from, bytes) };
+    }
+
+    /// Copies bytes out of the area.
+    ///
+    /// # Safety
+    /// `to` is writable for `bytes`.
+    #[inline(always)]
+    pub unsafe fn copy_out(self, at: usize, to: *mut c_void, bytes: usize) {
+        // SAFETY: as in `copy_in`.
+        unsafe { libc::memmove(to, self.address(at, bytes) as *const c_void, bytes) };
+    }
+}
+
+const MEMBARRIER_GLOBAL_EXPEDITED: i32 = 1 << 1;
+const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: i32 = 1 << 2;
+
+/// What this process knows of the kernel's barrier.
+static BARRIER: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const THERE: u8 = 1;
+const NOT_THERE: u8 = 2;
+
+/// membarrier(2).
+///
+/// [Linux](https://man7.org/linux/man-pages/man2/membarrier.2.html)
+fn membarrier(command: i32) -> Sys<()> {
+    // SAFETY: takes numbers, changes no memory.
+    check(unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) } as i32).map(drop)
+}
+
+/// Makes this process one that `heavy_fence` of others reaches; once in a process, before its first `light_fence`.
+pub fn begin_fences() {
+    if BARRIER.load(Ordering::Relaxed) == UNKNOWN {
+        let there = membarrier(MEMBARRIER_REGISTER_GLOBAL_EXPEDITED).is_ok();
+        BARRIER.store(if there { THERE } else { NOT_THERE }, Ordering::Relaxed);
+    }
+}
+
+/// Between what this thread changed and what it loads next: together with a `heavy_fence` of another thread at least one of
+/// the two sees what the other changed. Costs nothing where the kernel's barrier is to be had.
+#[inline(always)]
+pub fn light_fence() {
+    match BARRIER.load(Ordering::Relaxed) {
+        THERE => compiler_fence(Ordering::SeqCst),
+        _ => fence(Ordering::SeqCst),
+    }
+}
+
+/// The other side of `light_fence`, which pays for both. False when the kernel has no such barrier: then a notifier that
+/// counts on it may be missed.
+pub fn heavy_fence() -> bool {
+    fence(Ordering::SeqCst);
+    membarrier(MEMBARRIER_GLOBAL_EXPEDITED).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fences_are_to_be_had() {
+        begin_fences();
+        light_fence();
+        assert_eq!(heavy_fence(), BARRIER.load(Ordering::Relaxed) == THERE);
+    }
+
+    #[test]
+    #[should_panic]
+    fn nothing_beyond_the_area_is_reached() {
+        let bytes = [0u64; 8];
+        // SAFETY: the array is there to the end of the test.
+        let area = unsafe { Area::new(bytes.as_ptr() as usize, 64) };
+        area.atomic(64).load(Ordering::Relaxed);
+    }
+}
