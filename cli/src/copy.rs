@@ -16,7 +16,7 @@ use shmkit::sys::limits::page_size;
 use shmkit::sys::{memory, process};
 
 use crate::exit::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::refusal;
 use crate::source::{Named, Place, Source};
 use crate::target::{FileTarget, SegmentTarget};
@@ -88,7 +88,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let source = Source::open(&from, args.data)?;
     let is_region = source.header.is_some() && !args.data;
     if let Some(lie) = &source.lie {
-        eprintln!("shmkit: {}; it is copied byte for byte", lie.cause);
+        output::tell(format_args!("shmkit: {}; it is copied byte for byte\n", lie.cause));
     }
     if args.persistent && !is_region {
         return Err(Failure::new(
@@ -133,7 +133,10 @@ pub fn run(args: &Args, output: &Output) -> Done {
     copy.progress.clear();
     let summary = copy.summary(&to, is_region);
     if summary.still_growing {
-        eprintln!("shmkit: {} still grows; the copy has its first {} bytes", source.name, summary.bytes);
+        output::tell(format_args!(
+            "shmkit: {} still grows; the copy has its first {} bytes\n",
+            source.name, summary.bytes
+        ));
     }
     if output.json {
         output.json("cp", &summary)?;

@@ -117,7 +117,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         (true, _) => format!("removed {found} {things}, {} of memory", output.size(bytes)),
         (false, _) => format!("{found} {things}, {} of memory; --remove removes them", output.size(bytes)),
     };
-    eprintln!("shmkit: {done}");
+    output::tell(format_args!("shmkit: {done}\n"));
     Ok(Exit::Ok)
 }
 

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::args;
 use crate::exit::{Done, Exit, Failure};
+use crate::output::Output;
 
 /// Print the completions of a shell
 #[derive(clap::Args)]
@@ -26,9 +27,11 @@ pub struct ManArgs {
 }
 
 /// `shmkit completions`.
-pub fn completions(args: &CompletionsArgs) -> Done {
-    let mut command = args::Args::command();
-    clap_complete::generate(args.shell, &mut command, "shmkit", &mut io::stdout());
+pub fn completions(args: &CompletionsArgs, output: &Output) -> Done {
+    let (mut command, mut script) = (args::Args::command(), Vec::new());
+    // Not to standard output at once: what makes it panics where it cannot write.
+    clap_complete::generate(args.shell, &mut command, "shmkit", &mut script);
+    output.print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }
 

@@ -82,7 +82,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let found = match gather::select(&objects, address) {
             Ok(found) => found,
             Err(failure) => {
-                eprintln!("shmkit: {failure}");
+                output::tell(format_args!("shmkit: {failure}\n"));
                 exit = failure.exit;
                 continue;
             }

@@ -226,7 +226,7 @@ fn of_object(args: &Args, output: &Output) -> Done {
     let names = if several { Some("+id") } else { None };
     let rows: Vec<_> = found.iter().flat_map(|object| rows_of(object, &objects)).collect();
     if rows.is_empty() {
-        eprintln!("shmkit: nobody is seen to have {}", printable::text(&found[0].address));
+        output::tell(format_args!("shmkit: nobody is seen to have {}\n", printable::text(&found[0].address)));
     } else {
         output::table(output, &output::choose(&columns, names)?, &rows)?;
     }
@@ -236,11 +236,14 @@ fn of_object(args: &Args, output: &Output) -> Done {
         if let (crate::objects::Kind::Sysv, Fact::Known(users)) = (object.kind, object.users().0)
             && users > attached
         {
-            eprintln!("shmkit: {} of its {users} attaches cannot be seen from here", users - attached);
+            output::tell(format_args!(
+                "shmkit: {} of its {users} attaches cannot be seen from here\n",
+                users - attached
+            ));
         }
     }
     if let Some(line) = view::partial(&objects) {
-        eprintln!("shmkit: {line}");
+        output::tell(format_args!("shmkit: {line}\n"));
     }
     Ok(Exit::Ok)
 }
@@ -287,7 +290,7 @@ fn of_process(pid: u32, output: &Output) -> Done {
         return Ok(Exit::Ok);
     }
     if held.is_empty() {
-        eprintln!("shmkit: process {pid} ({command}) has no shared memory");
+        output::tell(format_args!("shmkit: process {pid} ({command}) has no shared memory\n"));
         return Ok(Exit::Ok);
     }
     let columns: Vec<Column<Held<'_>>> = vec![
