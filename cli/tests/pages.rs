@@ -153,3 +153,118 @@ fn what_was_asked_for_is_done_where_standard_error_cannot_be_written() {
     let ran = private(16 << 20, &script);
     assert!(ran.out.contains("removed") && ran.out.ends_with("\n0\n"), "{ran:?}");
 }
+
+#[test]
+fn man_pages_are_clean_and_say_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("pages");
+    let ran = tool(&["man", pages.to_str().expect("text")]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let mut names: Vec<String> = commands().iter().map(|name| format!("shmkit-{name}")).collect();
+    names.push("shmkit".to_string());
+    let found = fs::read_dir(&pages).expect("it was made").count();
+    assert_eq!(found, names.len(), "one page for each command");
+    let Ok(_) = Command::new("groff").arg("--version").output() else {
+        return runs::not_run("man pages are not linted: there is no groff");
+    };
+    for name in &names {
+        let page = pages.join(format!("{name}.1"));
+        let told = Command::new("groff").args(["-ww", "-Tutf8", "-man", "-rHY=0", "-P-cbou"]).arg(&page).output();
+        let told = Ran::of(told.expect("groff runs"));
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""), "{name}");
+        let words = told.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS"] {
+            assert!(told.out.lines().any(|line| line == part), "{name} has no {part}:\n{}", told.out);
+        }
+        assert!(words.contains("101 A fault of shmkit itself."), "{name}:\n{}", told.out);
+        // What another page is said to explain is there.
+        for other in words.split(' ').filter_map(|word| word.strip_suffix("(1)")) {
+            assert!(names.iter().any(|name| name == other), "{name} names {other}, of which there is no page");
+        }
+        for (of, text) in [
+            ("rm", "<ADDRESS>... DESCRIPTION"),
+            ("show", "<ADDRESS>... DESCRIPTION"),
+            ("run", "<CMD>... DESCRIPTION"),
+            ("run", "127 There is no such program."),
+            ("doctor", "11 Errors: something fails now."),
+            ("dump", "3 There is nothing of this name."),
+        ] {
+            assert!(name != &format!("shmkit-{of}") || words.contains(text), "{name} has no {text:?}:\n{}", told.out);
+        }
+    }
+}
+
+/// A shell, if it is installed.
+fn shell(name: &str) -> Option<Command> {
+    match Command::new(name).args(["-c", "exit 0"]).status() {
+        Ok(_) => Some(Command::new(name)),
+        Err(_) => {
+            runs::not_run(&format!("completions are not loaded: there is no {name}"));
+            None
+        }
+    }
+}
+
+/// The completions of a shell, in a file.
+fn script(name: &str, folder: &tempfile::TempDir) -> String {
+    let made = tool(&["completions", name]);
+    assert_eq!((made.code, made.err.as_str()), (Some(0), ""));
+    let file = folder.path().join(name);
+    fs::write(&file, made.out).expect("it can be written");
+    file.to_str().expect("text").to_string()
+}
+
+#[test]
+fn completions_load_in_bash() {
+    let Some(mut bash) = shell("bash") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    // As readline calls it: the command, the word, the word before.
+    let text = format!(
+        "set -e; source {}; complete -p shmkit
+         of() {{ COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _shmkit shmkit \"${{COMP_WORDS[COMP_CWORD]}}\" \
+         \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[@]}}\"; }}
+         of shmkit l; of shmkit rm --if; of shmkit ''",
+        script("bash", &folder)
+    );
+    let ran = Ran::of(bash.args(["--norc", "--noprofile", "-c", &text]).output().expect("bash runs"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let &[defined, lists, options, all] = &lines[..] else { panic!("{ran:?}") };
+    assert!(defined.contains("-F _shmkit") && defined.ends_with(" shmkit"), "{defined}");
+    assert_eq!((lists, options), ("ls limits", "--if-unused"));
+    for name in commands() {
+        assert!(all.split(' ').any(|one| one == name), "{name} is not offered: {all}");
+    }
+}
+
+#[test]
+fn completions_load_in_zsh() {
+    let Some(mut zsh) = shell("zsh") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "autoload -Uz compinit; compinit -D -u; source {}; print -r -- $_comps[shmkit]; \
+         whence -w _shmkit _shmkit_commands",
+        script("zsh", &folder)
+    );
+    let ran = Ran::of(zsh.args(["-f", "-c", &text]).env("HOME", folder.path()).output().expect("zsh runs"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(ran.out, "_shmkit\n_shmkit: function\n_shmkit_commands: function\n");
+}
+
+#[test]
+fn completions_load_in_fish() {
+    let Some(mut fish) = shell("fish") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "source {}; complete -C 'shmkit l'; complete -C 'shmkit rm --if'; complete -C 'shmkit '",
+        script("fish", &folder)
+    );
+    let ran = Ran::of(fish.args(["--no-config", "-c", &text]).env("HOME", folder.path()).output().expect("fish runs"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    // A word, and after a tab what it means.
+    let words: Vec<&str> = ran.out.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert!(words.starts_with(&["limits", "ls", "--if-unused"]) || words.starts_with(&["ls", "limits", "--if-unused"]));
+    for name in commands() {
+        assert!(words.contains(&name.as_str()), "{name} is not offered: {ran:?}");
+    }
+}
