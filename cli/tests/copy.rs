@@ -326,6 +326,37 @@ fn a_region_in_use_is_not_replaced() {
 }
 
 #[test]
+fn what_is_replaced_is_lost_only_to_a_whole_copy() {
+    let (folder, room) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (one, plain, used) = (room.path().join("one"), room.path().join("plain"), room.path().join("region"));
+    fs::write(&one, noise(17, 50_000)).expect("there is room");
+    fs::write(&plain, "plain").expect("there is room");
+    region(&format!("file:{}", text(&used)), &noise(1, 5000), 0);
+    for target in [&plain, &used] {
+        let before = sha256(target);
+        let copy = || format!("exec $T cp -q -f {} {}", text(&one), text(target));
+        for what in ["nolink", "norename"] {
+            let ran = odd(folder.path(), what, &copy());
+            assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
+            assert!(ran.err.to_lowercase().contains("no space left"), "{what}: {ran:?}");
+            assert_eq!(names(room.path()), ["one", "plain", "region"], "{what}");
+            assert_eq!(sha256(target), before, "{what}");
+        }
+        let ran = odd(folder.path(), "killed", &copy());
+        assert_eq!(ran.code, None, "{ran:?}");
+        assert_eq!(sha256(target), before);
+        // As the manual says: the draft, which is whole by then.
+        let drafts: Vec<String> = names(room.path()).into_iter().filter(|name| name.starts_with(".copy-")).collect();
+        assert_eq!(drafts.len(), 1);
+        assert_same(&one, &room.path().join(&drafts[0]));
+        fs::remove_file(room.path().join(&drafts[0])).expect("it is ours");
+        assert_eq!(tool(&["cp", "-q", "-f", text(&one), text(target)]).code, Some(0));
+        assert_same(&one, target);
+        assert_eq!(names(room.path()), ["one", "plain", "region"]);
+    }
+}
+
+#[test]
 fn segments_are_copied_out_and_in() {
     let folder = tempfile::tempdir().expect("a folder");
     let (key, again) = (Key::new(), Key::new());
