@@ -32,10 +32,10 @@ use crate::target::{FileTarget, SegmentTarget};
 /// The copy of a region that nobody opened yet is left over in the eyes of gc: see --persistent.
 #[derive(clap::Args)]
 pub struct Args {
-    /// posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, or a path
+    /// An address, as shmkit ls prints it: posix:/name, sysv:0xKEY, sysv:id=N, sysv:ftok(PATH,ID), file:PATH; or a path
     #[arg(value_name = "SRC")]
     pub source: OsString,
-    /// As SRC; must not exist
+    /// As SRC, but for sysv:id=N; must not exist
     #[arg(value_name = "DST")]
     pub target: OsString,
     /// Replace DST when it exists (never a segment, nor a region that is in use)
@@ -108,6 +108,13 @@ pub fn run(args: &Args, output: &Output) -> Done {
             let owner = args.owner.then_some((source.uid, source.gid));
             copy.progress.clear();
             target.finish(source.mode, owner, args.sync)?;
+        }
+        (Place::Id(_), _) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{} cannot be made: the kernel chooses ids", to.text()),
+                "name a key, as sysv:0x344378",
+            ));
         }
         (Place::Key(_), _) if args.force => {
             return Err(Failure::new(

@@ -20,7 +20,7 @@ use crate::source::{Named, Source};
 /// out.
 #[derive(clap::Args)]
 pub struct Args {
-    /// posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, or a path
+    /// An address, as shmkit ls prints it: posix:/name, sysv:0xKEY, sysv:id=N, sysv:ftok(PATH,ID), file:PATH; or a path
     #[arg(value_name = "ADDRESS|PATH")]
     pub address: OsString,
     /// Begin here

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use room::{Key, Object, Ran, TOOL, noise, private, region, tool};
+use room::{Key, Object, OddObjects, Ran, TOOL, noise, private, region, tool};
 
 const PAGE: u64 = 4096;
 
@@ -470,6 +470,50 @@ fn a_terminal_sees_progress() {
     let longest = ran.out.split(['\r', '\n']).map(|line| line.chars().count()).max();
     assert!(longest < Some(80), "{ran:?}");
     assert_eq!(odd(folder.path(), "slow", &command("--quiet")).out, "");
+}
+
+#[test]
+fn odd_names_are_copied_from_and_to() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OddObjects::new(&[b"from\xff\x1b[1m\n\\", b"to\xfe\x07"]);
+    let (from, to) = (odd.printed(0), odd.printed(1));
+    fs::remove_file(&odd.0[1]).expect("it is ours");
+    let ran = tool(&["cp", &from, &to]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(ran.out, format!("{from} -> {to}: 8\n"));
+    assert_eq!(fs::read(&odd.0[1]).expect("it has the name that is meant"), b"object 0");
+    let ran = tool(&["cp", &from, &to]);
+    assert!(ran.code == Some(1) && ran.err.contains(&format!("{to} exists")), "{ran:?}");
+    assert_eq!(tool(&["cp", "-q", "--force", &from, &to]).code, Some(0));
+    // Names as they are, and what cannot be one.
+    let bytes = [b"posix:/", odd.0[0].file_name().expect("it has one").as_bytes()].concat();
+    let dumped = Command::new(TOOL).args(["dump", "--raw"]).arg(std::ffi::OsStr::from_bytes(&bytes)).output();
+    assert_eq!(dumped.expect("the tool runs").stdout, b"object 0");
+    let ran = tool(&["cp", &from, "posix:/none\\xff/none\\xfe"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.is_ascii() && !ran.err.contains("\\\\x"), "{ran:?}");
+}
+
+#[test]
+fn what_has_no_bytes_is_no_file_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "x").expect("it can be written");
+    for address in ["semset:0x5", "semset:id=5", "semaphore:x", "sysv:id=5"] {
+        let mut command = Command::new(TOOL);
+        let ran = command.current_dir(folder.path()).args(["cp", "-f", text(&file), address]).output();
+        let ran = Ran::of(ran.expect("the tool runs"));
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        if address.starts_with("sem") {
+            assert_eq!(tool(&["dump", address]).code, Some(2), "{address}");
+        }
+    }
+    assert_eq!(names(folder.path()), ["file"]);
+    // A file may have such a name.
+    let mut command = Command::new(TOOL);
+    let ran = command.current_dir(folder.path()).args(["cp", "-q", "file", "./semset:0x5"]).output();
+    assert_eq!(ran.expect("the tool runs").status.code(), Some(0));
+    assert_eq!(names(folder.path()), ["file", "semset:0x5"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use room::{Key, Object, Ran, TOOL, noise, region, tool};
+use room::{Key, Object, OddObjects, Ran, TOOL, noise, region, tool};
 
 fn hexdump(path: &Path, more: &[&str]) -> String {
     let told =
@@ -189,4 +189,71 @@ fn a_header_is_decoded() {
     fs::write(plain.path(), "plain").expect("there is room");
     let ran = tool(&["dump", "--header", &plain.address()]);
     assert!(ran.code == Some(1) && ran.err.contains("is no region of shmkit's"), "{ran:?}");
+}
+
+#[test]
+fn what_ls_prints_is_taken() {
+    let odd = OddObjects::new(&[b"\xff\xfe", b"\\", b"semi\x07", b"new\nline", b"\xc3\xa9", b"wrong\\xg", b"plain"]);
+    for number in 0..odd.0.len() {
+        let printed = odd.printed(number);
+        assert!(printed.bytes().all(|byte| byte >= b' '), "{printed}");
+        let ran = tool(&["dump", "--raw", &printed]);
+        assert_eq!((ran.code, ran.out), (Some(0), format!("object {number}")), "{printed}");
+        let document = tool(&["dump", "--json", &printed]).json();
+        assert_eq!(document["address"], printed, "and prints it again");
+    }
+    // Backslashes that begin no escape are what they are.
+    let plain = format!("posix:/{}", odd.0[5].file_name().and_then(|name| name.to_str()).expect("text"));
+    assert_eq!(tool(&["dump", "--raw", &plain]).out, "object 5");
+}
+
+#[test]
+fn what_may_be_two_objects_is_refused() {
+    let odd = OddObjects::new(&[b"x\n", b"x\\x0a", b"only\\x41"]);
+    let (first, second) = (odd.printed(0), odd.printed(1));
+    assert!(first.ends_with("x\\x0a") && second.ends_with("x\\\\x0a"), "{first} {second}");
+    let target = Object::new();
+    for args in [&["dump", &first][..], &["cp", &first, &target.address()], &["cp", "-f", &target.address(), &first]] {
+        let ran = tool(args);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.err.contains("both exist") && ran.err.contains(&second), "{ran:?}");
+    }
+    assert_eq!(tool(&["dump", "--raw", &second]).out, "object 1");
+    // Without a doubt each can be named.
+    fs::remove_file(&odd.0[1]).expect("it is ours");
+    assert_eq!(tool(&["dump", "--raw", &first]).out, "object 0");
+    let literal = format!("posix:/{}", odd.0[2].file_name().and_then(|name| name.to_str()).expect("text"));
+    assert_eq!(tool(&["dump", "--raw", &literal]).out, "object 2");
+    // A path has no escapes.
+    assert_eq!(tool(&["dump", "--raw", odd.0[2].to_str().expect("text")]).out, "object 2");
+}
+
+#[test]
+fn segments_without_a_key_are_taken_by_id() {
+    // SAFETY: the segment has 5000 bytes, of which some are written while it is attached.
+    let (id, at) = unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, 5000, 0o600);
+        assert!(id >= 0);
+        let at = libc::shmat(id, std::ptr::null(), 0);
+        assert_ne!(at as isize, -1);
+        std::ptr::copy_nonoverlapping(noise(3, 5000).as_ptr(), at.cast(), 5000);
+        (id, at)
+    };
+    let address = format!("sysv:id={id}");
+    let target = Object::new();
+    let raw = || Command::new(TOOL).args(["dump", "--raw", &address]).output().expect("the tool runs");
+    let (dumped, copied) = (raw(), tool(&["cp", &address, &target.address()]));
+    // Also when it is removed and still attached.
+    // SAFETY: the command takes no pointer; the segment is attached at `at`.
+    let removed = unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
+    let again = raw();
+    // SAFETY: as above.
+    unsafe { libc::shmdt(at) };
+    assert_eq!(removed, 0);
+    assert!(dumped.stdout == noise(3, 5000) && again.stdout == noise(3, 5000), "{dumped:?} {again:?}");
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    assert_eq!(fs::read(target.path()).expect("there"), noise(3, 5000));
+    assert_eq!(tool(&["dump", &address]).code, Some(3), "it is gone");
+    assert_eq!(tool(&["dump", "sysv:id=x"]).code, Some(2));
+    assert_eq!(tool(&["dump", "sysv:id=-1"]).code, Some(2));
 }
