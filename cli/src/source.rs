@@ -358,9 +358,20 @@ impl Source {
         self.read_object(self.base() + offset, buffer)
     }
 
-    /// That it became shorter while it was read.
+    /// That it became shorter while it was read, or was never as long as it says.
     pub fn truncated(&self, doing: &str, before: u64, done: u64) -> Failure {
         let now = self.size().unwrap_or(0);
+        if now >= before {
+            return Failure::new(
+                Exit::Failed,
+                format!(
+                    "{} has {now} bytes by its size, and fewer could be read: it tells a size that it does not have, \
+                     as files of /sys do, or was shorter for a moment",
+                    self.name
+                ),
+                "read it with cat",
+            );
+        }
         Failure::new(
             Exit::Failed,
             format!(

@@ -2,6 +2,8 @@
 
 #[path = "machine/mod.rs"]
 mod room;
+#[path = "run_support/mod.rs"]
+mod runs;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -256,4 +258,22 @@ fn segments_without_a_key_are_taken_by_id() {
     assert_eq!(tool(&["dump", &address]).code, Some(3), "it is gone");
     assert_eq!(tool(&["dump", "sysv:id=x"]).code, Some(2));
     assert_eq!(tool(&["dump", "sysv:id=-1"]).code, Some(2));
+}
+
+#[test]
+fn a_file_that_tells_a_wrong_size_is_not_called_truncated() {
+    let file = Path::new("/sys/devices/system/cpu/online");
+    let Ok(status) = fs::metadata(file) else {
+        return runs::not_run("files of a wrong size are not dumped: there is no /sys");
+    };
+    let content = fs::read(file).expect("everybody may read it");
+    assert!(status.len() > content.len() as u64, "it tells more than it has");
+    let target = Object::new();
+    for args in [&["dump", text(file)][..], &["dump", "--raw", text(file)], &["cp", text(file), &target.address()]] {
+        let ran = tool(args);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let words = format!("has {} bytes by its size, and fewer could be read", status.len());
+        assert!(ran.err.contains(&words) && !ran.err.contains("truncated"), "{ran:?}");
+    }
+    assert!(!target.path().exists());
 }
