@@ -170,6 +170,48 @@ fn wrapped(words: &str, width: usize) -> String {
     text + &format!("{INDENT}{line}\n")
 }
 
+/// An object, a segment or a set of semaphores.
+struct Thing {
+    of: Of,
+    uid: u32,
+    mode: u32,
+    semaphores: bool,
+}
+
+enum Of {
+    /// The name of what lies in /dev/shm.
+    Object(Vec<u8>),
+    /// Id and key.
+    Segment(u64, u32),
+    Set(u64, u32),
+}
+
+impl Thing {
+    /// As it is told to people.
+    fn text(&self) -> String {
+        match &self.of {
+            Of::Object(name) => printable::text(&path_of(name)),
+            Of::Segment(id, key) => format!("segment {id} (key {key:#x})"),
+            Of::Set(id, key) => format!("set {id} (key {key:#x})"),
+        }
+    }
+}
+
+fn path_of(name: &[u8]) -> Vec<u8> {
+    [OBJECTS.as_bytes(), b"/", name].concat()
+}
+
+/// One word for a shell, whatever the bytes are, in letters that move no terminal.
+fn quoted(word: &[u8]) -> String {
+    match std::str::from_utf8(word) {
+        // As it is, but for the quote itself.
+        Ok(text) if printable::text(word).replace("\\\\", "\\") == text => {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
+        _ => format!("$'{}'", printable::text(word).replace('\'', "\\'")),
+    }
+}
+
 fn is_nearly(used: u64, all: u64) -> bool {
     all > 0 && u128::from(used) * 100 >= u128::from(all) * u128::from(NEARLY)
 }
@@ -679,27 +721,30 @@ impl Doctor<'_> {
 
     /// Objects, segments and semaphores that everybody may write, or whose owner is gone.
     fn objects(&mut self) {
-        // A name, the owner, the mode, and whether it is of semaphores.
-        let mut all: Vec<(String, u32, u32, bool)> = Vec::new();
+        let mut all: Vec<Thing> = Vec::new();
         if self.machine.path(OBJECTS).is_dir()
             && let Some(objects) = self.known("the objects in /dev/shm", self.machine.objects())
         {
             all.extend(objects.into_iter().map(|(name, status)| {
-                let semaphore = name.starts_with("sem.");
-                (format!("{OBJECTS}/{name}"), status.uid(), status.mode(), semaphore)
+                let semaphores = name.starts_with(b"sem.");
+                Thing { of: Of::Object(name), uid: status.uid(), mode: status.mode(), semaphores }
             }));
         }
         if let Some(segments) = self.known("System V segments", self.machine.segments()) {
-            all.extend(
-                segments
-                    .iter()
-                    .map(|one| (format!("segment {} (key {:#x})", one.id, one.key), one.uid, one.mode, false)),
-            );
+            all.extend(segments.iter().map(|one| Thing {
+                of: Of::Segment(one.id, one.key),
+                uid: one.uid,
+                mode: one.mode,
+                semaphores: false,
+            }));
         }
         if let Some(sets) = self.known("System V sets of semaphores", self.machine.sets()) {
-            all.extend(
-                sets.iter().map(|one| (format!("set {} (key {:#x})", one.id, one.key), one.uid, one.mode, true)),
-            );
+            all.extend(sets.iter().map(|one| Thing {
+                of: Of::Set(one.id, one.key),
+                uid: one.uid,
+                mode: one.mode,
+                semaphores: true,
+            }));
         }
         let rows = [
             (
@@ -714,52 +759,48 @@ impl Doctor<'_> {
             ),
         ];
         for (semaphores, id, means) in rows {
-            let open: Vec<String> =
-                all.iter().filter(|one| one.3 == semaphores && one.2 & 0o002 != 0).map(|one| one.0.clone()).collect();
+            let open: Vec<&Thing> =
+                all.iter().filter(|one| one.semaphores == semaphores && one.mode & 0o002 != 0).collect();
             if let Some(first) = open.first() {
-                let remedy = match first.strip_prefix(OBJECTS) {
-                    Some(_) => format!("chmod o-w '{}'", first.replace('\'', "'\\''")),
-                    None => "create them without mode 0002 (shmget, semget), or give them to a group".to_string(),
+                let remedy = match &first.of {
+                    Of::Object(name) => format!("chmod o-w {}", quoted(&path_of(name))),
+                    _ => "create them without mode 0002 (shmget, semget), or give them to a group".to_string(),
                 };
-                self.listed(Severity::Warning, id, open, means, remedy);
+                let names = open.iter().map(|one| one.text()).collect();
+                self.listed(Severity::Warning, id, names, means, remedy);
             }
         }
         self.owners(&all);
     }
 
-    fn owners(&mut self, all: &[(String, u32, u32, bool)]) {
-        let users: std::collections::BTreeSet<u32> = all.iter().map(|one| one.1).collect();
-        let (mut gone, mut unknown) = (Vec::new(), Vec::new());
+    fn owners(&mut self, all: &[Thing]) {
+        let users: std::collections::BTreeSet<u32> = all.iter().map(|one| one.uid).collect();
+        let (mut gone, mut unknown): (Vec<&Thing>, Vec<&Thing>) = (Vec::new(), Vec::new());
         for uid in users {
-            let of = |list: &mut Vec<String>| {
-                list.extend(all.iter().filter(|one| one.1 == uid).map(|one| format!("{} (user {uid})", one.0)))
-            };
+            let of = all.iter().filter(|one| one.uid == uid);
             match self.has_user(uid) {
                 Ok(true) => {}
-                Ok(false) => of(&mut gone),
-                Err(_) => of(&mut unknown),
+                Ok(false) => gone.extend(of),
+                Err(_) => unknown.extend(of),
             }
         }
+        let names = |list: &[&Thing]| list.iter().map(|one| format!("{} (user {})", one.text(), one.uid)).collect();
         if let Some(first) = gone.first() {
-            let remedy = match first.strip_prefix("segment ").or(first.strip_prefix("set ")) {
-                Some(rest) => format!(
-                    "ipcrm -{} {}",
-                    if first.starts_with("set") { 's' } else { 'm' },
-                    rest.split(' ').next().unwrap_or_default()
-                ),
-                None => {
-                    let path = first.rsplit_once(" (user").map_or(first.as_str(), |(path, _)| path);
-                    let name = path.strip_prefix(OBJECTS).unwrap_or(path);
-                    let quoted = |text: &str| text.replace('\'', "'\\''");
-                    format!("shmkit who 'posix:{}'\nrm '{}'", quoted(name), quoted(path))
+            let remedy = match &first.of {
+                Of::Segment(id, _) => format!("ipcrm -m {id}"),
+                Of::Set(id, _) => format!("ipcrm -s {id}"),
+                Of::Object(name) => {
+                    // The tool takes addresses as it prints them; rm takes bytes.
+                    let address = printable::text(&[b"posix:/", &name[..]].concat());
+                    format!("shmkit who {}\nrm {}", quoted(address.as_bytes()), quoted(&path_of(name)))
                 }
             };
             let means = "of users who do not exist: nobody but root can remove them, and whoever gets the number next owns them";
-            self.listed(Severity::Warning, "owner-gone", gone, means, remedy);
+            self.listed(Severity::Warning, "owner-gone", names(&gone), means, remedy);
         }
         if !unknown.is_empty() {
             let means = "of users of whom it cannot be told whether they exist (getent is not there, or they are of another user namespace)";
-            self.listed(Severity::Note, "owner-unknown", unknown, means, String::new());
+            self.listed(Severity::Note, "owner-unknown", names(&unknown), means, String::new());
         }
     }
 

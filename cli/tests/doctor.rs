@@ -370,3 +370,53 @@ fn what_is_left_over_on_this_machine_is_found() {
     };
     assert_eq!(code, expected, "{document}");
 }
+
+#[test]
+fn lines_to_be_pasted_name_what_they_are_about() {
+    use std::os::unix::ffi::OsStrExt;
+    let names: &[&[u8]] = &[
+        b"plain",
+        b"two words",
+        b"a'b",
+        b"b\xff",
+        b"x\ny",
+        b"tab\t'\\x41",
+        b"back\\slash",
+        b"\xc3\xa9",
+        b"$HOME`id`!",
+        b" end ",
+    ];
+    for name in names {
+        let machine = Machine::new();
+        let path = [b"/dev/shm/", *name].concat();
+        let own = machine.path("dev/shm").join(std::ffi::OsStr::from_bytes(name));
+        std::fs::write(&own, "x").expect("it can be written");
+        std::fs::set_permissions(&own, PermissionsExt::from_mode(0o666)).expect("it is ours");
+        machine.write("etc/passwd", "ann:x:1000:1000::/home/ann:/bin/sh\n");
+        if own_user() == 1000 {
+            machine.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+        }
+        let ran = tool_on(machine.0.path(), &["doctor"]);
+        assert!(ran.out.bytes().all(|byte| byte >= b' ' || byte == b'\n'), "{ran:?}");
+        let line = |start: &str| {
+            let found =
+                ran.out.lines().find_map(|line| line.trim_start_matches("fix:").trim_start().strip_prefix(start));
+            found.or_else(|| ran.out.lines().find_map(|line| line.split_once(start).map(|parts| parts.1)))
+        };
+        // What the shell makes of the words after the command.
+        let words = |start: &str| {
+            let words = line(start).unwrap_or_else(|| panic!("no {start} in {}", ran.out));
+            let told = std::process::Command::new("bash").args(["-c", &format!("printf '%s|' {words}")]).output();
+            told.expect("bash runs").stdout
+        };
+        assert_eq!(words("chmod o-w "), [&path[..], b"|"].concat(), "{}", ran.out);
+        assert_eq!(words(" rm "), [&path[..], b"|"].concat(), "{}", ran.out);
+        // The tool takes an address as it prints it.
+        let address = String::from_utf8(words("shmkit who ")).expect("it is printable");
+        assert!(address.starts_with("posix:/") && address.ends_with('|'), "{address}");
+        let escaped = |bytes: &[u8]| bytes.iter().any(|byte| !(b' '..0x7f).contains(byte) || *byte == b'\\');
+        if !escaped(name) && name.trim_ascii() == *name {
+            assert_eq!(address.as_bytes(), [b"posix:/", *name, b"|"].concat());
+        }
+    }
+}
