@@ -78,6 +78,8 @@ const NAMED: usize = 4;
 pub fn run(args: &Args, output: &Output) -> Done {
     let machine = Machine::new();
     let mut doctor = Doctor { machine, output, need: args.need, huge: args.huge, findings: Vec::new() };
+    // First: what no memory is there for is asked of nothing else.
+    doctor.needed_memory();
     doctor.folder();
     doctor.system_v();
     doctor.remove_ipc();
@@ -250,6 +252,50 @@ impl Doctor<'_> {
         self.output.size(bytes)
     }
 
+    /// Memory and swap of the machine.
+    fn whole(&self) -> Fact<u64> {
+        Ok(self.machine.memory("MemTotal")?.saturating_add(self.machine.memory("SwapTotal")?))
+    }
+
+    /// Whether the machine has as much memory as is needed. When it has not, no setting gives it, and none is advised.
+    fn needed_memory(&mut self) {
+        let Some(need) = self.need else { return };
+        // Huge pages are never swapped out. What is not known is said of /dev/shm.
+        let (whole, what) = match self.huge {
+            true => (self.machine.memory("MemTotal"), "memory"),
+            false => (self.whole(), "memory and swap"),
+        };
+        let free = self.machine.memory("MemAvailable").and_then(|free| {
+            let swap = if self.huge { 0 } else { self.machine.memory("SwapFree")? };
+            Ok(free.saturating_add(swap))
+        });
+        let asked = self.size(need);
+        if let Ok(whole) = whole
+            && need > whole
+        {
+            let cause = format!(
+                "{asked} are asked for, and the machine has {} of {what}: whatever the limits are, who touches so much is \
+                 killed",
+                self.size(whole)
+            );
+            let remedy = "ask for less, or give the machine more memory";
+            let figures = [("memory", whole), ("need", need)];
+            self.find(Severity::Error, "memory-small", cause, remedy).figures.extend(figures);
+            self.need = None;
+        } else if let Ok(free) = free
+            && need > free
+        {
+            let cause = format!(
+                "{asked} are asked for, and {} of {what} are free or can be freed now: who touches so much may be killed, or \
+                 others are",
+                self.size(free)
+            );
+            let remedy = "shmkit gc\nor: end other programs, or give the machine more memory";
+            let figures = [("available", free), ("need", need)];
+            self.find(Severity::Warning, "memory-small", cause, remedy).figures.extend(figures);
+        }
+    }
+
     fn folder(&mut self) {
         let path = self.machine.path(OBJECTS);
         let status = match std::fs::metadata(&path) {
@@ -310,17 +356,25 @@ impl Doctor<'_> {
         let used = room.bytes.saturating_sub(room.free);
         let figures = [("capacity", room.bytes), ("used", used), ("free", room.free)];
         let (all, used_text) = (self.size(room.bytes), self.size(used));
-        // Room for what is there and what is asked for; twice as much as now where nothing is.
+        let whole = self.whole();
+        let memory = whole.clone().unwrap_or(u64::MAX);
+        // Room for what is there and what is asked for; twice as much as now where nothing is. Never more than the
+        // machine has memory and swap.
         let larger = |wanted: u64| {
             let enough = if wanted > 0 { wanted.saturating_add(used) } else { room.bytes.saturating_mul(2) };
-            format!("mount -o remount,size={}M /dev/shm", (enough.max(1 << 30) >> 20).next_multiple_of(64))
+            let enough = enough.max(memory.min(1 << 30));
+            let remount = || format!("mount -o remount,size={}M /dev/shm", (enough >> 20).next_multiple_of(64));
+            (enough <= memory).then(remount)
         };
-        const CONTAINERS: &str = "\nor: in Docker or Podman, --shm-size=SIZE\n\
-                                  or: in Kubernetes, an emptyDir with medium: Memory at /dev/shm";
+        const CONTAINERS: [&str; 2] =
+            ["in Docker or Podman, --shm-size=SIZE", "in Kubernetes, an emptyDir with medium: Memory at /dev/shm"];
+        let ways = |first: Option<String>, others: &[String]| {
+            first.into_iter().chain(others.iter().cloned()).collect::<Vec<_>>().join("\nor: ")
+        };
         // 0 is no bound.
         if room.bytes > 0 {
             let wanted = need.unwrap_or(0);
-            let remedy = format!("{}{CONTAINERS}", larger(wanted));
+            let remedy = ways(larger(wanted), &CONTAINERS.map(String::from));
             if wanted > room.bytes {
                 let cause = format!(
                     "/dev/shm has {all}, and {} are asked for: ENOSPC, or SIGBUS at a touch",
@@ -333,7 +387,7 @@ impl Doctor<'_> {
                 );
                 self.find(Severity::Warning, "shm-small", cause, remedy).figures.extend(figures);
             }
-            let remedy = format!("shmkit gc\nor: {}", larger(wanted));
+            let remedy = ways(Some("shmkit gc".into()), larger(wanted).as_slice());
             if room.free < page_size() as u64 {
                 let cause = format!(
                     "/dev/shm is full: all of {all} are used; the next page that is touched is a SIGBUS, the next reservation ENOSPC"
@@ -371,7 +425,6 @@ impl Doctor<'_> {
             );
             self.find(Severity::Warning, "shm-inodes", cause, remedy).figures.extend(figures);
         }
-        let whole = self.machine.memory("MemTotal").and_then(|memory| Ok(memory + self.machine.memory("SwapTotal")?));
         if let Some(whole) = self.known("the machine's memory", whole)
             && room.bytes > whole
         {
@@ -379,7 +432,8 @@ impl Doctor<'_> {
                 "/dev/shm may hold {all}, and the machine has {} of memory and swap: who fills it gets processes killed, not ENOSPC",
                 self.size(whole)
             );
-            let remedy = format!("mount -o remount,size={}M /dev/shm", (whole / 2) >> 20);
+            let wanted = need.map_or(0, |need| need.saturating_add(used));
+            let remedy = format!("mount -o remount,size={}M /dev/shm", (whole / 2).max(wanted).min(whole) >> 20);
             let figures = [("capacity", room.bytes), ("memory", whole)];
             self.find(Severity::Warning, "shm-larger-than-memory", cause, remedy).figures.extend(figures);
         }
@@ -391,7 +445,8 @@ impl Doctor<'_> {
         let (shmmax, shmall) = (self.known("SHMMAX", all.shmmax), self.known("SHMALL", all.shmall));
         let need = self.need.filter(|_| !self.huge).unwrap_or(0);
         if let Some(shmmax) = shmmax {
-            let remedy = format!("sysctl -w kernel.shmmax={}", need.max(1 << 30).next_power_of_two());
+            let remedy =
+                format!("sysctl -w kernel.shmmax={}", need.max(1 << 30).checked_next_power_of_two().unwrap_or(need));
             if need > shmmax {
                 let cause = format!(
                     "SHMMAX is {}, and {} are asked for: shmget fails (EINVAL)",
