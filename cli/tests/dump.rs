@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use shmkit::region::header::Layout;
+
 use room::{Key, Object, OddObjects, Ran, TOOL, noise, region, tool};
 
 fn hexdump(path: &Path, more: &[&str]) -> String {
@@ -147,6 +149,14 @@ fn who_reads_no_more_is_no_failure() {
     assert_eq!((ran.code, ran.out.lines().count(), ran.err.as_str()), (Some(0), 1, ""));
 }
 
+/// FNV-1a of 64 bits, as its authors define it.
+fn fnv(bytes: &[u8]) -> String {
+    let hash = bytes
+        .iter()
+        .fold(14_695_981_039_346_656_037u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211));
+    format!("{hash:016x}")
+}
+
 #[test]
 fn a_header_is_decoded() {
     let (object, key) = (Object::new(), Key::new());
@@ -173,6 +183,29 @@ fn a_header_is_decoded() {
         "{}",
         ran.out
     );
+    // One word for the type, the same wherever it is shown, and for every region of it.
+    let print = document["layout_fingerprint"].as_str().expect("it is told").to_string();
+    assert_eq!(
+        print,
+        fnv(&[&b"frames"[..], &[0; 42], &[3, 0, 0, 0], &[16, 0, 0, 0, 0, 0, 0, 0], &[8, 0, 0, 0]].concat())
+    );
+    assert!(ran.out.contains(&format!("fingerprint     {print}\n")), "{}", ran.out);
+    let shown = tool(&["show", &object.address(), &key.address()]).out;
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words.matches(&format!("fingerprint {print}")).count(), 2, "{shown}");
+    let shown = tool(&["show", "--json", &object.address()]).json();
+    assert_eq!(shown["objects"][0]["header"]["layout_fingerprint"], print.as_str());
+    // Any difference is another one; where no type is named there is none.
+    for layout in [Layout::new(b"frames", 4, 16, 8), Layout::new(b"frame", 3, 16, 8), Layout::new(b"", 0, 0, 0)] {
+        let other = Object::new();
+        let mut options = shmkit::region::Options { size: 100, layout, ..Default::default() };
+        let made = shmkit::region::create(other.address().as_bytes(), &mut options);
+        let token = made.unwrap_or_else(|failure| panic!("{}", failure.cause));
+        shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
+        let document = tool(&["dump", "--header", "--json", &other.address()]).json();
+        let found = &document["layout_fingerprint"];
+        assert!(found.is_null() == layout.is_any() && *found != print.as_str(), "{document}");
+    }
     // All of it, and the data alone.
     assert!(tool(&["dump", "-n", "16", &object.address()]).out.contains("|shmkitRG"));
     let data = Command::new(TOOL).args(["dump", "--raw", "--data", &object.address()]).output().expect("the tool runs");

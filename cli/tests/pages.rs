@@ -268,3 +268,37 @@ fn completions_load_in_fish() {
         assert!(words.contains(&name.as_str()), "{name} is not offered: {ran:?}");
     }
 }
+
+#[test]
+fn every_table_has_columns_to_choose() {
+    let object = Object::new();
+    fs::write(object.path(), "x").expect("there is room");
+    let file = File::open(object.path()).expect("it is there");
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file).to_string();
+    let (address, own) = (object.address(), std::process::id().to_string());
+    let rows = |args: &[&str]| {
+        let ran = tool(args);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&["who", &address, "-o", "fds,pid"]), ["FDS PID".to_string(), format!("{descriptor} {own}")]);
+    let ids = rows(&["who", &address, "-o", "+id"]);
+    assert_eq!(ids[0], "PID OWNER ACCESS MAPPED FDS LEASE COMMAND ID");
+    let held = rows(&["who", &own, "-o", "fds,address,kind"]);
+    assert!(held.contains(&format!("{descriptor} {address} posix")), "{held:?}");
+    for args in [&["who", &address, "-o", "none"][..], &["who", &own, "-o", "none"], &["gc", "-o", "none"]] {
+        let ran = tool(args);
+        assert!(ran.code == Some(2) && ran.err.contains("there is no column \"none\""), "{ran:?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let region = format!("file:{}", folder.path().join("region").display());
+    room::region(&region, &[7; 100], 0);
+    let script = format!(
+        "$T cp -q {region} posix:/left; $T gc --remove -o none && exit 9; ls /dev/shm; $T gc -o address,action,kind"
+    );
+    let ran = private(16 << 20, &script);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let &[still, head, line] = &lines[..] else { panic!("{ran:?}") };
+    assert_eq!((still, head), ("left", "ADDRESS      ACTION        KIND"), "{ran:?}");
+    assert_eq!(line, "posix:/left  would remove  posix", "{ran:?}");
+}
