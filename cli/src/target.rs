@@ -180,6 +180,10 @@ impl FileTarget {
                 Err(failure) if failure.status == Status::ErrNotFound => return self.name_it(),
                 Err(failure) => return Err(refusal::failure(&failure, &self.address)),
             },
+            // It may have become a region since.
+            Replaced::Other if matches!(survey::is_orphan(&self.address), Ok(Answer::No)) => {
+                return Err(in_use(&self.name));
+            }
             Replaced::Other => fs::rename(&draft, &self.path).map_err(|error| refused(&self.name, &error))?,
         }
         self.draft = None;

@@ -133,8 +133,13 @@ fn mode_and_owner_are_kept() {
 
 /// Starts a copy of a large object and stops it in the middle: when it has the source mapped.
 fn stopped_copy(source: &Object, target: &str) -> Child {
+    stopped_copy_with(source, target, &[])
+}
+
+fn stopped_copy_with(source: &Object, target: &str, more: &[&str]) -> Child {
     let mut child = Command::new(TOOL)
         .args(["cp", "--json", &source.address(), target])
+        .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -323,6 +328,59 @@ fn a_region_in_use_is_not_replaced() {
     shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
     assert_eq!(tool(&["cp", "-q", "-f", &other.address(), &used.address()]).code, Some(0));
     assert_eq!(fs::read(used.path()).expect("there"), b"plain");
+}
+
+#[test]
+fn a_region_is_replaced_only_if_it_is_still_there_and_unused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Object::new();
+    fs::write(source.path(), noise(18, 48 << 20)).expect("there is room");
+    let target = folder.path().join("region");
+    let address = format!("file:{}", text(&target));
+    let begin = || {
+        let _ = fs::remove_file(&target);
+        region(&address, &noise(1, 5000), 0);
+        stopped_copy_with(&source, &address, &["--force"])
+    };
+    // Somebody opens it meanwhile, and has it still.
+    let child = begin();
+    let inode = || fs::metadata(&target).expect("there").ino();
+    let before = inode();
+    let mut options = shmkit::region::Options::default();
+    let opened = shmkit::region::open(address.as_bytes(), &mut options);
+    let token = opened.unwrap_or_else(|failure| panic!("{}", failure.cause));
+    let ran = ended(child);
+    assert!(ran.code == Some(1) && ran.err.contains("is a region that is in use"), "{ran:?}");
+    let leases = tool(&["who", "-o", "lease", &address]).out;
+    assert!(leases.contains("yes"), "{leases}");
+    shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
+    assert_eq!((inode(), names(folder.path())), (before, vec!["region".to_string()]));
+    // What was no region is one now, and somebody has it.
+    fs::write(&target, "plain").expect("there is room");
+    let child = stopped_copy_with(&source, &address, &["--force"]);
+    fs::remove_file(&target).expect("it is ours");
+    region(&address, &noise(1, 5000), 0);
+    let opened = shmkit::region::open(address.as_bytes(), &mut options);
+    let token = opened.unwrap_or_else(|failure| panic!("{}", failure.cause));
+    let before = inode();
+    let ran = ended(child);
+    assert!(ran.code == Some(1) && ran.err.contains("is a region that is in use"), "{ran:?}");
+    shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
+    assert_eq!((inode(), names(folder.path())), (before, vec!["region".to_string()]));
+    // It is removed meanwhile: its name is free.
+    let child = begin();
+    fs::remove_file(&target).expect("it is ours");
+    let ran = ended(child);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_same(&source.path(), &target);
+    // Another file has its name meanwhile: that is not what was to be replaced.
+    let child = begin();
+    fs::remove_file(&target).expect("it is ours");
+    fs::write(&target, "another").expect("there is room");
+    let ran = ended(child);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(fs::read(&target).expect("there"), b"another");
+    assert_eq!(names(folder.path()), ["region"]);
 }
 
 #[test]
