@@ -16,7 +16,7 @@ use shmkit::sys::limits::page_size;
 use shmkit::sys::{memory, process};
 
 use crate::exit::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::refusal;
 use crate::source::{Named, Place, Source};
 use crate::target::{FileTarget, SegmentTarget};
@@ -32,10 +32,10 @@ use crate::target::{FileTarget, SegmentTarget};
 /// The copy of a region that nobody opened yet is left over in the eyes of gc: see --persistent.
 #[derive(clap::Args)]
 pub struct Args {
-    /// posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, or a path
+    /// An address, as shmkit ls prints it: posix:/name, sysv:0xKEY, sysv:id=N, sysv:ftok(PATH,ID), file:PATH; or a path
     #[arg(value_name = "SRC")]
     pub source: OsString,
-    /// As SRC; must not exist
+    /// As SRC, but for sysv:id=N; must not exist
     #[arg(value_name = "DST")]
     pub target: OsString,
     /// Replace DST when it exists (never a segment, nor a region that is in use)
@@ -88,7 +88,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let source = Source::open(&from, args.data)?;
     let is_region = source.header.is_some() && !args.data;
     if let Some(lie) = &source.lie {
-        eprintln!("shmkit: {}; it is copied byte for byte", lie.cause);
+        output::tell(format_args!("shmkit: {}; it is copied byte for byte\n", lie.cause));
     }
     if args.persistent && !is_region {
         return Err(Failure::new(
@@ -108,6 +108,13 @@ pub fn run(args: &Args, output: &Output) -> Done {
             let owner = args.owner.then_some((source.uid, source.gid));
             copy.progress.clear();
             target.finish(source.mode, owner, args.sync)?;
+        }
+        (Place::Id(_), _) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{} cannot be made: the kernel chooses ids", to.text()),
+                "name a key, as sysv:0x344378",
+            ));
         }
         (Place::Key(_), _) if args.force => {
             return Err(Failure::new(
@@ -133,7 +140,10 @@ pub fn run(args: &Args, output: &Output) -> Done {
     copy.progress.clear();
     let summary = copy.summary(&to, is_region);
     if summary.still_growing {
-        eprintln!("shmkit: {} still grows; the copy has its first {} bytes", source.name, summary.bytes);
+        output::tell(format_args!(
+            "shmkit: {} still grows; the copy has its first {} bytes\n",
+            source.name, summary.bytes
+        ));
     }
     if output.json {
         output.json("cp", &summary)?;

@@ -78,6 +78,8 @@ const NAMED: usize = 4;
 pub fn run(args: &Args, output: &Output) -> Done {
     let machine = Machine::new();
     let mut doctor = Doctor { machine, output, need: args.need, huge: args.huge, findings: Vec::new() };
+    // First: what no memory is there for is asked of nothing else.
+    doctor.needed_memory();
     doctor.folder();
     doctor.system_v();
     doctor.remove_ipc();
@@ -170,6 +172,48 @@ fn wrapped(words: &str, width: usize) -> String {
     text + &format!("{INDENT}{line}\n")
 }
 
+/// An object, a segment or a set of semaphores.
+struct Thing {
+    of: Of,
+    uid: u32,
+    mode: u32,
+    semaphores: bool,
+}
+
+enum Of {
+    /// The name of what lies in /dev/shm.
+    Object(Vec<u8>),
+    /// Id and key.
+    Segment(u64, u32),
+    Set(u64, u32),
+}
+
+impl Thing {
+    /// As it is told to people.
+    fn text(&self) -> String {
+        match &self.of {
+            Of::Object(name) => printable::text(&path_of(name)),
+            Of::Segment(id, key) => format!("segment {id} (key {key:#x})"),
+            Of::Set(id, key) => format!("set {id} (key {key:#x})"),
+        }
+    }
+}
+
+fn path_of(name: &[u8]) -> Vec<u8> {
+    [OBJECTS.as_bytes(), b"/", name].concat()
+}
+
+/// One word for a shell, whatever the bytes are, in letters that move no terminal.
+fn quoted(word: &[u8]) -> String {
+    match std::str::from_utf8(word) {
+        // As it is, but for the quote itself.
+        Ok(text) if printable::text(word).replace("\\\\", "\\") == text => {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
+        _ => format!("$'{}'", printable::text(word).replace('\'', "\\'")),
+    }
+}
+
 fn is_nearly(used: u64, all: u64) -> bool {
     all > 0 && u128::from(used) * 100 >= u128::from(all) * u128::from(NEARLY)
 }
@@ -206,6 +250,50 @@ impl Doctor<'_> {
 
     fn size(&self, bytes: u64) -> String {
         self.output.size(bytes)
+    }
+
+    /// Memory and swap of the machine.
+    fn whole(&self) -> Fact<u64> {
+        Ok(self.machine.memory("MemTotal")?.saturating_add(self.machine.memory("SwapTotal")?))
+    }
+
+    /// Whether the machine has as much memory as is needed. When it has not, no setting gives it, and none is advised.
+    fn needed_memory(&mut self) {
+        let Some(need) = self.need else { return };
+        // Huge pages are never swapped out. What is not known is said of /dev/shm.
+        let (whole, what) = match self.huge {
+            true => (self.machine.memory("MemTotal"), "memory"),
+            false => (self.whole(), "memory and swap"),
+        };
+        let free = self.machine.memory("MemAvailable").and_then(|free| {
+            let swap = if self.huge { 0 } else { self.machine.memory("SwapFree")? };
+            Ok(free.saturating_add(swap))
+        });
+        let asked = self.size(need);
+        if let Ok(whole) = whole
+            && need > whole
+        {
+            let cause = format!(
+                "{asked} are asked for, and the machine has {} of {what}: whatever the limits are, who touches so much is \
+                 killed",
+                self.size(whole)
+            );
+            let remedy = "ask for less, or give the machine more memory";
+            let figures = [("memory", whole), ("need", need)];
+            self.find(Severity::Error, "memory-small", cause, remedy).figures.extend(figures);
+            self.need = None;
+        } else if let Ok(free) = free
+            && need > free
+        {
+            let cause = format!(
+                "{asked} are asked for, and {} of {what} are free or can be freed now: who touches so much may be killed, or \
+                 others are",
+                self.size(free)
+            );
+            let remedy = "shmkit gc\nor: end other programs, or give the machine more memory";
+            let figures = [("available", free), ("need", need)];
+            self.find(Severity::Warning, "memory-small", cause, remedy).figures.extend(figures);
+        }
     }
 
     fn folder(&mut self) {
@@ -268,17 +356,25 @@ impl Doctor<'_> {
         let used = room.bytes.saturating_sub(room.free);
         let figures = [("capacity", room.bytes), ("used", used), ("free", room.free)];
         let (all, used_text) = (self.size(room.bytes), self.size(used));
-        // Room for what is there and what is asked for; twice as much as now where nothing is.
+        let whole = self.whole();
+        let memory = whole.clone().unwrap_or(u64::MAX);
+        // Room for what is there and what is asked for; twice as much as now where nothing is. Never more than the
+        // machine has memory and swap.
         let larger = |wanted: u64| {
             let enough = if wanted > 0 { wanted.saturating_add(used) } else { room.bytes.saturating_mul(2) };
-            format!("mount -o remount,size={}M /dev/shm", (enough.max(1 << 30) >> 20).next_multiple_of(64))
+            let enough = enough.max(memory.min(1 << 30));
+            let remount = || format!("mount -o remount,size={}M /dev/shm", (enough >> 20).next_multiple_of(64));
+            (enough <= memory).then(remount)
         };
-        const CONTAINERS: &str = "\nor: in Docker or Podman, --shm-size=SIZE\n\
-                                  or: in Kubernetes, an emptyDir with medium: Memory at /dev/shm";
+        const CONTAINERS: [&str; 2] =
+            ["in Docker or Podman, --shm-size=SIZE", "in Kubernetes, an emptyDir with medium: Memory at /dev/shm"];
+        let ways = |first: Option<String>, others: &[String]| {
+            first.into_iter().chain(others.iter().cloned()).collect::<Vec<_>>().join("\nor: ")
+        };
         // 0 is no bound.
         if room.bytes > 0 {
             let wanted = need.unwrap_or(0);
-            let remedy = format!("{}{CONTAINERS}", larger(wanted));
+            let remedy = ways(larger(wanted), &CONTAINERS.map(String::from));
             if wanted > room.bytes {
                 let cause = format!(
                     "/dev/shm has {all}, and {} are asked for: ENOSPC, or SIGBUS at a touch",
@@ -291,7 +387,7 @@ impl Doctor<'_> {
                 );
                 self.find(Severity::Warning, "shm-small", cause, remedy).figures.extend(figures);
             }
-            let remedy = format!("shmkit gc\nor: {}", larger(wanted));
+            let remedy = ways(Some("shmkit gc".into()), larger(wanted).as_slice());
             if room.free < page_size() as u64 {
                 let cause = format!(
                     "/dev/shm is full: all of {all} are used; the next page that is touched is a SIGBUS, the next reservation ENOSPC"
@@ -329,7 +425,6 @@ impl Doctor<'_> {
             );
             self.find(Severity::Warning, "shm-inodes", cause, remedy).figures.extend(figures);
         }
-        let whole = self.machine.memory("MemTotal").and_then(|memory| Ok(memory + self.machine.memory("SwapTotal")?));
         if let Some(whole) = self.known("the machine's memory", whole)
             && room.bytes > whole
         {
@@ -337,7 +432,8 @@ impl Doctor<'_> {
                 "/dev/shm may hold {all}, and the machine has {} of memory and swap: who fills it gets processes killed, not ENOSPC",
                 self.size(whole)
             );
-            let remedy = format!("mount -o remount,size={}M /dev/shm", (whole / 2) >> 20);
+            let wanted = need.map_or(0, |need| need.saturating_add(used));
+            let remedy = format!("mount -o remount,size={}M /dev/shm", (whole / 2).max(wanted).min(whole) >> 20);
             let figures = [("capacity", room.bytes), ("memory", whole)];
             self.find(Severity::Warning, "shm-larger-than-memory", cause, remedy).figures.extend(figures);
         }
@@ -349,7 +445,8 @@ impl Doctor<'_> {
         let (shmmax, shmall) = (self.known("SHMMAX", all.shmmax), self.known("SHMALL", all.shmall));
         let need = self.need.filter(|_| !self.huge).unwrap_or(0);
         if let Some(shmmax) = shmmax {
-            let remedy = format!("sysctl -w kernel.shmmax={}", need.max(1 << 30).next_power_of_two());
+            let remedy =
+                format!("sysctl -w kernel.shmmax={}", need.max(1 << 30).checked_next_power_of_two().unwrap_or(need));
             if need > shmmax {
                 let cause = format!(
                     "SHMMAX is {}, and {} are asked for: shmget fails (EINVAL)",
@@ -679,27 +776,30 @@ impl Doctor<'_> {
 
     /// Objects, segments and semaphores that everybody may write, or whose owner is gone.
     fn objects(&mut self) {
-        // A name, the owner, the mode, and whether it is of semaphores.
-        let mut all: Vec<(String, u32, u32, bool)> = Vec::new();
+        let mut all: Vec<Thing> = Vec::new();
         if self.machine.path(OBJECTS).is_dir()
             && let Some(objects) = self.known("the objects in /dev/shm", self.machine.objects())
         {
             all.extend(objects.into_iter().map(|(name, status)| {
-                let semaphore = name.starts_with("sem.");
-                (format!("{OBJECTS}/{name}"), status.uid(), status.mode(), semaphore)
+                let semaphores = name.starts_with(b"sem.");
+                Thing { of: Of::Object(name), uid: status.uid(), mode: status.mode(), semaphores }
             }));
         }
         if let Some(segments) = self.known("System V segments", self.machine.segments()) {
-            all.extend(
-                segments
-                    .iter()
-                    .map(|one| (format!("segment {} (key {:#x})", one.id, one.key), one.uid, one.mode, false)),
-            );
+            all.extend(segments.iter().map(|one| Thing {
+                of: Of::Segment(one.id, one.key),
+                uid: one.uid,
+                mode: one.mode,
+                semaphores: false,
+            }));
         }
         if let Some(sets) = self.known("System V sets of semaphores", self.machine.sets()) {
-            all.extend(
-                sets.iter().map(|one| (format!("set {} (key {:#x})", one.id, one.key), one.uid, one.mode, true)),
-            );
+            all.extend(sets.iter().map(|one| Thing {
+                of: Of::Set(one.id, one.key),
+                uid: one.uid,
+                mode: one.mode,
+                semaphores: true,
+            }));
         }
         let rows = [
             (
@@ -714,52 +814,48 @@ impl Doctor<'_> {
             ),
         ];
         for (semaphores, id, means) in rows {
-            let open: Vec<String> =
-                all.iter().filter(|one| one.3 == semaphores && one.2 & 0o002 != 0).map(|one| one.0.clone()).collect();
+            let open: Vec<&Thing> =
+                all.iter().filter(|one| one.semaphores == semaphores && one.mode & 0o002 != 0).collect();
             if let Some(first) = open.first() {
-                let remedy = match first.strip_prefix(OBJECTS) {
-                    Some(_) => format!("chmod o-w '{}'", first.replace('\'', "'\\''")),
-                    None => "create them without mode 0002 (shmget, semget), or give them to a group".to_string(),
+                let remedy = match &first.of {
+                    Of::Object(name) => format!("chmod o-w {}", quoted(&path_of(name))),
+                    _ => "create them without mode 0002 (shmget, semget), or give them to a group".to_string(),
                 };
-                self.listed(Severity::Warning, id, open, means, remedy);
+                let names = open.iter().map(|one| one.text()).collect();
+                self.listed(Severity::Warning, id, names, means, remedy);
             }
         }
         self.owners(&all);
     }
 
-    fn owners(&mut self, all: &[(String, u32, u32, bool)]) {
-        let users: std::collections::BTreeSet<u32> = all.iter().map(|one| one.1).collect();
-        let (mut gone, mut unknown) = (Vec::new(), Vec::new());
+    fn owners(&mut self, all: &[Thing]) {
+        let users: std::collections::BTreeSet<u32> = all.iter().map(|one| one.uid).collect();
+        let (mut gone, mut unknown): (Vec<&Thing>, Vec<&Thing>) = (Vec::new(), Vec::new());
         for uid in users {
-            let of = |list: &mut Vec<String>| {
-                list.extend(all.iter().filter(|one| one.1 == uid).map(|one| format!("{} (user {uid})", one.0)))
-            };
+            let of = all.iter().filter(|one| one.uid == uid);
             match self.has_user(uid) {
                 Ok(true) => {}
-                Ok(false) => of(&mut gone),
-                Err(_) => of(&mut unknown),
+                Ok(false) => gone.extend(of),
+                Err(_) => unknown.extend(of),
             }
         }
+        let names = |list: &[&Thing]| list.iter().map(|one| format!("{} (user {})", one.text(), one.uid)).collect();
         if let Some(first) = gone.first() {
-            let remedy = match first.strip_prefix("segment ").or(first.strip_prefix("set ")) {
-                Some(rest) => format!(
-                    "ipcrm -{} {}",
-                    if first.starts_with("set") { 's' } else { 'm' },
-                    rest.split(' ').next().unwrap_or_default()
-                ),
-                None => {
-                    let path = first.rsplit_once(" (user").map_or(first.as_str(), |(path, _)| path);
-                    let name = path.strip_prefix(OBJECTS).unwrap_or(path);
-                    let quoted = |text: &str| text.replace('\'', "'\\''");
-                    format!("shmkit who 'posix:{}'\nrm '{}'", quoted(name), quoted(path))
+            let remedy = match &first.of {
+                Of::Segment(id, _) => format!("ipcrm -m {id}"),
+                Of::Set(id, _) => format!("ipcrm -s {id}"),
+                Of::Object(name) => {
+                    // The tool takes addresses as it prints them; rm takes bytes.
+                    let address = printable::text(&[b"posix:/", &name[..]].concat());
+                    format!("shmkit who {}\nrm {}", quoted(address.as_bytes()), quoted(&path_of(name)))
                 }
             };
             let means = "of users who do not exist: nobody but root can remove them, and whoever gets the number next owns them";
-            self.listed(Severity::Warning, "owner-gone", gone, means, remedy);
+            self.listed(Severity::Warning, "owner-gone", names(&gone), means, remedy);
         }
         if !unknown.is_empty() {
             let means = "of users of whom it cannot be told whether they exist (getent is not there, or they are of another user namespace)";
-            self.listed(Severity::Note, "owner-unknown", unknown, means, String::new());
+            self.listed(Severity::Note, "owner-unknown", names(&unknown), means, String::new());
         }
     }
 

@@ -12,6 +12,7 @@ use crate::machine::parse_size;
 use crate::output::{Output, UNKNOWN};
 use crate::printable;
 use crate::source::{Named, Source};
+use crate::view;
 
 /// Show the bytes of a region, object, segment or file
 ///
@@ -20,7 +21,7 @@ use crate::source::{Named, Source};
 /// out.
 #[derive(clap::Args)]
 pub struct Args {
-    /// posix:/name, sysv:0xKEY, sysv:ftok(PATH,ID), file:PATH, or a path
+    /// An address, as shmkit ls prints it: posix:/name, sysv:0xKEY, sysv:id=N, sysv:ftok(PATH,ID), file:PATH; or a path
     #[arg(value_name = "ADDRESS|PATH")]
     pub address: OsString,
     /// Begin here
@@ -294,6 +295,7 @@ struct Fields<'a> {
     layout_version: u32,
     layout_size: u64,
     layout_alignment: u32,
+    layout_fingerprint: Option<String>,
     created_ns: u64,
     creator: Recorded,
     /// Records of participants, also of some that are gone: `who` tells who is there.
@@ -342,6 +344,7 @@ fn fields<'a>(source: &'a Source, header: &Header) -> Result<Fields<'a>, Failure
         layout_version: layout.version,
         layout_size: layout.size,
         layout_alignment: layout.alignment,
+        layout_fingerprint: view::fingerprint(layout),
         created_ns: header.created,
         creator: process(&header.creator),
         records,
@@ -398,6 +401,7 @@ fn show_header(source: &Source, output: &Output) -> Done {
         ("size", format!("{} of at most {}", output.size(fields.size), output.size(fields.max_size))),
         ("grown", format!("{} times", fields.generation)),
         ("layout", layout),
+        ("fingerprint", fields.layout_fingerprint.clone().unwrap_or_else(|| "none".into())),
         ("persistent", yes(fields.persistent)),
         ("huge pages", yes(fields.huge_pages)),
         ("created", date(fields.created_ns)),

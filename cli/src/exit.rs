@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output;
+
 /// Why a command ends. `docs/tool.md` lists the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -49,6 +51,33 @@ impl Exit {
     }
 }
 
+/// What the numbers of a command say, for its man page; `shmkit` for all of them.
+pub fn meanings(command: &str) -> Vec<(&'static str, &'static str)> {
+    let runs = matches!(command, "run" | "trace");
+    let names_objects = matches!(command, "shmkit" | "show" | "who" | "rm" | "cp" | "dump");
+    let looks = names_objects || matches!(command, "ls" | "gc" | "top");
+    let all: [(&str, &str, bool); 12] = [
+        ("0", "Done.", !runs && command != "doctor"),
+        ("0", "Nothing was found, or notes alone.", command == "doctor"),
+        ("any", "As the program ended: its exit status, or its signal, which ends this command too.", runs),
+        ("1", "It could not be done; standard error says why.", !runs),
+        ("2", "Wrong usage.", true),
+        ("3", "There is nothing of this name.", names_objects),
+        ("4", "This user may not.", looks),
+        ("10", "Warnings: something will fail sooner or later.", command == "doctor"),
+        ("11", "Errors: something fails now.", command == "doctor"),
+        ("125", "It could not begin, or nothing was checked.", runs),
+        ("126", "The program cannot be run, or not be checked.", runs),
+        ("127", "There is no such program.", runs),
+    ];
+    let mut meanings: Vec<_> = all.into_iter().filter(|one| one.2).map(|one| (one.0, one.1)).collect();
+    if command == "shmkit" {
+        meanings.push(("other", "See the pages of doctor, run and trace."));
+    }
+    meanings.push(("101", "A fault of shmkit itself."));
+    meanings
+}
+
 /// A command that could not do what it was asked to: what happened, and what to do.
 #[derive(Debug)]
 pub struct Failure {
@@ -76,7 +105,7 @@ pub type Done = Result<Exit, Failure>;
 /// The number for the shell; a failure is told on standard error first.
 pub fn code(done: Done) -> ExitCode {
     let exit = done.unwrap_or_else(|failure| {
-        eprintln!("shmkit: {failure}");
+        output::tell(format_args!("shmkit: {failure}\n"));
         failure.exit
     });
     ExitCode::from(exit.code())

@@ -26,6 +26,11 @@ pub struct Args {
     /// Also say what is left alone, and why
     #[arg(short, long)]
     verbose: bool,
+    /// Columns, separated by commas; + before the first adds to the usual ones
+    ///
+    /// Columns are action, size, address, why, kind, state, reserved, owner and id.
+    #[arg(short = 'o', long, value_name = "COLUMNS")]
+    columns: Option<String>,
 }
 
 struct Line {
@@ -49,7 +54,54 @@ struct Report {
     left: Option<Vec<LineJson>>,
 }
 
+fn columns() -> [Column<Line>; 9] {
+    [
+        Column { name: "action", align: Align::Left, default: true, text: |line, _| line.action.to_string() },
+        Column {
+            name: "size",
+            align: Align::Right,
+            default: true,
+            text: |line, output| view::size_text(&line.object, output),
+        },
+        Column {
+            name: "address",
+            align: Align::Left,
+            default: true,
+            text: |line, _| printable::text(&line.object.address),
+        },
+        Column { name: "why", align: Align::Left, default: true, text: |line, _| line.why.clone() },
+        Column {
+            name: "kind",
+            align: Align::Left,
+            default: false,
+            text: |line, _| line.object.kind.name().to_string(),
+        },
+        Column {
+            name: "state",
+            align: Align::Left,
+            default: false,
+            text: |line, _| line.object.state.name().to_string(),
+        },
+        Column {
+            name: "reserved",
+            align: Align::Right,
+            default: false,
+            text: |line, output| view::reserved_text(&line.object, output),
+        },
+        Column { name: "owner", align: Align::Left, default: false, text: |line, _| view::owner_text(line.object.uid) },
+        Column {
+            name: "id",
+            align: Align::Right,
+            default: false,
+            text: |line, _| view::identity_text(line.object.identity),
+        },
+    ]
+}
+
 pub fn run(args: &Args, output: &Output) -> Done {
+    let columns = columns();
+    // Before anything is removed.
+    let chosen = output::choose(&columns, args.columns.as_deref())?;
     // Before the collection, for what is removed cannot be described afterwards.
     let before = gather::tables()?;
     let mut lines = Vec::new();
@@ -92,24 +144,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
         )?;
         return Ok(Exit::Ok);
     }
-    let columns: [Column<Line>; 4] = [
-        Column { name: "action", align: Align::Left, default: true, text: |line, _| line.action.to_string() },
-        Column {
-            name: "size",
-            align: Align::Right,
-            default: true,
-            text: |line, output| view::size_text(&line.object, output),
-        },
-        Column {
-            name: "address",
-            align: Align::Left,
-            default: true,
-            text: |line, _| printable::text(&line.object.address),
-        },
-        Column { name: "why", align: Align::Left, default: true, text: |line, _| line.why.clone() },
-    ];
     if !lines.is_empty() {
-        output::table(output, &columns.iter().collect::<Vec<_>>(), &lines)?;
+        output::table(output, &chosen, &lines)?;
     }
     let things = if found == 1 { "object" } else { "objects" };
     let done = match (args.remove, found) {
@@ -117,7 +153,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         (true, _) => format!("removed {found} {things}, {} of memory", output.size(bytes)),
         (false, _) => format!("{found} {things}, {} of memory; --remove removes them", output.size(bytes)),
     };
-    eprintln!("shmkit: {done}");
+    output::tell(format_args!("shmkit: {done}\n"));
     Ok(Exit::Ok)
 }
 

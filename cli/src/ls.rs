@@ -65,7 +65,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     output::table(output, &chosen, &view::rows(&objects, &wanted))?;
     if let Some(line) = view::partial(&objects) {
-        eprintln!("shmkit: {line}");
+        output::tell(format_args!("shmkit: {line}\n"));
     }
     Ok(Exit::Ok)
 }

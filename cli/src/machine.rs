@@ -4,13 +4,11 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use shmkit::sys::limits::{Resource, page_size, soft_limit};
 use shmkit::sys::{file, semset, sysv};
-
-use crate::printable;
 
 /// Where POSIX objects are.
 pub const OBJECTS: &str = "/dev/shm";
@@ -336,12 +334,12 @@ impl Machine {
         Ok(lines.filter_map(one).collect())
     }
 
-    /// What lies in the folder of POSIX objects: name and status.
-    pub fn objects(&self) -> Fact<Vec<(String, fs::Metadata)>> {
+    /// What lies in the folder of POSIX objects: name, byte for byte, and status.
+    pub fn objects(&self) -> Fact<Vec<(Vec<u8>, fs::Metadata)>> {
         let entries = fs::read_dir(self.path(OBJECTS)).map_err(|error| why(&error))?;
         let mut objects: Vec<_> = entries
             .flatten()
-            .filter_map(|entry| Some((printable::text(entry.file_name().as_bytes()), entry.metadata().ok()?)))
+            .filter_map(|entry| Some((entry.file_name().into_vec(), entry.metadata().ok()?)))
             .filter(|(_, status)| status.is_file())
             .collect();
         objects.sort_by(|one, other| one.0.cmp(&other.0));

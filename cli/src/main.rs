@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Command::Top(args) => top::run(args, &output),
         Command::Cp(args) => copy::run(args, &output),
         Command::Dump(args) => dump::run(args, &output),
-        Command::Completions(args) => pages::completions(args),
+        Command::Completions(args) => pages::completions(args, &output),
         Command::Man(args) => pages::man(args),
     })
 }

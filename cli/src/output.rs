@@ -1,5 +1,7 @@
-//! How commands print: columns for people, JSON for programs, sizes, colours. Never asks the system for anything.
+//! How commands print: columns for people, JSON for programs, sizes, colours, words on standard error. Never asks the
+//! system for anything, and never panics where it cannot write.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -64,6 +66,12 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// Says something on standard error, as it is and all at once. Where that cannot be written, there is nobody to tell it
+/// to, and what was asked for is done all the same.
+pub fn tell(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(text.to_string().as_bytes());
 }
 
 /// Where a column's text stands.

@@ -16,7 +16,7 @@ use shmkit::sys;
 use crate::exit::{Done, Exit, Failure};
 use crate::gather;
 use crate::objects::{Identity, Kind, Object, Objects, State, Time};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::printable;
 use crate::proc::Status;
 use crate::refusal;
@@ -75,7 +75,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
                 (false, Some(why))
             }
             Err(failure) => {
-                eprintln!("shmkit: {failure}");
+                output::tell(format_args!("shmkit: {failure}\n"));
                 if exit == Exit::Ok {
                     exit = failure.exit;
                 }
@@ -215,7 +215,11 @@ fn refuse_used(args: &Args, object: &Object) -> Result<Option<Outcome>, Failure>
 fn confirmed(object: &Object, output: &Output) -> Result<bool, Failure> {
     let size = view::size_text(object, output);
     let owner = view::owner_text(object.uid);
-    eprint!("remove {} ({size}, {owner}, {})? [y/N] ", printable::text(&object.address), object.state.name());
+    output::tell(format_args!(
+        "remove {} ({size}, {owner}, {})? [y/N] ",
+        printable::text(&object.address),
+        object.state.name()
+    ));
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     std::io::stdin()

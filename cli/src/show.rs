@@ -41,6 +41,7 @@ struct HeaderJson {
     layout_version: u32,
     layout_size: u64,
     layout_alignment: u32,
+    layout_fingerprint: Option<String>,
     creator_pid: u32,
     creator_uid: u32,
     creator_start_ticks: u64,
@@ -82,7 +83,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let found = match gather::select(&objects, address) {
             Ok(found) => found,
             Err(failure) => {
-                eprintln!("shmkit: {failure}");
+                output::tell(format_args!("shmkit: {failure}\n"));
                 exit = failure.exit;
                 continue;
             }
@@ -181,6 +182,7 @@ fn header_json(object: &Object, header: &Header) -> HeaderJson {
         layout_version: header.layout.version,
         layout_size: header.layout.size,
         layout_alignment: header.layout.alignment,
+        layout_fingerprint: view::fingerprint(&header.layout),
         creator_pid: header.creator.pid,
         creator_uid: header.creator.uid,
         creator_start_ticks: header.creator.start_time,
@@ -408,6 +410,9 @@ fn put_header(put: &mut impl FnMut(&'static str, String), object: &Object, heade
             None => "no type was named".to_string(),
         },
     );
+    if let Some(fingerprint) = view::fingerprint(&layout) {
+        put("fingerprint", fingerprint);
+    }
     put(
         "data",
         format!(

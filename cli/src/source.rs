@@ -19,7 +19,7 @@ use shmkit::sys::{file, sysv};
 use crate::exit::{Exit, Failure};
 use crate::{printable, refusal};
 
-/// What an argument names: an address, or a path, which means the file there.
+/// What an argument names: an address, as the tool prints it too, or a path, which means the file there.
 pub struct Named {
     /// The canonical address.
     pub address: Vec<u8>,
@@ -31,18 +31,53 @@ pub enum Place {
     Path(PathBuf),
     /// A System V key.
     Key(i32),
+    /// The id of a segment, which may have no key.
+    Id(i32),
 }
 
 impl Named {
     pub fn new(text: &OsStr) -> Result<Named, Failure> {
         let bytes = text.as_bytes();
+        if let Some(scheme) = [&b"semset:"[..], b"semaphore:"].iter().find(|scheme| bytes.starts_with(scheme)) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{} is a set of semaphores, which has no bytes", printable::text(bytes)),
+                format!("a file whose name begins with {} is ./{0}...", printable::text(scheme)),
+            ));
+        }
+        if let Some(digits) = bytes.strip_prefix(b"sysv:id=") {
+            let id = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).filter(|id| *id >= 0);
+            let id: i32 = id.ok_or_else(|| {
+                let cause = format!("{} is no address", printable::text(bytes));
+                Failure::new(Exit::Usage, cause, "write a number after id=")
+            })?;
+            return Ok(Named { address: format!("sysv:id={id}").into_bytes(), place: Place::Id(id) });
+        }
         let schemes: [&[u8]; 5] = [b"posix:", b"sysv:", b"file:", b"memfd:", b"anon:"];
-        let address = match schemes.iter().any(|scheme| bytes.starts_with(scheme)) {
-            true => bytes.to_vec(),
-            false => [b"file:", bytes].concat(),
-        };
-        let words = |failure: shmkit::region::Failure| refusal::failure(&failure, bytes);
-        let parsed = Parsed::new(&address).map_err(words)?;
+        if !schemes.iter().any(|scheme| bytes.starts_with(scheme)) {
+            // A path is what it is: nothing that the tool prints has no scheme.
+            return Named::of_address(&[b"file:", bytes].concat());
+        }
+        // What is printed with escapes stands for another name, and may be one itself.
+        let Some(meant) = printable::bytes(bytes) else { return Named::of_address(bytes) };
+        let (meant, literal) = (Named::of_address(&meant), Named::of_address(bytes));
+        match (meant, literal) {
+            (Ok(meant), Ok(literal)) if literal.exists() => match meant.exists() {
+                true => Err(Failure::new(
+                    Exit::Usage,
+                    format!("what is named may be {} or {}, and both exist", meant.text(), literal.text()),
+                    "write the one without escapes, or the other as it is shown here",
+                )),
+                false => Ok(literal),
+            },
+            (meant, _) => meant,
+        }
+    }
+
+    /// What an address names, byte for byte.
+    fn of_address(address: &[u8]) -> Result<Named, Failure> {
+        let words = |failure: shmkit::region::Failure| refusal::failure(&failure, address);
+        let parsed = Parsed::new(address).map_err(words)?;
         let place = match parsed.get() {
             Address::Path(backend, rest) => {
                 let path = path_of(backend, rest).map_err(words)?;
@@ -52,12 +87,16 @@ impl Named {
             Address::Label(..) => {
                 return Err(Failure::new(
                     Exit::Usage,
-                    format!("{} has no name by which another process could find it", printable::text(bytes)),
+                    format!("{} has no name by which another process could find it", printable::text(address)),
                     "name the file that a process has open, as /proc/PID/fd/N",
                 ));
             }
         };
         Ok(Named { address: parsed.text().to_vec(), place })
+    }
+
+    fn exists(&self) -> bool {
+        matches!(&self.place, Place::Path(path) if path.symlink_metadata().is_ok())
     }
 
     /// As it is shown.
@@ -68,7 +107,7 @@ impl Named {
     /// The kind of memory, as a header has it.
     pub fn backend(&self) -> Backend {
         match self.place {
-            Place::Key(_) => Backend::Sysv,
+            Place::Key(_) | Place::Id(_) => Backend::Sysv,
             Place::Path(_) if self.address.starts_with(b"posix:") => Backend::Posix,
             Place::Path(_) => Backend::File,
         }
@@ -141,7 +180,11 @@ impl Source {
     pub fn open(named: &Named, data_only: bool) -> Result<Source, Failure> {
         let mut source = match &named.place {
             Place::Path(path) => Source::of_file(named, path)?,
-            Place::Key(key) => Source::of_segment(named, *key)?,
+            Place::Key(key) => {
+                let id = sysv::shmget(*key, 0, 0).map_err(|errno| refused_errno(&named.text(), errno))?;
+                Source::of_segment(named, id)?
+            }
+            Place::Id(id) => Source::of_segment(named, *id)?,
         };
         let mut bytes = [0; header::SIZE];
         let object_size = source.object_size()?;
@@ -193,10 +236,13 @@ impl Source {
         })
     }
 
-    fn of_segment(named: &Named, key: i32) -> Result<Source, Failure> {
+    fn of_segment(named: &Named, id: i32) -> Result<Source, Failure> {
         let name = named.text();
-        let refuse = |errno| refused_errno(&name, errno);
-        let id = sysv::shmget(key, 0, 0).map_err(refuse)?;
+        // There is no segment of this id.
+        let refuse = |errno| match errno {
+            Errno(libc::EINVAL | libc::EIDRM) => refused_errno(&name, Errno(libc::ENOENT)),
+            errno => refused_errno(&name, errno),
+        };
         let status = sysv::status(id).map_err(refuse)?;
         let attached = Attached::new(id, status.size, libc::SHM_RDONLY).map_err(refuse)?;
         Ok(Source {
@@ -312,9 +358,20 @@ impl Source {
         self.read_object(self.base() + offset, buffer)
     }
 
-    /// That it became shorter while it was read.
+    /// That it became shorter while it was read, or was never as long as it says.
     pub fn truncated(&self, doing: &str, before: u64, done: u64) -> Failure {
         let now = self.size().unwrap_or(0);
+        if now >= before {
+            return Failure::new(
+                Exit::Failed,
+                format!(
+                    "{} has {now} bytes by its size, and fewer could be read: it tells a size that it does not have, \
+                     as files of /sys do, or was shorter for a moment",
+                    self.name
+                ),
+                "read it with cat",
+            );
+        }
         Failure::new(
             Exit::Failed,
             format!(

@@ -35,7 +35,7 @@ pub struct FileTarget {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replaced {
-    /// Its name is removed as the library does it.
+    /// The library replaces it, with every opener locked out.
     Region,
     Other,
 }
@@ -161,32 +161,33 @@ impl FileTarget {
     }
 
     fn publish(&mut self) -> Result<(), Failure> {
-        match self.replaces {
-            // Looked at once more, under the library's lock: whoever opened it meanwhile keeps it.
-            Some(Replaced::Region) => {
-                require_unused(&self.address, &self.name)?;
-                match access::unlink_address(&self.address) {
-                    Err(failure) if !matches!(failure.status, Status::ErrNotFound | Status::ErrRemoved) => {
-                        return Err(refusal::failure(&failure, &self.address));
-                    }
-                    _ => {}
-                }
-                self.name_it()
+        let Some(replaces) = self.replaces else { return self.name_it() };
+        // A name of its own first: what it replaces is there until the copy is whole and named.
+        let draft = match &self.draft {
+            Some(draft) => draft.clone(),
+            None => {
+                let draft = draft_of(&self.path);
+                file::link_unnamed(self.file.as_raw_fd(), HERE, &text(&draft)?)
+                    .map_err(|errno| refused_errno(&self.name, errno))?;
+                self.draft.insert(draft).clone()
             }
-            Some(Replaced::Other) => {
-                if self.draft.is_none() {
-                    let draft = draft_of(&self.path);
-                    file::link_unnamed(self.file.as_raw_fd(), HERE, &text(&draft)?)
-                        .map_err(|errno| refused_errno(&self.name, errno))?;
-                    self.draft = Some(draft);
-                }
-                let draft = self.draft.clone().unwrap_or_default();
-                fs::rename(&draft, &self.path).map_err(|error| refused(&self.name, &error))?;
-                self.draft = None;
-                Ok(())
+        };
+        match replaces {
+            // Looked at once more, with every opener locked out.
+            Replaced::Region => match access::replace(&self.address, &text(&draft)?) {
+                Ok(true) => {}
+                Ok(false) => return Err(in_use(&self.name)),
+                Err(failure) if failure.status == Status::ErrNotFound => return self.name_it(),
+                Err(failure) => return Err(refusal::failure(&failure, &self.address)),
+            },
+            // It may have become a region since.
+            Replaced::Other if matches!(survey::is_orphan(&self.address), Ok(Answer::No)) => {
+                return Err(in_use(&self.name));
             }
-            None => self.name_it(),
+            Replaced::Other => fs::rename(&draft, &self.path).map_err(|error| refused(&self.name, &error))?,
         }
+        self.draft = None;
+        Ok(())
     }
 
     /// Gives it its name, which nobody else may have.
@@ -238,13 +239,6 @@ fn in_use(name: &str) -> Failure {
         format!("{name} is a region that is in use, and its users would go on with the old one"),
         format!("see who it is (shmkit who {name}), or choose another name"),
     )
-}
-
-fn require_unused(address: &[u8], name: &str) -> Result<(), Failure> {
-    match survey::is_orphan(address) {
-        Ok(Answer::No) => Err(in_use(name)),
-        _ => Ok(()),
-    }
 }
 
 /// A System V segment that is made. Its key is taken from the beginning on; so only its owner may look at

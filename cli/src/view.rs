@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use shmkit::region::header::Layout;
 use shmkit::region::survey::{Answer, Content};
 
 use crate::objects::{Creator, Fact, Identity, Kind, Object, Objects, Time};
@@ -131,6 +132,18 @@ pub fn layout_name(object: &Object) -> Option<String> {
     let layout = object.header?.layout;
     let end = layout.name.iter().position(|byte| *byte == 0).unwrap_or(layout.name.len());
     (end > 0).then(|| printable::text(&layout.name[..end]))
+}
+
+/// One word for a type: two regions have the same one when their types agree in name, version, size and alignment, which
+/// is what the library compares. FNV-1a of these, each number as little-endian bytes.
+pub fn fingerprint(layout: &Layout) -> Option<String> {
+    if layout.is_any() {
+        return None;
+    }
+    let (version, size) = (layout.version.to_le_bytes(), layout.size.to_le_bytes());
+    let bytes = [&layout.name[..], &version, &size, &layout.alignment.to_le_bytes()].concat();
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    Some(format!("{:016x}", bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, hash)))
 }
 
 fn layout_text(object: &Object) -> String {

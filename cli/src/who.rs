@@ -23,6 +23,12 @@ pub struct Args {
     /// An address, as shmkit ls prints it, or the id of a process
     #[arg(value_name = "ADDRESS|PID")]
     subject: OsString,
+    /// Columns, separated by commas; + before the first adds to the usual ones
+    ///
+    /// Of an object columns are pid, owner, access, mapped, fds, lease, command and id; of a process state, size, access,
+    /// mapped, address, kind, fds, id and why.
+    #[arg(short = 'o', long, value_name = "COLUMNS")]
+    columns: Option<String>,
 }
 
 /// One participant of a region, as its lease and the record beside it tell.
@@ -106,6 +112,13 @@ fn access(one: &Use) -> &'static str {
     }
 }
 
+fn descriptors(one: &Use) -> String {
+    match one.descriptors.is_empty() {
+        true => "-".to_string(),
+        false => one.descriptors.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+    }
+}
+
 /// The columns of processes beside an object.
 pub fn columns<'a>() -> Vec<Column<Row<'a>>> {
     const SEEN: &str = "no permission";
@@ -140,8 +153,7 @@ pub fn columns<'a>() -> Vec<Column<Row<'a>>> {
             default: true,
             text: |row, _| match row.one {
                 None => UNKNOWN.to_string(),
-                Some(one) if one.descriptors.is_empty() => "-".to_string(),
-                Some(one) => one.descriptors.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+                Some(one) => descriptors(one),
             },
         },
         Column {
@@ -175,7 +187,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     match subject {
         Some(digits) => {
             let pid = digits.parse().map_err(|_| no_process(digits))?;
-            of_process(pid, output)
+            of_process(pid, args, output)
         }
         None => of_object(args, output),
     }
@@ -194,6 +206,7 @@ struct ObjectUsers {
 }
 
 fn of_object(args: &Args, output: &Output) -> Done {
+    output::choose(&columns(), args.columns.as_deref())?;
     let objects = gather::everything()?;
     let found = gather::select(&objects, &args.subject)?;
     if output.json {
@@ -223,10 +236,10 @@ fn of_object(args: &Args, output: &Output) -> Done {
     }
     let columns = columns();
     let several = found.len() > 1;
-    let names = if several { Some("+id") } else { None };
+    let names = args.columns.as_deref().or(several.then_some("+id"));
     let rows: Vec<_> = found.iter().flat_map(|object| rows_of(object, &objects)).collect();
     if rows.is_empty() {
-        eprintln!("shmkit: nobody is seen to have {}", printable::text(&found[0].address));
+        output::tell(format_args!("shmkit: nobody is seen to have {}\n", printable::text(&found[0].address)));
     } else {
         output::table(output, &output::choose(&columns, names)?, &rows)?;
     }
@@ -236,61 +249,27 @@ fn of_object(args: &Args, output: &Output) -> Done {
         if let (crate::objects::Kind::Sysv, Fact::Known(users)) = (object.kind, object.users().0)
             && users > attached
         {
-            eprintln!("shmkit: {} of its {users} attaches cannot be seen from here", users - attached);
+            output::tell(format_args!(
+                "shmkit: {} of its {users} attaches cannot be seen from here\n",
+                users - attached
+            ));
         }
     }
     if let Some(line) = view::partial(&objects) {
-        eprintln!("shmkit: {line}");
+        output::tell(format_args!("shmkit: {line}\n"));
     }
     Ok(Exit::Ok)
 }
 
-fn of_process(pid: u32, output: &Output) -> Done {
-    let command = proc::command(pid).ok_or_else(|| no_process(pid))?;
-    if let Err(error) = proc::mappings(pid, |_, _| ()) {
-        return Err(match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Failure::new(
-                Exit::NotPermitted,
-                format!("process {pid} ({command}) may not be looked at by this user"),
-                "ask as its owner or as root",
-            ),
-            _ => no_process(pid),
-        });
-    }
-    let objects = gather::everything()?;
-    struct Held<'a> {
-        object: &'a Object,
-        one: &'a Use,
-    }
-    let held: Vec<Held<'_>> = objects
-        .all
-        .iter()
-        .filter_map(|object| Some(Held { object, one: object.uses.iter().find(|one| one.pid == pid)? }))
-        .collect();
-    if output.json {
-        #[derive(Serialize)]
-        struct HeldJson {
-            object: ObjectJson,
-            r#use: ProcessJson,
-        }
-        #[derive(Serialize)]
-        struct All {
-            pid: u32,
-            command: String,
-            objects: Vec<HeldJson>,
-        }
-        let one = |held: &Held<'_>| HeldJson {
-            object: ObjectJson::new(held.object, &objects),
-            r#use: ProcessJson::new(held.one, &objects),
-        };
-        output.json("who-process", &All { pid, command, objects: held.iter().map(one).collect() })?;
-        return Ok(Exit::Ok);
-    }
-    if held.is_empty() {
-        eprintln!("shmkit: process {pid} ({command}) has no shared memory");
-        return Ok(Exit::Ok);
-    }
-    let columns: Vec<Column<Held<'_>>> = vec![
+/// One object beside the process that has it.
+struct Held<'a> {
+    object: &'a Object,
+    one: &'a Use,
+}
+
+/// The columns of objects beside a process.
+fn held_columns<'a>() -> Vec<Column<Held<'a>>> {
+    vec![
         Column {
             name: "state",
             align: Align::Left,
@@ -316,7 +295,66 @@ fn of_process(pid: u32, output: &Output) -> Done {
             default: true,
             text: |held, _| printable::text(&held.object.address),
         },
-    ];
-    output::table(output, &columns.iter().collect::<Vec<_>>(), &held)?;
+        Column {
+            name: "kind",
+            align: Align::Left,
+            default: false,
+            text: |held, _| held.object.kind.name().to_string(),
+        },
+        Column { name: "fds", align: Align::Left, default: false, text: |held, _| descriptors(held.one) },
+        Column {
+            name: "id",
+            align: Align::Right,
+            default: false,
+            text: |held, _| view::identity_text(held.object.identity),
+        },
+        Column { name: "why", align: Align::Left, default: false, text: |held, _| held.object.why.clone() },
+    ]
+}
+
+fn of_process(pid: u32, args: &Args, output: &Output) -> Done {
+    let columns = held_columns();
+    let chosen = output::choose(&columns, args.columns.as_deref())?;
+    let command = proc::command(pid).ok_or_else(|| no_process(pid))?;
+    if let Err(error) = proc::mappings(pid, |_, _| ()) {
+        return Err(match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Failure::new(
+                Exit::NotPermitted,
+                format!("process {pid} ({command}) may not be looked at by this user"),
+                "ask as its owner or as root",
+            ),
+            _ => no_process(pid),
+        });
+    }
+    let objects = gather::everything()?;
+    let held: Vec<Held<'_>> = objects
+        .all
+        .iter()
+        .filter_map(|object| Some(Held { object, one: object.uses.iter().find(|one| one.pid == pid)? }))
+        .collect();
+    if output.json {
+        #[derive(Serialize)]
+        struct HeldJson {
+            object: ObjectJson,
+            r#use: ProcessJson,
+        }
+        #[derive(Serialize)]
+        struct All {
+            pid: u32,
+            command: String,
+            objects: Vec<HeldJson>,
+        }
+        let one = |held: &Held<'_>| HeldJson {
+            object: ObjectJson::new(held.object, &objects),
+            r#use: ProcessJson::new(held.one, &objects),
+        };
+        output.json("who-process", &All { pid, command, objects: held.iter().map(one).collect() })?;
+        return Ok(Exit::Ok);
+    }
+    if held.is_empty() {
+        output::tell(format_args!("shmkit: process {pid} ({command}) has no shared memory\n"));
+        return Ok(Exit::Ok);
+    }
+    output::table(output, &chosen, &held)?;
     Ok(Exit::Ok)
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use room::{Key, Object, Ran, TOOL, noise, private, region, tool};
+use room::{Key, Object, OddObjects, Ran, TOOL, noise, private, region, tool};
 
 const PAGE: u64 = 4096;
 
@@ -133,8 +133,13 @@ fn mode_and_owner_are_kept() {
 
 /// Starts a copy of a large object and stops it in the middle: when it has the source mapped.
 fn stopped_copy(source: &Object, target: &str) -> Child {
+    stopped_copy_with(source, target, &[])
+}
+
+fn stopped_copy_with(source: &Object, target: &str, more: &[&str]) -> Child {
     let mut child = Command::new(TOOL)
         .args(["cp", "--json", &source.address(), target])
+        .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -326,6 +331,90 @@ fn a_region_in_use_is_not_replaced() {
 }
 
 #[test]
+fn a_region_is_replaced_only_if_it_is_still_there_and_unused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Object::new();
+    fs::write(source.path(), noise(18, 48 << 20)).expect("there is room");
+    let target = folder.path().join("region");
+    let address = format!("file:{}", text(&target));
+    let begin = || {
+        let _ = fs::remove_file(&target);
+        region(&address, &noise(1, 5000), 0);
+        stopped_copy_with(&source, &address, &["--force"])
+    };
+    // Somebody opens it meanwhile, and has it still.
+    let child = begin();
+    let inode = || fs::metadata(&target).expect("there").ino();
+    let before = inode();
+    let mut options = shmkit::region::Options::default();
+    let opened = shmkit::region::open(address.as_bytes(), &mut options);
+    let token = opened.unwrap_or_else(|failure| panic!("{}", failure.cause));
+    let ran = ended(child);
+    assert!(ran.code == Some(1) && ran.err.contains("is a region that is in use"), "{ran:?}");
+    let leases = tool(&["who", "-o", "lease", &address]).out;
+    assert!(leases.contains("yes"), "{leases}");
+    shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
+    assert_eq!((inode(), names(folder.path())), (before, vec!["region".to_string()]));
+    // What was no region is one now, and somebody has it.
+    fs::write(&target, "plain").expect("there is room");
+    let child = stopped_copy_with(&source, &address, &["--force"]);
+    fs::remove_file(&target).expect("it is ours");
+    region(&address, &noise(1, 5000), 0);
+    let opened = shmkit::region::open(address.as_bytes(), &mut options);
+    let token = opened.unwrap_or_else(|failure| panic!("{}", failure.cause));
+    let before = inode();
+    let ran = ended(child);
+    assert!(ran.code == Some(1) && ran.err.contains("is a region that is in use"), "{ran:?}");
+    shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
+    assert_eq!((inode(), names(folder.path())), (before, vec!["region".to_string()]));
+    // It is removed meanwhile: its name is free.
+    let child = begin();
+    fs::remove_file(&target).expect("it is ours");
+    let ran = ended(child);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_same(&source.path(), &target);
+    // Another file has its name meanwhile: that is not what was to be replaced.
+    let child = begin();
+    fs::remove_file(&target).expect("it is ours");
+    fs::write(&target, "another").expect("there is room");
+    let ran = ended(child);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(fs::read(&target).expect("there"), b"another");
+    assert_eq!(names(folder.path()), ["region"]);
+}
+
+#[test]
+fn what_is_replaced_is_lost_only_to_a_whole_copy() {
+    let (folder, room) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (one, plain, used) = (room.path().join("one"), room.path().join("plain"), room.path().join("region"));
+    fs::write(&one, noise(17, 50_000)).expect("there is room");
+    fs::write(&plain, "plain").expect("there is room");
+    region(&format!("file:{}", text(&used)), &noise(1, 5000), 0);
+    for target in [&plain, &used] {
+        let before = sha256(target);
+        let copy = || format!("exec $T cp -q -f {} {}", text(&one), text(target));
+        for what in ["nolink", "norename"] {
+            let ran = odd(folder.path(), what, &copy());
+            assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
+            assert!(ran.err.to_lowercase().contains("no space left"), "{what}: {ran:?}");
+            assert_eq!(names(room.path()), ["one", "plain", "region"], "{what}");
+            assert_eq!(sha256(target), before, "{what}");
+        }
+        let ran = odd(folder.path(), "killed", &copy());
+        assert_eq!(ran.code, None, "{ran:?}");
+        assert_eq!(sha256(target), before);
+        // As the manual says: the draft, which is whole by then.
+        let drafts: Vec<String> = names(room.path()).into_iter().filter(|name| name.starts_with(".copy-")).collect();
+        assert_eq!(drafts.len(), 1);
+        assert_same(&one, &room.path().join(&drafts[0]));
+        fs::remove_file(room.path().join(&drafts[0])).expect("it is ours");
+        assert_eq!(tool(&["cp", "-q", "-f", text(&one), text(target)]).code, Some(0));
+        assert_same(&one, target);
+        assert_eq!(names(room.path()), ["one", "plain", "region"]);
+    }
+}
+
+#[test]
 fn segments_are_copied_out_and_in() {
     let folder = tempfile::tempdir().expect("a folder");
     let (key, again) = (Key::new(), Key::new());
@@ -439,6 +528,50 @@ fn a_terminal_sees_progress() {
     let longest = ran.out.split(['\r', '\n']).map(|line| line.chars().count()).max();
     assert!(longest < Some(80), "{ran:?}");
     assert_eq!(odd(folder.path(), "slow", &command("--quiet")).out, "");
+}
+
+#[test]
+fn odd_names_are_copied_from_and_to() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OddObjects::new(&[b"from\xff\x1b[1m\n\\", b"to\xfe\x07"]);
+    let (from, to) = (odd.printed(0), odd.printed(1));
+    fs::remove_file(&odd.0[1]).expect("it is ours");
+    let ran = tool(&["cp", &from, &to]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(ran.out, format!("{from} -> {to}: 8\n"));
+    assert_eq!(fs::read(&odd.0[1]).expect("it has the name that is meant"), b"object 0");
+    let ran = tool(&["cp", &from, &to]);
+    assert!(ran.code == Some(1) && ran.err.contains(&format!("{to} exists")), "{ran:?}");
+    assert_eq!(tool(&["cp", "-q", "--force", &from, &to]).code, Some(0));
+    // Names as they are, and what cannot be one.
+    let bytes = [b"posix:/", odd.0[0].file_name().expect("it has one").as_bytes()].concat();
+    let dumped = Command::new(TOOL).args(["dump", "--raw"]).arg(std::ffi::OsStr::from_bytes(&bytes)).output();
+    assert_eq!(dumped.expect("the tool runs").stdout, b"object 0");
+    let ran = tool(&["cp", &from, "posix:/none\\xff/none\\xfe"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.is_ascii() && !ran.err.contains("\\\\x"), "{ran:?}");
+}
+
+#[test]
+fn what_has_no_bytes_is_no_file_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "x").expect("it can be written");
+    for address in ["semset:0x5", "semset:id=5", "semaphore:x", "sysv:id=5"] {
+        let mut command = Command::new(TOOL);
+        let ran = command.current_dir(folder.path()).args(["cp", "-f", text(&file), address]).output();
+        let ran = Ran::of(ran.expect("the tool runs"));
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        if address.starts_with("sem") {
+            assert_eq!(tool(&["dump", address]).code, Some(2), "{address}");
+        }
+    }
+    assert_eq!(names(folder.path()), ["file"]);
+    // A file may have such a name.
+    let mut command = Command::new(TOOL);
+    let ran = command.current_dir(folder.path()).args(["cp", "-q", "file", "./semset:0x5"]).output();
+    assert_eq!(ran.expect("the tool runs").status.code(), Some(0));
+    assert_eq!(names(folder.path()), ["file", "semset:0x5"]);
 }
 
 #[test]

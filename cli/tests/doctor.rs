@@ -137,6 +137,18 @@ fn every_fault_is_found_and_nothing_else() {
         ("shm-mode", "warning", &[], &|m| m.mode("dev/shm", 0o777)),
         ("shm-small", "warning", &[], &|m| m.write(".room", "67108864 67000000 1000 900")),
         ("shm-small", "error", &["--need", "9G"], &|_| {}),
+        ("memory-small", "error", &["--need", "17G"], &|_| {}),
+        ("memory-small", "error", &["--need", "9999999T"], &|_| {}),
+        ("memory-small", "error", &["--need", "17G", "--huge"], &|m| pool(m, 9000, 9000, 0)),
+        ("memory-small", "error", &["--need", "17G", "--huge"], &|m| {
+            m.change("proc/meminfo", "SwapTotal:             0 kB", "SwapTotal:       9000000 kB");
+            pool(m, 9000, 9000, 0);
+        }),
+        ("memory-small", "warning", &["--need", "4G"], &|m| available(m, 4_000_000, 0)),
+        ("memory-small", "warning", &["--need", "4G", "--huge"], &|m| {
+            available(m, 4_000_000, 500_000);
+            pool(m, 9000, 9000, 0);
+        }),
         ("shm-full", "error", &["--need", "5G"], &|_| {}),
         ("shm-full", "error", &[], &|m| m.write(".room", "8589934592 0 1000 900")),
         ("shm-full", "warning", &[], &|m| m.write(".room", "8589934592 800000000 1000 900")),
@@ -228,6 +240,14 @@ fn every_fault_is_found_and_nothing_else() {
         };
         assert_eq!(code, Some(expected), "fault {number}: {id}");
     }
+}
+
+fn available(machine: &Machine, memory: u64, swap: u64) {
+    machine.change(
+        "proc/meminfo",
+        "Hugepagesize",
+        &format!("MemAvailable: {memory} kB\nSwapFree: {swap} kB\nHugepagesize"),
+    );
 }
 
 fn segments(machine: &Machine, count: u32) {
@@ -369,4 +389,89 @@ fn what_is_left_over_on_this_machine_is_found() {
         "0"
     };
     assert_eq!(code, expected, "{document}");
+}
+
+#[test]
+fn lines_to_be_pasted_name_what_they_are_about() {
+    use std::os::unix::ffi::OsStrExt;
+    let names: &[&[u8]] = &[
+        b"plain",
+        b"two words",
+        b"a'b",
+        b"b\xff",
+        b"x\ny",
+        b"tab\t'\\x41",
+        b"back\\slash",
+        b"\xc3\xa9",
+        b"$HOME`id`!",
+        b" end ",
+    ];
+    for name in names {
+        let machine = Machine::new();
+        let path = [b"/dev/shm/", *name].concat();
+        let own = machine.path("dev/shm").join(std::ffi::OsStr::from_bytes(name));
+        std::fs::write(&own, "x").expect("it can be written");
+        std::fs::set_permissions(&own, PermissionsExt::from_mode(0o666)).expect("it is ours");
+        machine.write("etc/passwd", "ann:x:1000:1000::/home/ann:/bin/sh\n");
+        if own_user() == 1000 {
+            machine.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+        }
+        let ran = tool_on(machine.0.path(), &["doctor"]);
+        assert!(ran.out.bytes().all(|byte| byte >= b' ' || byte == b'\n'), "{ran:?}");
+        let line = |start: &str| {
+            let found =
+                ran.out.lines().find_map(|line| line.trim_start_matches("fix:").trim_start().strip_prefix(start));
+            found.or_else(|| ran.out.lines().find_map(|line| line.split_once(start).map(|parts| parts.1)))
+        };
+        // What the shell makes of the words after the command.
+        let words = |start: &str| {
+            let words = line(start).unwrap_or_else(|| panic!("no {start} in {}", ran.out));
+            let told = std::process::Command::new("bash").args(["-c", &format!("printf '%s|' {words}")]).output();
+            told.expect("bash runs").stdout
+        };
+        assert_eq!(words("chmod o-w "), [&path[..], b"|"].concat(), "{}", ran.out);
+        assert_eq!(words(" rm "), [&path[..], b"|"].concat(), "{}", ran.out);
+        // The tool takes an address as it prints it.
+        let address = String::from_utf8(words("shmkit who ")).expect("it is printable");
+        assert!(address.starts_with("posix:/") && address.ends_with('|'), "{address}");
+        let escaped = |bytes: &[u8]| bytes.iter().any(|byte| !(b' '..0x7f).contains(byte) || *byte == b'\\');
+        if !escaped(name) && name.trim_ascii() == *name {
+            assert_eq!(address.as_bytes(), [b"posix:/", *name, b"|"].concat());
+        }
+    }
+}
+
+#[test]
+fn what_there_is_no_memory_for_is_no_matter_of_settings() {
+    // A tmpfs of 1 TiB, 16 GiB of memory and 8 GiB of swap.
+    let machine = Machine::new();
+    machine.write(".room", "1099511627776 1099511000000 1000000 900000");
+    machine.change("proc/meminfo", "SwapTotal:             0 kB", "SwapTotal:       8388608 kB");
+    let need = |size: &str| tool_on(machine.0.path(), &["doctor", "--need", size]);
+    for size in ["25G", "500G", "9999999T"] {
+        let ran = need(size);
+        assert_eq!(ran.code, Some(11), "{ran:?}");
+        assert!(
+            ran.out.starts_with("error    memory-small\n") && ran.out.contains("has 24.0G of memory and"),
+            "{ran:?}"
+        );
+        // But for the tmpfs, which is too large whatever is asked for.
+        let lines: Vec<&str> = ran.out.lines().filter(|line| line.contains("remount")).collect();
+        assert_eq!(lines, ["         fix: mount -o remount,size=12288M /dev/shm"], "{ran:?}");
+    }
+    let ran = need("20G");
+    assert_eq!(ran.code, Some(10), "{ran:?}");
+    assert!(ran.out.contains("remount,size=20480M"), "what is asked for fits: {ran:?}");
+    // Swap helps.
+    assert!(!need("23G").out.contains("memory-small"));
+    // With swap free, what is available now is enough.
+    let machine = Machine::new();
+    available(&machine, 4_000_000, 500_000);
+    machine.change("proc/meminfo", "SwapTotal:             0 kB", "SwapTotal:       500000 kB");
+    assert_eq!(machine.found(&["--need", "4G"]), (Some(0), vec![("memlock".to_string(), "note".to_string())]));
+    // A full tmpfs that cannot be made large enough: nothing but to free some.
+    let machine = Machine::new();
+    machine.write(".room", "8589934592 1000 1000000 900000");
+    let ran = tool_on(machine.0.path(), &["doctor", "--need", "12G"]);
+    assert!(ran.code == Some(11) && ran.out.contains("--shm-size") && !ran.out.contains("remount,size"), "{ran:?}");
 }

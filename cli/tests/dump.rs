@@ -2,6 +2,8 @@
 
 #[path = "machine/mod.rs"]
 mod room;
+#[path = "run_support/mod.rs"]
+mod runs;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,7 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use room::{Key, Object, Ran, TOOL, noise, region, tool};
+use shmkit::region::header::Layout;
+
+use room::{Key, Object, OddObjects, Ran, TOOL, noise, region, tool};
 
 fn hexdump(path: &Path, more: &[&str]) -> String {
     let told =
@@ -145,6 +149,14 @@ fn who_reads_no_more_is_no_failure() {
     assert_eq!((ran.code, ran.out.lines().count(), ran.err.as_str()), (Some(0), 1, ""));
 }
 
+/// FNV-1a of 64 bits, as its authors define it.
+fn fnv(bytes: &[u8]) -> String {
+    let hash = bytes
+        .iter()
+        .fold(14_695_981_039_346_656_037u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211));
+    format!("{hash:016x}")
+}
+
 #[test]
 fn a_header_is_decoded() {
     let (object, key) = (Object::new(), Key::new());
@@ -171,6 +183,29 @@ fn a_header_is_decoded() {
         "{}",
         ran.out
     );
+    // One word for the type, the same wherever it is shown, and for every region of it.
+    let print = document["layout_fingerprint"].as_str().expect("it is told").to_string();
+    assert_eq!(
+        print,
+        fnv(&[&b"frames"[..], &[0; 42], &[3, 0, 0, 0], &[16, 0, 0, 0, 0, 0, 0, 0], &[8, 0, 0, 0]].concat())
+    );
+    assert!(ran.out.contains(&format!("fingerprint     {print}\n")), "{}", ran.out);
+    let shown = tool(&["show", &object.address(), &key.address()]).out;
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words.matches(&format!("fingerprint {print}")).count(), 2, "{shown}");
+    let shown = tool(&["show", "--json", &object.address()]).json();
+    assert_eq!(shown["objects"][0]["header"]["layout_fingerprint"], print.as_str());
+    // Any difference is another one; where no type is named there is none.
+    for layout in [Layout::new(b"frames", 4, 16, 8), Layout::new(b"frame", 3, 16, 8), Layout::new(b"", 0, 0, 0)] {
+        let other = Object::new();
+        let mut options = shmkit::region::Options { size: 100, layout, ..Default::default() };
+        let made = shmkit::region::create(other.address().as_bytes(), &mut options);
+        let token = made.unwrap_or_else(|failure| panic!("{}", failure.cause));
+        shmkit::region::handle::close(token).unwrap_or_else(|failure| panic!("{}", failure.cause));
+        let document = tool(&["dump", "--header", "--json", &other.address()]).json();
+        let found = &document["layout_fingerprint"];
+        assert!(found.is_null() == layout.is_any() && *found != print.as_str(), "{document}");
+    }
     // All of it, and the data alone.
     assert!(tool(&["dump", "-n", "16", &object.address()]).out.contains("|shmkitRG"));
     let data = Command::new(TOOL).args(["dump", "--raw", "--data", &object.address()]).output().expect("the tool runs");
@@ -189,4 +224,89 @@ fn a_header_is_decoded() {
     fs::write(plain.path(), "plain").expect("there is room");
     let ran = tool(&["dump", "--header", &plain.address()]);
     assert!(ran.code == Some(1) && ran.err.contains("is no region of shmkit's"), "{ran:?}");
+}
+
+#[test]
+fn what_ls_prints_is_taken() {
+    let odd = OddObjects::new(&[b"\xff\xfe", b"\\", b"semi\x07", b"new\nline", b"\xc3\xa9", b"wrong\\xg", b"plain"]);
+    for number in 0..odd.0.len() {
+        let printed = odd.printed(number);
+        assert!(printed.bytes().all(|byte| byte >= b' '), "{printed}");
+        let ran = tool(&["dump", "--raw", &printed]);
+        assert_eq!((ran.code, ran.out), (Some(0), format!("object {number}")), "{printed}");
+        let document = tool(&["dump", "--json", &printed]).json();
+        assert_eq!(document["address"], printed, "and prints it again");
+    }
+    // Backslashes that begin no escape are what they are.
+    let plain = format!("posix:/{}", odd.0[5].file_name().and_then(|name| name.to_str()).expect("text"));
+    assert_eq!(tool(&["dump", "--raw", &plain]).out, "object 5");
+}
+
+#[test]
+fn what_may_be_two_objects_is_refused() {
+    let odd = OddObjects::new(&[b"x\n", b"x\\x0a", b"only\\x41"]);
+    let (first, second) = (odd.printed(0), odd.printed(1));
+    assert!(first.ends_with("x\\x0a") && second.ends_with("x\\\\x0a"), "{first} {second}");
+    let target = Object::new();
+    for args in [&["dump", &first][..], &["cp", &first, &target.address()], &["cp", "-f", &target.address(), &first]] {
+        let ran = tool(args);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.err.contains("both exist") && ran.err.contains(&second), "{ran:?}");
+    }
+    assert_eq!(tool(&["dump", "--raw", &second]).out, "object 1");
+    // Without a doubt each can be named.
+    fs::remove_file(&odd.0[1]).expect("it is ours");
+    assert_eq!(tool(&["dump", "--raw", &first]).out, "object 0");
+    let literal = format!("posix:/{}", odd.0[2].file_name().and_then(|name| name.to_str()).expect("text"));
+    assert_eq!(tool(&["dump", "--raw", &literal]).out, "object 2");
+    // A path has no escapes.
+    assert_eq!(tool(&["dump", "--raw", odd.0[2].to_str().expect("text")]).out, "object 2");
+}
+
+#[test]
+fn segments_without_a_key_are_taken_by_id() {
+    // SAFETY: the segment has 5000 bytes, of which some are written while it is attached.
+    let (id, at) = unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, 5000, 0o600);
+        assert!(id >= 0);
+        let at = libc::shmat(id, std::ptr::null(), 0);
+        assert_ne!(at as isize, -1);
+        std::ptr::copy_nonoverlapping(noise(3, 5000).as_ptr(), at.cast(), 5000);
+        (id, at)
+    };
+    let address = format!("sysv:id={id}");
+    let target = Object::new();
+    let raw = || Command::new(TOOL).args(["dump", "--raw", &address]).output().expect("the tool runs");
+    let (dumped, copied) = (raw(), tool(&["cp", &address, &target.address()]));
+    // Also when it is removed and still attached.
+    // SAFETY: the command takes no pointer; the segment is attached at `at`.
+    let removed = unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
+    let again = raw();
+    // SAFETY: as above.
+    unsafe { libc::shmdt(at) };
+    assert_eq!(removed, 0);
+    assert!(dumped.stdout == noise(3, 5000) && again.stdout == noise(3, 5000), "{dumped:?} {again:?}");
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    assert_eq!(fs::read(target.path()).expect("there"), noise(3, 5000));
+    assert_eq!(tool(&["dump", &address]).code, Some(3), "it is gone");
+    assert_eq!(tool(&["dump", "sysv:id=x"]).code, Some(2));
+    assert_eq!(tool(&["dump", "sysv:id=-1"]).code, Some(2));
+}
+
+#[test]
+fn a_file_that_tells_a_wrong_size_is_not_called_truncated() {
+    let file = Path::new("/sys/devices/system/cpu/online");
+    let Ok(status) = fs::metadata(file) else {
+        return runs::not_run("files of a wrong size are not dumped: there is no /sys");
+    };
+    let content = fs::read(file).expect("everybody may read it");
+    assert!(status.len() > content.len() as u64, "it tells more than it has");
+    let target = Object::new();
+    for args in [&["dump", text(file)][..], &["dump", "--raw", text(file)], &["cp", text(file), &target.address()]] {
+        let ran = tool(args);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let words = format!("has {} bytes by its size, and fewer could be read", status.len());
+        assert!(ran.err.contains(&words) && !ran.err.contains("truncated"), "{ran:?}");
+    }
+    assert!(!target.path().exists());
 }

@@ -287,7 +287,9 @@ fn details_are_those_of_show_and_scroll() {
         terminal.keys(&["Home", "Down"]);
         terminal.wait("the second line", |lines| lines[0].contains("lines 2 to 9") && lines[1].starts_with("kind"));
         holder.kill();
-        terminal.wait("the new state", |lines| lines.iter().any(|line| line.starts_with("state     orphan")));
+        terminal.wait("the new state", |lines| {
+            lines.iter().any(|line| line.starts_with("state") && line.contains(" orphan: "))
+        });
         assert!(tool(&["rm", "posix:/telemetry"]).status.success());
         terminal.wait("its end", |lines| lines[0].starts_with("It is gone") && lines[1].starts_with("kind"));
         terminal.keys(&["q"]);

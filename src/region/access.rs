@@ -3,6 +3,7 @@
 //! memory cannot go away or the guard stands; otherwise the kernel copies, which answers where a touch would fault.
 //! Never forms a reference over the memory. Next: `guard.rs`, `object.rs`.
 
+use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::address::{Address, Backend, Parsed, folder_of};
@@ -765,6 +766,20 @@ pub fn unlink_address(address: &[u8]) -> Outcome<()> {
             }
             segment::unlink(id, key)
         }
+        Address::Label(..) => Err(nameless()),
+    }
+}
+
+/// Gives the name of a region to a draft, a file that has a name already in the same folder, unless somebody has the region
+/// open: whether it did. The name leads to the one or to the other all the time.
+pub fn replace(address: &[u8], draft: &CStr) -> Outcome<bool> {
+    let parsed = Parsed::new(address)?;
+    match parsed.get() {
+        Address::Path(backend, rest) => object::replace(backend, rest, draft, &mut Deadline::after(0)),
+        Address::Key(_) => Err(Failure::backend(
+            "a System V segment cannot be replaced: its key leads to nothing for a while",
+            "unlink it, and create it again",
+        )),
         Address::Label(..) => Err(nameless()),
     }
 }

@@ -831,17 +831,56 @@ pub fn unlink_same(
     .map(|()| alone)
 }
 
-/// Removes the name of whatever region it leads to; only of the one of this identity, if one is named.
-pub fn unlink(backend: Backend, rest: &[u8], identity: Option<(u64, u64)>, deadline: &mut Deadline) -> Outcome<()> {
+/// Gives a region's name to a draft, a file that has a name already in the same folder, unless somebody has the region
+/// open: whether it did. The name leads to the one or to the other all the time.
+pub fn replace(backend: Backend, rest: &[u8], draft: &CStr, deadline: &mut Deadline) -> Outcome<bool> {
     let place = Place::new(backend, rest)?;
+    let fd = open_to_unlink(&place)?;
+    let result = replace_held(fd, &place, draft, deadline);
+    // By name, not only by close: a child that was forked meanwhile may have the same description.
+    let _ = file::lock(fd, Lock::Unlocked, 0, 0);
+    let _ = file::close(fd);
+    result
+}
+
+fn replace_held(fd: i32, place: &Place, draft: &CStr, deadline: &mut Deadline) -> Outcome<bool> {
+    let status = survey::require_region(fd)?;
+    let alone = lease::hold(fd, lease::NAME, deadline, "another process removed the name")?;
+    // Nobody can begin to use it now. Without locks, or with a descriptor for reading only, a look is all there is.
+    let held = match lease::take_all(fd) {
+        Some(all) => !all,
+        None => lease::is_held(fd) == Some(true),
+    };
+    if held {
+        return Ok(false);
+    }
+    let replaced = match file::status_in(HERE, place.path()) {
+        Ok(now) if (now.dev, now.ino) == (status.dev, status.ino) => {
+            file::rename(HERE, draft, place.path()).map(|()| true).map_err(Failure::system)
+        }
+        Ok(_) | Err(Errno(libc::ENOENT)) => Err(Failure::of(Status::ErrRemoved)),
+        Err(errno) => Err(Failure::system(errno)),
+    };
+    alone.until_close();
+    replaced
+}
+
+/// Opens what has a name, to remove that: a lock needs writing; who may only read can still remove a name in a folder of
+/// its own.
+fn open_to_unlink(place: &Place) -> Outcome<i32> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    // A lock needs writing; who may only read can still remove a name in a folder of its own.
-    let fd = file::open_at(HERE, place.path(), libc::O_RDWR | flags, 0)
+    file::open_at(HERE, place.path(), libc::O_RDWR | flags, 0)
         .or_else(|_| file::open_at(HERE, place.path(), libc::O_RDONLY | flags, 0))
         .map_err(|errno| match errno.0 {
             libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
             _ => cannot_open(errno, place.path()),
-        })?;
+        })
+}
+
+/// Removes the name of whatever region it leads to; only of the one of this identity, if one is named.
+pub fn unlink(backend: Backend, rest: &[u8], identity: Option<(u64, u64)>, deadline: &mut Deadline) -> Outcome<()> {
+    let place = Place::new(backend, rest)?;
+    let fd = open_to_unlink(&place)?;
     let result = survey::require_region(fd)
         .and_then(|status| unlink_same(fd, backend, rest, identity.unwrap_or((status.dev, status.ino)), deadline))
         .map(lease::Held::until_close);

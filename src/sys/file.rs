@@ -430,6 +430,12 @@ pub fn rename_exclusively(folder: i32, from: &CStr, to: &CStr) -> Sys<()> {
     }
 }
 
+/// renameat(folder, from, folder, to)—renames within a folder, in the place of what has the new name.
+pub fn rename(folder: i32, from: &CStr, to: &CStr) -> Sys<()> {
+    // SAFETY: both paths are terminated and outlive the call.
+    check(unsafe { libc::renameat(folder, from.as_ptr(), folder, to.as_ptr()) }).map(drop)
+}
+
 /// unlinkat(folder, path)—removes a name.
 pub fn unlink_at(folder: i32, path: &CStr) -> Sys<()> {
     // SAFETY: the path is terminated and outlives the call.

@@ -19,7 +19,7 @@ use shmkit::checks::words::Call;
 use shmkit::error::errno_number;
 
 use crate::exit::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{self, Output};
 
 #[allow(dead_code, reason = "the interposer uses the rest")]
 #[path = "../../../preload/src/spec.rs"]
@@ -238,11 +238,11 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
-        eprintln!(
+        output::tell(format_args!(
             "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
-             is it linked with another C library, or made to ignore LD_PRELOAD?",
+             is it linked with another C library, or made to ignore LD_PRELOAD?\n",
             program.display()
-        );
+        ));
         return Ok(Exit::RunFailed);
     }
     if plan.summary {

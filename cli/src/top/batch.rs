@@ -114,7 +114,7 @@ fn print(look: &Look, rows: &[usize], between: bool, output: &Output) -> Result<
     let columns = table();
     output::table(output, &columns.iter().collect::<Vec<_>>(), &seen)?;
     if let Some(line) = view::partial(&look.objects) {
-        eprintln!("shmkit: {line}");
+        output::tell(format_args!("shmkit: {line}\n"));
     }
     Ok(())
 }

@@ -89,6 +89,40 @@ impl Drop for Object {
     }
 }
 
+/// POSIX objects of odd names that are gone with this.
+pub struct OddObjects(pub Vec<PathBuf>);
+
+impl OddObjects {
+    /// Makes one for each end of a name; each holds the number of its place.
+    pub fn new(ends: &[&[u8]]) -> OddObjects {
+        use std::os::unix::ffi::OsStrExt;
+        let start = format!("/dev/shm/shmkit-room-{}-", unique());
+        let path = |end: &&[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(&[start.as_bytes(), end].concat()));
+        let all = OddObjects(ends.iter().map(path).collect());
+        for (number, path) in all.0.iter().enumerate() {
+            std::fs::write(path, format!("object {number}")).expect("there is room");
+        }
+        all
+    }
+
+    /// As `ls` prints the address of one.
+    pub fn printed(&self, number: usize) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let inode = self.0[number].symlink_metadata().expect("it was made").ino();
+        let list = tool(&["ls", "-a", "-k", "posix", "-o", "id,address", "--no-headings"]);
+        let line = list.out.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{inode}  ")));
+        line.unwrap_or_else(|| panic!("{inode} is not listed: {list:?}")).to_string()
+    }
+}
+
+impl Drop for OddObjects {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// A System V key of which segment and semaphores are gone with this.
 pub struct Key(pub String);
 

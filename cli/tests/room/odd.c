@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,4 +48,40 @@ ssize_t process_vm_readv(pid_t pid, const struct iovec *local, unsigned long cou
     if (is("slow"))
         usleep(250000);
     return syscall(SYS_process_vm_readv, pid, local, count, remote, others, flags);
+}
+
+/* A folder in which no name can be made, and one in which none can be changed; a death in the middle of that. */
+int linkat(int from_folder, const char *from, int folder, const char *name, int flags)
+{
+    if (is("nolink")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_linkat, from_folder, from, folder, name, flags);
+}
+
+static int renamed(int from_folder, const char *from, int folder, const char *name, unsigned flags)
+{
+    if (is("killed"))
+        kill(getpid(), SIGKILL);
+    if (is("norename")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_renameat2, from_folder, from, folder, name, flags);
+}
+
+int rename(const char *from, const char *to)
+{
+    return renamed(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int renameat(int from_folder, const char *from, int folder, const char *to)
+{
+    return renamed(from_folder, from, folder, to, 0);
+}
+
+int renameat2(int from_folder, const char *from, int folder, const char *to, unsigned flags)
+{
+    return renamed(from_folder, from, folder, to, flags);
 }
