@@ -1337,11 +1337,14 @@ shmkit_status_t shmkit_event_notify(struct shmkit_event_t *event, uint32_t count
 /* ================================================================================================================== *
  * Queues that survive the death of any process
  *
- * A ring carries messages from one process to another through any shared memory. What holds for all of its calls:
- * - A shmkit_ring_t is one end, in the program's own memory. One thread at a time uses it; both ends may be of one process.
- * - Messages are bytes of any length up to half of the ring, each in one piece, aligned to 8 bytes, in order, each once.
- * - Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What the reader had not
- *   released comes again to the next one (at least once).
+ * A ring carries messages from one process to another through any shared memory; a queue from many to many, in a region.
+ * What holds for both:
+ * - A shmkit_ring_t is one end of a ring, a shmkit_queue_t a member of a queue, in the program's own memory. One thread at a
+ *   time uses it; several may be of one process.
+ * - A message is bytes, in one piece, aligned: in a ring of any length up to half of it, in a queue up to the size of its
+ *   cells. Those of one producer come in the order in which they were reserved.
+ * - Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What a reader had not
+ *   released comes again (at least once), or where a queue is made so is lost (at most once).
  * - Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end. Who
  *   waits spins a little, then sleeps; who has nobody to wake makes no system call. No call here is a cancellation point;
  *   none is async-signal-safe.
@@ -1359,6 +1362,29 @@ shmkit_status_t shmkit_event_notify(struct shmkit_event_t *event, uint32_t count
  * it any more: two that write, or read, at the same time damage what goes through.
  */
 #define SHMKIT_RING_TAKE_OVER 4
+
+/** shmkit_queue_options_t.overflow: who sends waits for room, as long as the call may (the default). */
+#define SHMKIT_OVERFLOW_BLOCK 0
+
+/**
+ * shmkit_queue_options_t.overflow: a message for which there is no room is SHMKIT_ERR_AGAIN at once, and counted.
+ */
+#define SHMKIT_OVERFLOW_REFUSE 1
+
+/**
+ * shmkit_queue_options_t.overflow: shmkit_queue_send() drops a message for which there is no room, counts it, and succeeds;
+ * shmkit_queue_reserve() counts it, and is SHMKIT_ERR_AGAIN.
+ */
+#define SHMKIT_OVERFLOW_DROP 2
+
+/**
+ * shmkit_queue_options_t.delivery: what a dead consumer had taken and not released is another one's (the default). It may
+ * come after messages that were sent later.
+ */
+#define SHMKIT_DELIVERY_AT_LEAST_ONCE 0
+
+/** shmkit_queue_options_t.delivery: it is lost, and counted. */
+#define SHMKIT_DELIVERY_AT_MOST_ONCE 1
 
 /**
  * One end of a ring, in the program's own memory, not in the shared one. Its bytes are the library's. One thread at a
@@ -1399,6 +1425,56 @@ typedef struct shmkit_ring_stat_t {
     /** Whether it was closed. */
     int closed;
 } shmkit_ring_stat_t;
+
+/** What a queue is made as: SHMKIT_QUEUE_OPTIONS_INIT first, then what differs. */
+typedef struct shmkit_queue_options_t {
+    /** sizeof of this struct, so that it can grow. */
+    size_t struct_size;
+    /** How many messages it holds; rounded up to a power of two. */
+    uint64_t messages;
+    /** Bytes of the longest message. */
+    uint64_t message_size;
+    /** The type of the messages; without a name any. */
+    struct shmkit_layout_t layout;
+    /** What becomes of a message too many: SHMKIT_OVERFLOW_BLOCK, _REFUSE or _DROP. */
+    int overflow;
+    /** What becomes of a message whose consumer died: SHMKIT_DELIVERY_AT_LEAST_ONCE or _AT_MOST_ONCE. */
+    int delivery;
+} shmkit_queue_options_t;
+
+/**
+ * A member of a queue, in the program's own memory, not in the shared one. Its bytes are the library's. One thread at a
+ * time uses it; it is not to be copied or moved. A thread of its own has a member of its own.
+ */
+typedef struct SHMKIT_ALIGNED(64) shmkit_queue_t {
+    uint8_t bytes[256];
+} shmkit_queue_t;
+
+/** What is known of a queue. */
+typedef struct shmkit_queue_stat_t {
+    /** Messages that it can hold. */
+    uint64_t messages;
+    /** Bytes of the longest. */
+    uint64_t message_size;
+    /** Messages that are in it, those included that are being written. */
+    uint64_t depth;
+    /** Messages sent since it was initialised. */
+    uint64_t sent;
+    /** Messages taken since then. */
+    uint64_t taken;
+    /** Messages for which there was no room, where the policy does not wait. */
+    uint64_t dropped;
+    /** Messages lost with a dead producer that had not committed them, or by policy with a dead consumer. */
+    uint64_t lost;
+    /** Messages of dead consumers that were given to others. */
+    uint64_t again;
+    /** SHMKIT_OVERFLOW_. */
+    int overflow;
+    /** SHMKIT_DELIVERY_. */
+    int delivery;
+    /** Whether it was closed. */
+    int closed;
+} shmkit_queue_stat_t;
 
 /**
  * Bytes of memory for a ring in which messages of `capacity` bytes lie, with 8 bytes and less than 8 of filling for each;
@@ -1552,6 +1628,138 @@ shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring,
 shmkit_status_t shmkit_ring_stat(const void *memory,
                                  size_t length,
                                  struct shmkit_ring_stat_t *stat);
+
+/** Bytes of memory for a queue of these options; 0 when they are not valid (shmkit_last_error() says why). */
+size_t shmkit_queue_size(const struct shmkit_queue_options_t *options);
+
+/**
+ * Makes a queue of `length` bytes of shared memory that nobody uses yet, best in the init callback of a region. `memory` is
+ * aligned to 64 bytes.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (too few bytes, not aligned, options), SHMKIT_ERR_ACCESS (mapped read-only),
+ * SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_queue_init(void *memory,
+                                  size_t length,
+                                  const struct shmkit_queue_options_t *options);
+
+/**
+ * Becomes a member of the queue in this memory, which is of an open region: by the region's leases the members know who of
+ * them died. A member sends and takes, one message of each at a time.
+ *
+ * With a `layout` that is not NULL the queue must have been made for it. Errors: SHMKIT_ERR_UNINITIALISED,
+ * SHMKIT_ERR_LAYOUT, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open),
+ * SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT,
+ * SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_queue_detach(). A forked child is no
+ * member.
+ */
+shmkit_status_t shmkit_queue_attach(struct shmkit_queue_t *queue,
+                                    const struct shmkit_region_t *region,
+                                    void *memory,
+                                    size_t length,
+                                    const struct shmkit_layout_t *layout);
+
+/** Ends the membership. What is reserved is given up; what is taken and not released is as a dead consumer's. */
+shmkit_status_t shmkit_queue_detach(struct shmkit_queue_t *queue);
+
+/**
+ * Room for a message of up to `size` bytes, in place: `*data` is where they go, aligned to 16 bytes. Its turn is taken: who
+ * takes messages waits for it until shmkit_queue_commit() or shmkit_queue_abort(), or until this process dies.
+ *
+ * Waits for room for `timeout_ns` nanoseconds where the queue's policy is to wait: 0 not at all (SHMKIT_ERR_AGAIN),
+ * SHMKIT_TIMEOUT_FOREVER without end. Errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED, SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_CORRUPT,
+ * SHMKIT_ERR_BUSY (another one is reserved here), SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there is room.
+ */
+shmkit_status_t shmkit_queue_reserve(struct shmkit_queue_t *queue,
+                                     size_t size,
+                                     void **data,
+                                     uint64_t timeout_ns);
+
+/**
+ * Publishes the first `size` bytes of the reserved message. It is there for a consumer as a whole, or not at all.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (nothing is reserved), SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_queue_commit(struct shmkit_queue_t *queue, size_t size);
+
+/** Gives up what is reserved: consumers pass it by. */
+shmkit_status_t shmkit_queue_abort(struct shmkit_queue_t *queue);
+
+/**
+ * Sends a message of `size` bytes: reserve, copy and commit in one. Waits as shmkit_queue_reserve() does, and has its
+ * errors. A hot path.
+ */
+shmkit_status_t shmkit_queue_send(struct shmkit_queue_t *queue, const void *data, size_t size, uint64_t timeout_ns);
+
+/**
+ * Takes the oldest message in place: `*data` and `*size`. It is this member's until shmkit_queue_release(); when this process
+ * dies before that, the queue's policy says what becomes of it.
+ *
+ * Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
+ * SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_BUSY (another one is taken here),
+ * SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there are messages.
+ */
+shmkit_status_t shmkit_queue_take(struct shmkit_queue_t *queue,
+                                  const void **data,
+                                  size_t *size,
+                                  uint64_t timeout_ns);
+
+/**
+ * Gives back the message that was taken: its room is free.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (none is taken), SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_queue_release(struct shmkit_queue_t *queue);
+
+/**
+ * Receives the oldest message into `buffer`, which has room for `room` bytes: take, copy and release in one. `*size` is its
+ * length.
+ *
+ * Waits as shmkit_queue_take() does, and has its errors; SHMKIT_ERR_TOO_BIG: the buffer is too small for it, `*size` says
+ * what it needs, and it stays the oldest one for this member: call again with more room, or shmkit_queue_release() it. A hot
+ * path.
+ */
+shmkit_status_t shmkit_queue_receive(struct shmkit_queue_t *queue,
+                                     void *buffer,
+                                     size_t room,
+                                     size_t *size,
+                                     uint64_t timeout_ns);
+
+/**
+ * Says that nothing is taken in any more: who sends gets SHMKIT_ERR_CLOSED, who takes gets what is left, then
+ * SHMKIT_ERR_CLOSED.
+ */
+shmkit_status_t shmkit_queue_close(struct shmkit_queue_t *queue);
+
+/**
+ * For an epoll loop: says that this member is about to sleep on an eventfd(2), to which producers write (see
+ * shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end.
+ */
+shmkit_status_t shmkit_queue_arm(struct shmkit_queue_t *queue);
+
+/**
+ * The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed. -1: none (any more).
+ * The descriptor stays the program's.
+ */
+shmkit_status_t shmkit_queue_set_notify_fd(struct shmkit_queue_t *queue,
+                                           int fd);
+
+/**
+ * What is known of the queue in this memory, for members and others. Changes nothing.
+ *
+ * Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_queue_stat(const void *memory, size_t length, struct shmkit_queue_stat_t *stat);
+
+/** Options of a queue that are ready to be changed: 1024 messages of 256 bytes, senders wait, at least once. */
+#ifdef __cplusplus
+#define SHMKIT_QUEUE_OPTIONS_INIT                                                                                  \
+    (shmkit_queue_options_t{sizeof(shmkit_queue_options_t), 1024, 256, shmkit_layout_t{nullptr, 0, 0, 0},          \
+                            SHMKIT_OVERFLOW_BLOCK, SHMKIT_DELIVERY_AT_LEAST_ONCE})
+#else
+#define SHMKIT_QUEUE_OPTIONS_INIT \
+    { .struct_size = sizeof(shmkit_queue_options_t), .messages = 1024, .message_size = 256 }
+#endif
 
 /* ================================================================================================================== *
  * The checked calls

@@ -12,7 +12,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -30,6 +30,7 @@ const SOURCES: [&str; 17] = [
     "src/capi/survey.rs",
     "src/capi/sync.rs",
     "src/capi/ring.rs",
+    "src/capi/queue.rs",
 ];
 
 /// What stands before the sections.
@@ -281,16 +282,27 @@ for all of them, where it does not say otherwise:
     Section {
         title: "Queues that survive the death of any process",
         words: "
-A ring carries messages from one process to another through any shared memory. What holds for all of its calls:
-- A shmkit_ring_t is one end, in the program's own memory. One thread at a time uses it; both ends may be of one process.
-- Messages are bytes of any length up to half of the ring, each in one piece, aligned to 8 bytes, in order, each once.
-- Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What the reader had not
-  released comes again to the next one (at least once).
+A ring carries messages from one process to another through any shared memory; a queue from many to many, in a region.
+What holds for both:
+- A shmkit_ring_t is one end of a ring, a shmkit_queue_t a member of a queue, in the program's own memory. One thread at a
+  time uses it; several may be of one process.
+- A message is bytes, in one piece, aligned: in a ring of any length up to half of it, in a queue up to the size of its
+  cells. Those of one producer come in the order in which they were reserved.
+- Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What a reader had not
+  released comes again (at least once), or where a queue is made so is lost (at most once).
 - Timeouts are nanoseconds of the monotonic clock from now on: 0 does not wait, SHMKIT_TIMEOUT_FOREVER has no end. Who
   waits spins a little, then sleeps; who has nobody to wake makes no system call. No call here is a cancellation point;
   none is async-signal-safe.
 - What peers wrote is not believed: what cannot be is SHMKIT_ERR_CORRUPT. The bytes of a message are the peer's.",
-        names: &["SHMKIT_RING_", "shmkit_ring_", "shmkit_span_t"],
+        names: &[
+            "SHMKIT_RING_",
+            "SHMKIT_OVERFLOW_",
+            "SHMKIT_DELIVERY_",
+            "SHMKIT_QUEUE_",
+            "shmkit_ring_",
+            "shmkit_span_t",
+            "shmkit_queue_",
+        ],
     },
     Section {
         title: "The checked calls",
@@ -398,6 +410,16 @@ const BY_HAND: &str = r#"
 #else
 #define SHMKIT_REGION_OPTIONS_INIT \
     { .struct_size = sizeof(shmkit_region_options_t), .group = SHMKIT_GROUP_SAME, .owner = SHMKIT_OWNER_SELF }
+#endif
+
+/** Options of a queue that are ready to be changed: 1024 messages of 256 bytes, senders wait, at least once. */
+#ifdef __cplusplus
+#define SHMKIT_QUEUE_OPTIONS_INIT                                                                                  \
+    (shmkit_queue_options_t{sizeof(shmkit_queue_options_t), 1024, 256, shmkit_layout_t{nullptr, 0, 0, 0},          \
+                            SHMKIT_OVERFLOW_BLOCK, SHMKIT_DELIVERY_AT_LEAST_ONCE})
+#else
+#define SHMKIT_QUEUE_OPTIONS_INIT \
+    { .struct_size = sizeof(shmkit_queue_options_t), .messages = 1024, .message_size = 256 }
 #endif
 
 /** A shmkit_region_stat_t that is ready to be passed. */

@@ -677,6 +677,7 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
     let source = bench.path("repeats.c");
     let text = r#"
         #include <sys/mman.h>
+        #include <sys/wait.h>
         #include <unistd.h>
         static void sync_pages(char *at)
         {
@@ -691,6 +692,8 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
             sync_pages(at);
             if (child == 0)
                 _exit(0);
+            // Before the end of this process, which is that of the summary.
+            waitpid(child, 0, 0);
             for (int fd = 600; fd < 1000; fd++)
                 close(fd);
             for (int fd = 2000; fd > 1000; fd--)

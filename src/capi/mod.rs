@@ -17,6 +17,8 @@ mod outcome;
 #[cfg(not(interposer))]
 pub mod policy;
 pub mod posix;
+#[cfg(not(interposer))]
+pub mod queue;
 pub mod record;
 #[cfg(not(interposer))]
 pub mod region;

@@ -173,7 +173,7 @@ fn handle_of(token: u64) -> *mut shmkit_region_t {
     core::ptr::without_provenance_mut(token as usize)
 }
 
-fn token_of(region: *const shmkit_region_t) -> u64 {
+pub(super) fn token_of(region: *const shmkit_region_t) -> u64 {
     region.addr() as u64
 }
 

@@ -4,9 +4,9 @@
 use core::ffi::{c_int, c_void};
 
 use super::error::shmkit_status_t;
+use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
-use super::is_plausible;
 use crate::checks::words::Call;
 use crate::containers::ring::Refused;
 use crate::containers::ring_end::{self, End, How, Side};
@@ -74,15 +74,15 @@ pub struct shmkit_ring_stat_t {
 
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 
-/// The memory of a ring.
-fn area(memory: *const c_void, length: usize) -> Outcome<Area> {
+/// The memory of a ring or queue.
+pub(super) fn area(memory: *const c_void, length: usize) -> Outcome<Area> {
     let start = memory as usize;
     if !is_plausible(start) || start.checked_add(length).is_none() {
         return Err(Failure::of(Status::ErrBadPointer));
     }
     if !start.is_multiple_of(64) {
         return Err(Failure::argument(
-            "the memory of a ring is not aligned to 64 bytes",
+            "the memory is not aligned to 64 bytes",
             "begin it at a multiple of 64: the data of a region does",
         ));
     }

@@ -3,7 +3,10 @@
 
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
+pub mod layout;
 pub mod memory;
+pub mod queue;
+pub mod queue_end;
 pub mod ring;
 pub mod ring_end;
 pub mod role;

@@ -1,7 +1,10 @@
 //! One end of a ring, in the program's own memory: the core with its memory, its role and the words of its failures. What a
 //! call needs most often is in `ring.rs`; here is what it comes to when that does not do. Next: `capi/ring.rs`.
 
-use super::ring::{self, CONSUMER_AT, Consumer, Counts, DATA_AT, LEAST, MOST, PRODUCER_AT, Producer, Refused, SPACE_AT};
+use super::layout::{check_writable, fingerprint, other_layout};
+use super::ring::{
+    self, CONSUMER_AT, Consumer, Counts, DATA_AT, LEAST, MOST, PRODUCER_AT, Producer, Refused, SPACE_AT,
+};
 use super::role::{self, Judged};
 use super::wait::{self, Ended};
 use crate::error::Status;
@@ -9,7 +12,7 @@ use crate::region::header::Layout;
 use crate::region::{Failure, Outcome, identity};
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
-use crate::sys::{event_fd, futex};
+use crate::sys::event_fd;
 
 /// Which end.
 pub enum Side {
@@ -56,31 +59,6 @@ fn capacity_of(length: u64) -> Outcome<u64> {
     }
 }
 
-/// A number for a layout: FNV-1a of 64 bits. 0 for none.
-fn fingerprint(layout: &Layout) -> u64 {
-    if layout.is_any() {
-        return 0;
-    }
-    let numbers = [layout.size, u64::from(layout.version), u64::from(layout.alignment)];
-    let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
-    let bytes = layout.name.iter().copied().chain(numbers);
-    bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)).max(1)
-}
-
-/// Whether the memory can be written at both of its ends.
-fn check_writable(area: Area) -> Outcome<()> {
-    for at in [0, area.length() - 4 & !3] {
-        futex::writable(area.start() + at).map_err(|_| {
-            Failure::new(
-                Status::ErrAccess,
-                "the memory is not mapped for writing, and both ends of a ring write to it",
-                "map it with PROT_WRITE, or open the region without read_only",
-            )
-        })?;
-    }
-    Ok(())
-}
-
 /// Makes a ring of memory that nobody uses yet.
 pub fn make(area: Area, layout: &Layout) -> Outcome<()> {
     let capacity = capacity_of(area.length() as u64)?;
@@ -112,11 +90,7 @@ fn capacity(area: Area, layout: Option<&Layout>) -> Outcome<u64> {
     match layout.map_or(0, fingerprint) {
         0 => Ok(capacity),
         wanted if wanted == found => Ok(capacity),
-        _ => Err(Failure::new(
-            Status::ErrLayout,
-            "the ring was made for messages of another type, version, size or alignment",
-            "build both programs from the same definition",
-        )),
+        _ => Err(other_layout()),
     }
 }
 
@@ -253,7 +227,11 @@ impl End {
             Ended::There => Ok(()),
             Ended::TimedOut => Err(Failure::new(
                 Status::ErrTimeout,
-                if produces { "the time ran out before there was room" } else { "the time ran out before a message came" },
+                if produces {
+                    "the time ran out before there was room"
+                } else {
+                    "the time ran out before a message came"
+                },
                 "see whether the other end is slow or stopped, or wait longer",
             )),
             Ended::PeerDied => Err(Failure::new(
@@ -354,8 +332,12 @@ fn has_it(judged: Judged, produces: bool) -> Failure {
     let cause = match (produces, sure) {
         (true, true) => "process {id} writes to this ring, and a ring has one producer",
         (false, true) => "process {id} reads this ring, and a ring has one consumer",
-        (true, false) => "a process that cannot be looked at from here ({id} in its own pid namespace) writes to this ring",
-        (false, false) => "a process that cannot be looked at from here ({id} in its own pid namespace) reads this ring",
+        (true, false) => {
+            "a process that cannot be looked at from here ({id} in its own pid namespace) writes to this ring"
+        }
+        (false, false) => {
+            "a process that cannot be looked at from here ({id} in its own pid namespace) reads this ring"
+        }
     };
     Failure::new(
         Status::ErrBusy,

@@ -239,6 +239,11 @@ pub fn is_held(fd: i32) -> Option<bool> {
     }
 }
 
+/// Whether another description holds the lease of this number. `None` when it cannot be told.
+pub fn is_number_held(fd: i32, number: u32) -> Option<bool> {
+    file::lock_in_the_way(fd, LEASES + i64::from(number), 1).ok().map(|found| found.is_some())
+}
+
 /// A lock on one byte, held until it is dropped, or until the descriptor is closed.
 pub struct Held {
     fd: i32,

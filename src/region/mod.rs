@@ -6,7 +6,7 @@
 //! * `object`: objects with a descriptor; `segment`: System V; `lease`: who is there
 //! * `access`: what is done with an open region; `guard`: what happens when its memory goes away; `inherit`: what a
 //!   forked child has of it
-//! * `passing`: over a socket; `survey`: participants, orphans, lists, collection
+//! * `member`: participants as containers know them; `passing`: over a socket; `survey`: participants, orphans, lists, collection
 
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
@@ -21,6 +21,7 @@ pub mod header;
 pub mod identity;
 mod inherit;
 mod lease;
+pub mod member;
 mod object;
 pub mod passing;
 mod segment;

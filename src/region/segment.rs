@@ -798,6 +798,11 @@ pub fn for_each_lease(set: i32, mut each: impl FnMut(u32)) -> Option<u32> {
     Some(u32::from(values[TOTAL as usize]))
 }
 
+/// Whether the lease of this number is held. `None` when it cannot be told.
+pub fn is_lease_held(set: i32, number: u32) -> Option<bool> {
+    semset::value(set, i32::from(SLOTS) + number as i32).ok().map(|value| value > 0)
+}
+
 /// What became of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collected {

@@ -1,0 +1,346 @@
+//! A member of a queue, in the program's own memory: the core with its memory, its region and the words of its failures; and
+//! who is dead. Next: `capi/queue.rs`.
+//!
+//! A claim names its owner by the number of its region's lease and an epoch. The table of members has, for each lease, the
+//! epoch and the process that had it last; who attaches with a lease that was another's before counts the epoch up. So a claim
+//! is a dead one's when its epoch is past, or nobody has the lease, or another living process has it.
+
+use super::layout::{check_writable, fingerprint, other_layout};
+use super::queue::{self, Counts, Delivery, MEMBERS, MEMBERS_AT, Overflow, Queue, Refused, Shape};
+use super::wait::{self, Ended};
+use crate::error::Status;
+use crate::region::header::{Layout, Process};
+use crate::region::{Failure, Outcome, identity, member};
+use crate::sync::object::Wait;
+use crate::sys::area::{self, Area};
+use crate::sys::event_fd;
+
+use super::memory::Memory;
+
+const _: () = assert!(member::MOST <= MEMBERS);
+
+/// Bits of an owner that are the lease's number; the others are the epoch.
+const NUMBER_BITS: u32 = 12;
+/// Bits of a member's entry that are its identity; the others are the epoch.
+const IDENTITY_BITS: u32 = 48;
+const IDENTITY: u64 = (1 << IDENTITY_BITS) - 1;
+
+/// A member of a queue. In C it is a `shmkit_queue_t`.
+#[repr(C)]
+pub struct Member {
+    /// `SEAL` and the member's own address.
+    seal: u64,
+    /// Where the queue is.
+    pub area: Area,
+    /// Whose leases tell who is dead.
+    region: u64,
+    number: u32,
+    /// How long spinning pays.
+    spins: u32,
+    /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
+    fd: i32,
+    /// Times that somebody was found in the midst of the next message.
+    busy: u32,
+    /// The shape, as it was checked.
+    shape: Shape,
+    /// The core.
+    pub queue: Queue<Area>,
+}
+
+const SEAL: u64 = 0x7175_6575_655f_656e;
+/// How often somebody is found in the midst of a message before it is asked whether it lives.
+const PATIENCE: u32 = 256;
+
+/// The shape for a number of messages of up to so many bytes.
+pub fn shape(cells: u64, longest: u64, layout: &Layout, overflow: Overflow, delivery: Delivery) -> Outcome<Shape> {
+    if cells == 0 || cells > queue::MOST_CELLS || longest > queue::LONGEST {
+        return Err(Failure::argument(
+            "a queue has 1 to 16777216 messages of up to 1 GiB",
+            "set messages and message_size; begin with SHMKIT_QUEUE_OPTIONS_INIT",
+        ));
+    }
+    let cells = cells.next_power_of_two();
+    Ok(Shape { cells, stride: Shape::stride_for(longest), fingerprint: fingerprint(layout), delivery, overflow })
+}
+
+fn check_room(area: Area, shape: &Shape) -> Outcome<()> {
+    if shape.size() <= area.length() as u64 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Status::ErrInvalidArgument,
+        "{length} bytes are too few for this queue, which needs {needed}",
+        "ask shmkit_queue_size how many it needs",
+    )
+    .with(|figures| (figures.length, figures.needed) = (area.length() as u64, shape.size())))
+}
+
+/// Makes a queue of memory that nobody uses yet.
+pub fn make(area: Area, shape: &Shape) -> Outcome<()> {
+    check_room(area, shape)?;
+    check_writable(area)?;
+    queue::make(area, shape);
+    Ok(())
+}
+
+/// The shape of the queue in this memory.
+fn found(area: Area) -> Outcome<Shape> {
+    let shape = if area.length() < queue::MEMBERS_AT { None } else { queue::read(area) };
+    let Some(shape) = shape else {
+        return Err(Failure::new(
+            Status::ErrUninitialised,
+            "there is no queue in this memory",
+            "initialise it with shmkit_queue_init, once, before anybody attaches: best in the init callback of a region",
+        ));
+    };
+    if shape.size() > area.length() as u64 {
+        return Err(Failure::new(
+            Status::ErrCorrupt,
+            "the queue says that it has {needed} bytes, and its memory has {length}",
+            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
+        )
+        .with(|figures| (figures.needed, figures.length) = (shape.size(), area.length() as u64)));
+    }
+    Ok(shape)
+}
+
+/// Looks at a queue without being a member; changes nothing.
+pub fn look(area: Area) -> Outcome<(Shape, Counts)> {
+    Ok((found(area)?, queue::counts(area)))
+}
+
+fn identity_of(process: &Process) -> u64 {
+    (u64::from(process.pid) << 26 | process.start_time & 0x3ff_ffff) & IDENTITY
+}
+
+/// Enters this process as the one that has a lease: the owner that its claims name.
+fn enter<M: Memory>(memory: M, number: u32) -> u32 {
+    // Who was made behind the fork handlers must not pass for its parent.
+    identity::forget();
+    let (at, own) = (MEMBERS_AT + 8 * number as usize, identity_of(&identity::own()));
+    loop {
+        let seen = memory.load(at);
+        let epoch = seen >> IDENTITY_BITS;
+        if seen & IDENTITY == own && seen != 0 {
+            return owner_of(number, epoch);
+        }
+        let epoch = (epoch + 1) & 0xffff;
+        if memory.exchange(at, seen, epoch << IDENTITY_BITS | own).is_ok() {
+            return owner_of(number, epoch);
+        }
+    }
+}
+
+fn owner_of(number: u32, epoch: u64) -> u32 {
+    (epoch as u32) << NUMBER_BITS | number
+}
+
+/// Whether the owner of a claim is dead; who cannot be judged is not.
+fn is_dead(area: Area, region: u64, own: u32, owner: u32) -> bool {
+    let (number, epoch) = (owner & ((1 << NUMBER_BITS) - 1), u64::from(owner >> NUMBER_BITS));
+    if number >= MEMBERS {
+        return true;
+    }
+    let entry = area.load(MEMBERS_AT + 8 * number as usize);
+    if entry >> IDENTITY_BITS != epoch {
+        return true;
+    }
+    if number == own {
+        return false;
+    }
+    match member::is_there(region, number) {
+        Some(false) => true,
+        None => false,
+        // Another process may have the lease by now, and not this queue.
+        Some(true) => member::living(region, number).is_some_and(|process| identity_of(&process) != entry & IDENTITY),
+    }
+}
+
+impl Member {
+    /// Becomes a member of the queue in this memory, to lie at an address.
+    pub fn new(address: usize, region: u64, area: Area, layout: &Layout) -> Outcome<Member> {
+        let shape = found(area)?;
+        check_writable(area)?;
+        let wanted = fingerprint(layout);
+        if wanted != 0 && wanted != shape.fingerprint {
+            return Err(other_layout());
+        }
+        let number = member::own(region)?;
+        area::begin_fences();
+        let me = enter(area, number);
+        let queue = Queue::new(area, shape, me);
+        let spins = wait::FIRST_SPINS;
+        let seal = SEAL ^ address as u64;
+        Ok(Member { seal, area, region, number, spins, fd: -1, busy: 0, shape, queue })
+    }
+
+    /// Where the seal of a member at this address is, and what it is when it is attached there.
+    #[inline(always)]
+    pub fn seal_at(member: *mut Member) -> (*mut u64, u64) {
+        (member.cast(), SEAL ^ member as u64)
+    }
+
+    /// Ends the membership: what was claimed is given up, what was taken is given back.
+    pub fn detach(&mut self) {
+        let _ = self.queue.abort();
+        self.queue.put_back();
+        self.seal = 0;
+    }
+
+    /// The longest message.
+    #[inline(always)]
+    pub fn longest(&self) -> u64 {
+        self.shape.longest()
+    }
+
+    /// A cell for a message; waits for it, by the queue's policy.
+    pub fn claim(&mut self, length: u64, wait: Wait) -> Outcome<usize> {
+        if length > self.longest() {
+            return Err(self.refused(Refused::TooBig, length));
+        }
+        let wait = if self.shape.overflow == Overflow::Block { wait } else { Wait::No };
+        loop {
+            let refused = match self.queue.claim() {
+                Ok(at) => return Ok(at),
+                Err(refused @ (Refused::NotNow | Refused::Busy(_))) => refused,
+                Err(other) => return Err(self.refused(other, length)),
+            };
+            // The cell that is next may be one that a dead consumer has.
+            if let Refused::Busy(owner) = refused
+                && self.is_dead(owner)
+                && self.shape.delivery == Delivery::Once
+            {
+                self.recover();
+                continue;
+            }
+            let Wait::Until(until) = wait else {
+                if self.shape.overflow != Overflow::Block {
+                    self.queue.count_dropped();
+                }
+                return Err(self.refused(Refused::NotNow, length));
+            };
+            let mut spins = self.spins;
+            let (area, region, own) = (self.area, self.region, self.number);
+            let mut look = || match refused {
+                Refused::Busy(owner) => !is_dead(area, region, own, owner),
+                _ => true,
+            };
+            let ended = self.queue.wait_for_room(until, &mut spins, &mut look);
+            self.spins = spins;
+            if ended == Ended::TimedOut {
+                return Err(Failure::new(
+                    Status::ErrTimeout,
+                    "the time ran out before there was room",
+                    "see whether a consumer lives (shmkit show), make the queue larger, or wait longer",
+                ));
+            }
+        }
+    }
+
+    /// The oldest message; waits for one. What a dead member had is given up or taken over first.
+    pub fn take(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
+        loop {
+            let refused = match self.queue.take() {
+                Ok(found) => return Ok(found),
+                Err(refused @ (Refused::NotNow | Refused::Busy(_) | Refused::Closed)) => refused,
+                Err(other) => return Err(self.refused(other, 0)),
+            };
+            self.busy = self.busy.wrapping_add(1);
+            if wait != Wait::No || self.busy.is_multiple_of(PATIENCE) || refused == Refused::Closed {
+                if let Refused::Busy(owner) = refused
+                    && self.is_dead(owner)
+                    && self.queue.give_up(owner)
+                {
+                    continue;
+                }
+                if let Ok(found) = self.recover_one() {
+                    return Ok(found);
+                }
+            }
+            if refused == Refused::Closed {
+                return Err(self.refused(refused, 0));
+            }
+            let Wait::Until(until) = wait else { return Err(self.refused(Refused::NotNow, 0)) };
+            let mut spins = self.spins;
+            // Each beat: back to the look for the dead above.
+            let ended = self.queue.wait_for_message(until, &mut spins, &mut || false);
+            self.spins = spins;
+            if ended == Ended::TimedOut {
+                return Err(Failure::new(
+                    Status::ErrTimeout,
+                    "the time ran out before a message came",
+                    "see whether a producer lives (shmkit show), or wait longer",
+                ));
+            }
+        }
+    }
+
+    fn is_dead(&self, owner: u32) -> bool {
+        is_dead(self.area, self.region, self.number, owner)
+    }
+
+    fn recover_one(&mut self) -> Result<(usize, u64), Refused> {
+        let (area, region, own) = (self.area, self.region, self.number);
+        self.queue.take_from_the_dead(&mut |owner| is_dead(area, region, own, owner))
+    }
+
+    fn recover(&mut self) {
+        let _ = self.recover_one();
+    }
+
+    /// A refusal of the core in words.
+    pub fn refused(&self, refused: Refused, length: u64) -> Failure {
+        match refused {
+            Refused::NotNow | Refused::Busy(_) => Failure::new(
+                Status::ErrAgain,
+                "the queue is full, or empty",
+                "wait with a timeout, come back later, or make it larger",
+            ),
+            Refused::Closed => Failure::of(Status::ErrClosed),
+            Refused::Corrupt => Failure::new(
+                Status::ErrCorrupt,
+                "what stands in the queue cannot be: a peer wrote where it should not",
+                "initialise it anew, when nobody uses it; look for a write past the end of a message",
+            ),
+            Refused::InHand => Failure::new(
+                Status::ErrBusy,
+                "this member has reserved, or taken, a message already",
+                "commit or release it first, or attach another member",
+            ),
+            Refused::NotOwn => Failure::new(
+                Status::ErrInvalidArgument,
+                "nothing is reserved or taken here",
+                "reserve before commit, take before release; each once",
+            ),
+            Refused::TooBig => Failure::new(
+                Status::ErrTooBig,
+                "a message of {length} bytes does not fit into a cell of {limit}",
+                "make the queue with a larger message_size, or the message smaller",
+            )
+            .with(|figures| (figures.length, figures.limit) = (length, self.longest())),
+        }
+    }
+
+    /// What becomes of a message too many.
+    pub fn drops(&self) -> bool {
+        self.shape.overflow == Overflow::Drop
+    }
+
+    /// Where to write when a consumer sleeps on a descriptor.
+    pub fn set_fd(&mut self, fd: i32) {
+        self.fd = fd;
+    }
+
+    /// Tells the others by their descriptor.
+    #[inline(always)]
+    pub fn tell(&self, slept: bool) {
+        if slept && self.fd >= 0 {
+            event_fd::add(self.fd);
+        }
+    }
+
+    /// Before this member sleeps on a descriptor for messages: true when there is none, and producers will write to it.
+    pub fn arm(&mut self) -> bool {
+        wait::arm(self.area, queue::READABLE_AT) && !self.queue.has_message()
+    }
+}
