@@ -318,45 +318,62 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
     Some(object)
 }
 
-/// The objects that an argument means: an address string, its canonical form, or what the tool itself printed for it.
+/// The objects that an argument means: what the tool itself printed for them, their address string, its canonical form.
 pub fn select(objects: &Objects, wanted: &OsStr) -> Result<Vec<Object>, Failure> {
-    let bytes = wanted.as_bytes();
     let of = |address: &[u8]| objects.all.iter().filter(|object| object.address == address).collect::<Vec<_>>();
-    let mut found = of(bytes);
-    let mut wrong = None;
-    if found.is_empty() {
-        match canonical(bytes) {
-            Ok(address) => found = of(&address),
-            Err(failure) => wrong = Some(failure),
-        }
-    }
-    if found.is_empty()
-        && let Some(unescaped) = printable::bytes(bytes)
-    {
-        found = of(&unescaped);
-    }
+    let all_of = |address: &[u8]| {
+        let found = of(address);
+        if found.is_empty() { canonical(address).map(|address| of(&address)).unwrap_or_default() } else { found }
+    };
+    let address = meant(wanted.as_bytes(), |address| {
+        !all_of(address).is_empty() || unlisted(objects, address).is_some()
+    })?;
+    let mut found = all_of(&address);
     // A container may have its own of the same name, which is meant only where there is none here.
     if found.iter().any(|object| !object.elsewhere) {
         found.retain(|object| !object.elsewhere);
     }
     // What has its name first.
     found.sort_by_key(|object| !object.is_named());
-    match (found.is_empty(), wrong) {
-        (false, _) => Ok(found.into_iter().map(looked_into).collect()),
-        (true, Some(failure)) => Err(failure),
-        (true, None) => unmapped_file(objects, wanted).map(|object| vec![object]).ok_or_else(|| {
-            Failure::new(
-                Exit::NotFound,
-                format!("there is no {}", printable::text(bytes)),
-                "shmkit ls -a shows what there is",
-            )
-        }),
+    let mut found: Vec<Object> = found.into_iter().map(looked_into).collect();
+    // Of a file that was removed the mappings may remain, and another one have the name.
+    if !found.first().is_some_and(Object::is_named)
+        && let Some(object) = unlisted(objects, &address)
+    {
+        found.insert(0, object);
+    }
+    if found.is_empty() {
+        canonical(&address)?;
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("there is no {}", printable::text(&address)),
+            "shmkit ls -a shows what there is",
+        ));
+    }
+    Ok(found)
+}
+
+/// The address that an argument means, byte for byte: with its escapes undone where it has any, for so the tool prints
+/// what is not printable; as it stands where only that leads to something. What may mean two that exist is refused.
+pub fn meant(argument: &[u8], exists: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Failure> {
+    let Some(unescaped) = printable::bytes(argument) else { return Ok(argument.to_vec()) };
+    match (exists(&unescaped), exists(argument)) {
+        (true, true) => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "{} may mean two that exist: one with this name, and one of which this is the printed form",
+                printable::text(&unescaped)
+            ),
+            format!("write {} for the first; for the other pass its bytes themselves", printable::text(argument)),
+        )),
+        (false, true) => Ok(argument.to_vec()),
+        (_, false) => Ok(unescaped),
     }
 }
 
 /// A file that no process maps, which a list of everything does not have.
-fn unmapped_file(objects: &Objects, wanted: &OsStr) -> Option<Object> {
-    let address = canonical(wanted.as_bytes()).ok()?;
+fn unlisted(objects: &Objects, address: &[u8]) -> Option<Object> {
+    let address = canonical(address).ok()?;
     let path = address.strip_prefix(b"file:")?;
     let found = survey::look_at_file(path).ok()?;
     let mut object = Object::found(Kind::File, address.clone(), Identity::File(found.dev, found.ino), &found);
@@ -367,7 +384,7 @@ fn unmapped_file(objects: &Objects, wanted: &OsStr) -> Option<Object> {
 }
 
 /// The canonical form of an address: the library's, and the tool's own `sysv:id=N`, `semset:0xKEY`, `semset:id=N`.
-fn canonical(address: &[u8]) -> Result<Vec<u8>, Failure> {
+pub fn canonical(address: &[u8]) -> Result<Vec<u8>, Failure> {
     let own = [&b"sysv:id="[..], b"semset:id="];
     let own = own.into_iter().find_map(|scheme| Some((scheme, address.strip_prefix(scheme)?)));
     if let Some((scheme, digits)) = own {

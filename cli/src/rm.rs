@@ -2,7 +2,7 @@
 //! inode from being used again between the look and the removal, and the name is taken aside before it is removed.
 //! Regions are removed by the library, under its lock on names. Next: `gather.rs`.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{BufRead, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -60,8 +60,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let mut exit = Exit::Ok;
     let objects = gather::everything()?;
     for address in &args.addresses {
-        let shown = printable::text(address.as_bytes());
-        let (removed, why) = match remove(args, output, &objects, address) {
+        let looked = look(&objects, address);
+        let shown = match &looked {
+            Ok(looked) => printable::text(&looked.object.address),
+            Err(_) => shown_argument(address),
+        };
+        let (removed, why) = match looked.and_then(|looked| remove(args, output, &looked, address)) {
             Ok(Outcome::Removed) => {
                 if !output.json {
                     output.print(&format!("removed {shown}\n"))?;
@@ -101,8 +105,13 @@ struct Looked {
     _kept: Option<OwnedFd>,
 }
 
-fn remove(args: &Args, output: &Output, objects: &Objects, address: &OsStr) -> Result<Outcome, Failure> {
-    let looked = look(objects, address)?;
+/// An argument that led to nothing, as it was written where that is how the tool would print it.
+fn shown_argument(address: &OsStr) -> String {
+    let bytes = address.as_bytes();
+    printable::text(&printable::bytes(bytes).unwrap_or_else(|| bytes.to_vec()))
+}
+
+fn remove(args: &Args, output: &Output, looked: &Looked, address: &OsStr) -> Result<Outcome, Failure> {
     if let Some(left) = refuse_used(args, &looked.object)? {
         return Ok(left);
     }
@@ -265,19 +274,35 @@ fn is_same(object: &Object, path: &[u8]) -> Result<bool, Failure> {
 }
 
 /// A name beside another one. Not one of the library's own, which gc would collect: if this program is killed, what has it
-/// may be an object that somebody uses.
-fn aside_of(path: &[u8]) -> Vec<u8> {
+/// may be an object that somebody uses. Several, for a tool with the same process id may have been killed over the first.
+fn aside_of(path: &[u8], number: u32) -> Vec<u8> {
     let slash = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    [&path[..slash], format!(".rm-{}", std::process::id()).as_bytes()].concat()
+    let more = if number == 0 { String::new() } else { format!("-{number}") };
+    [&path[..slash], format!(".rm-{}{more}", std::process::id()).as_bytes()].concat()
+}
+
+/// Gives an object the first of the names beside it that is free.
+fn take_aside(name: &CStr, path: &[u8]) -> Result<Vec<u8>, i32> {
+    const NAMES: u32 = 1000;
+    for number in 0..NAMES {
+        let aside = aside_of(path, number);
+        let aside_name = CString::new(aside.as_slice()).unwrap_or_default();
+        match sys::file::rename_exclusively(libc::AT_FDCWD, name, &aside_name) {
+            Ok(()) => return Ok(aside),
+            Err(errno) if errno.0 == libc::EEXIST => {}
+            Err(errno) => return Err(errno.0),
+        }
+    }
+    Err(libc::EEXIST)
 }
 
 /// A name can be removed only as a name, and what it leads to may change after every look. So it is given another name
 /// first, which nobody else makes, and what has that one is looked at; another object gets its name back.
 fn remove_aside(object: &Object, path: &[u8]) -> Result<(), Failure> {
-    let aside = aside_of(path);
     let c = |path: &[u8]| CString::new(path).unwrap_or_default();
-    let (name, aside_name) = (c(path), c(&aside));
-    sys::file::rename_exclusively(libc::AT_FDCWD, &name, &aside_name).map_err(|errno| refused(object, errno.0))?;
+    let name = c(path);
+    let aside = take_aside(&name, path).map_err(|errno| refused(object, errno))?;
+    let aside_name = c(&aside);
     if is_same(object, &aside)? {
         return sys::file::unlink_at(libc::AT_FDCWD, &aside_name).map_err(|errno| refused(object, errno.0));
     }
@@ -321,9 +346,11 @@ mod tests {
 
     #[test]
     fn what_was_taken_aside_is_none_of_the_names_that_gc_collects() {
-        let aside = aside_of(b"/dev/shm/object");
-        let name = aside.strip_prefix(b"/dev/shm/").expect("it is in the same folder");
-        assert!(!name.starts_with(shmkit::region::address::OWN_PREFIX), "{}", printable::text(name));
+        for number in [0, 1] {
+            let aside = aside_of(b"/dev/shm/object", number);
+            let name = aside.strip_prefix(b"/dev/shm/").expect("it is in the same folder");
+            assert!(!name.starts_with(shmkit::region::address::OWN_PREFIX), "{}", printable::text(name));
+        }
     }
 
     #[test]
@@ -339,7 +366,11 @@ mod tests {
         assert!(failure.cause.contains("made again"), "{failure}");
         assert_eq!(std::fs::read(&path).expect("it has its name"), b"another");
         assert_eq!(Status::at(bytes).expect("it has its name").ino, status.ino);
+        // What a tool of the same process id left stays, and is not in the way.
+        let left = aside_of(bytes, 0);
+        std::fs::write(OsStr::from_bytes(&left), "left").expect("the folder is ours");
         remove_aside(&object(status.ino), bytes).expect("it is the one");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+        assert_eq!(std::fs::read(OsStr::from_bytes(&left)).expect("it stays"), b"left");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 1);
     }
 }
