@@ -2,10 +2,9 @@
 //! objects that an address means. Takes time linear in their number. Never prints. Next: `objects.rs`, `proc.rs`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::ffi::OsStrExt;
 
 use shmkit::region::address::{OWN_PREFIX, Parsed};
 use shmkit::region::survey::{self, Answer, Which};
@@ -14,7 +13,7 @@ use shmkit::sys::process;
 use crate::exit::{Exit, Failure};
 use crate::objects::{Creator, Fact, Identity, Kind, NOT_RECORDED, Named, Object, Objects, State, Time};
 use crate::printable;
-use crate::proc::{self, Key, Seen, Status, Walk};
+use crate::proc::{self, Key, Seen, Status, Use, Walk, Wanted};
 use crate::refusal;
 
 /// Where POSIX objects lie.
@@ -93,9 +92,31 @@ fn creator_by_header(object: &Object) -> Option<Creator> {
     (creator.pid != 0).then(|| Creator::Process { pid: creator.pid, alive: survey::lives(&creator) })
 }
 
+/// The paths of files that arguments name.
+pub fn files_named(arguments: &[OsString]) -> Vec<Vec<u8>> {
+    let readings = arguments.iter().flat_map(|argument| {
+        let bytes = argument.as_bytes();
+        [Some(bytes.to_vec()), printable::bytes(bytes)]
+    });
+    let addresses = readings.flatten().filter_map(|reading| canonical(&reading).ok());
+    addresses.filter_map(|address| Some(address.strip_prefix(b"file:")?.to_vec())).collect()
+}
+
+/// Whose users are looked for by whatever path they have them: POSIX objects, and these files.
+pub fn wanted(files: &[Vec<u8>]) -> Wanted {
+    let mut wanted = Wanted::in_folder(FOLDER.as_bytes());
+    files.iter().for_each(|path| wanted.add(path));
+    wanted
+}
+
 /// Finds everything.
 pub fn everything() -> Result<Objects, Failure> {
-    let mut walk = Walk::of_all();
+    everything_and(&[])
+}
+
+/// Finds everything, and who has the files open that arguments name; of others only mappings make them shared memory.
+pub fn everything_and(named: &[OsString]) -> Result<Objects, Failure> {
+    let mut walk = Walk::of_all(&wanted(&files_named(named)));
     let table = segments();
     let mut all = Vec::new();
     let mut listed = Vec::new();
@@ -113,23 +134,20 @@ pub fn everything() -> Result<Objects, Failure> {
             }
         }
     }
-    for mut object in listed {
-        let key = match object.identity {
-            Identity::File(dev, ino) => Key::File(dev, ino),
-            Identity::Segment(id, _) => Key::Segment(id),
-            Identity::Set(_) => continue,
-        };
-        if let Some(seen) = walk.seen.remove(&key) {
-            object.uses = seen.uses;
-        }
-        all.push(object);
+    for object in listed.iter_mut() {
+        object.uses = uses_in(&walk, object);
     }
+    // An object may have several names, each of which is listed.
+    for object in &listed {
+        key_of(object).and_then(|key| walk.seen.remove(&key));
+    }
+    all.append(&mut listed);
     sets(&mut all);
-    let folder = Status::at(FOLDER.as_bytes()).ok().map(|status| status.dev);
+    let folder = Status::at_end_of(FOLDER.as_bytes()).ok().map(|status| status.dev);
     find_names(&mut walk);
     all.extend(walk.seen.drain().filter_map(|(key, seen)| mapped_object(key, seen, folder)));
     for object in all.iter_mut() {
-        object.uses_partial = walk.is_partial();
+        object.uses_partial = walk.partial();
         object.decide();
     }
     let regions: HashMap<Vec<u8>, (State, String)> = all
@@ -152,6 +170,19 @@ pub fn everything() -> Result<Objects, Failure> {
             .or_insert_with(|| Named { command: proc::command(one.pid), uid: proc::owner(one.pid) });
     }
     Ok(Objects { all, unseen: walk.unseen.len(), hidden: walk.hidden, processes })
+}
+
+fn key_of(object: &Object) -> Option<Key> {
+    match object.identity {
+        Identity::File(dev, ino) => Some(Key::File(dev, ino)),
+        Identity::Segment(id, _) => Some(Key::Segment(id)),
+        Identity::Set(_) => None,
+    }
+}
+
+/// Who has an object, as a walk saw it.
+pub fn uses_in(walk: &Walk, object: &Object) -> Vec<Use> {
+    key_of(object).and_then(|key| walk.seen.get(&key)).map(|seen| seen.uses.clone()).unwrap_or_default()
 }
 
 /// What the library's survey lists, with what only the tool asks: times and creators.
@@ -219,10 +250,9 @@ fn find_names(walk: &mut Walk) {
         }
     }
     for (folder, wanted) in folders {
-        let Ok(entries) = fs::read_dir(OsStr::from_bytes(&folder)) else { continue };
-        for entry in entries.flatten() {
-            let Some(key) = wanted.get(&entry.ino()) else { continue };
-            let path = entry.path().into_os_string().into_vec();
+        for (name, ino) in proc::entries(&folder) {
+            let Some(key) = wanted.get(&ino) else { continue };
+            let path = [&folder[..], if folder.ends_with(b"/") { b"" } else { b"/" }, &name].concat();
             let same = Status::at(&path).is_ok_and(|status| Key::File(status.dev, status.ino) == *key);
             if let Some(seen) = walk.seen.get_mut(key).filter(|_| same) {
                 seen.path = path;
@@ -378,7 +408,7 @@ fn unlisted(objects: &Objects, address: &[u8]) -> Option<Object> {
     let found = survey::look_at_file(path).ok()?;
     let mut object = Object::found(Kind::File, address.clone(), Identity::File(found.dev, found.ino), &found);
     add_file_facts(&mut object, path);
-    object.uses_partial = objects.hidden || objects.unseen > 0;
+    object.uses_partial = objects.partial();
     object.decide();
     Some(object)
 }

@@ -58,7 +58,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let list = List {
             objects: wanted.iter().map(|object| ObjectJson::new(object, &objects)).collect(),
             processes_unseen: objects.unseen,
-            processes_hidden: objects.hidden,
+            processes_hidden: objects.hidden.is_some(),
         };
         output.json("ls", &list)?;
         return Ok(Exit::Ok);

@@ -15,7 +15,7 @@ use shmkit::sys;
 
 use crate::exit::{Done, Exit, Failure};
 use crate::gather;
-use crate::objects::{Identity, Kind, Object, Objects, State, Time};
+use crate::objects::{Identity, Kind, NO_PERMISSION, Object, Objects, State, Time};
 use crate::output::Output;
 use crate::printable;
 use crate::proc::Status;
@@ -58,7 +58,7 @@ enum Outcome {
 pub fn run(args: &Args, output: &Output) -> Done {
     let mut results = Vec::new();
     let mut exit = Exit::Ok;
-    let objects = gather::everything()?;
+    let objects = gather::everything_and(&args.addresses)?;
     for address in &args.addresses {
         let looked = look(&objects, address);
         let shown = match &looked {
@@ -120,7 +120,7 @@ fn remove(args: &Args, output: &Output, looked: &Looked, address: &OsStr) -> Res
             return Ok(Outcome::Left("not confirmed".to_string()));
         }
         // Much may have happened before the answer came.
-        let again = look(&gather::everything()?, address).map_err(|failure| match failure.exit {
+        let again = look(&gather::everything_and(&args.addresses)?, address).map_err(|failure| match failure.exit {
             Exit::NotFound => vanished(&looked.object),
             _ => failure,
         })?;
@@ -212,9 +212,9 @@ fn refuse_used(args: &Args, object: &Object) -> Result<Option<Outcome>, Failure>
         ));
     }
     if args.if_unused && object.state != State::Orphan && (more || users.known().is_none()) {
-        let why = match object.kind {
-            Kind::Semset => "nothing records who uses a set of semaphores",
-            _ => "not every process may be looked at (no permission)",
+        let why = match (object.kind, object.uses_partial) {
+            (Kind::Semset, _) => "nothing records who uses a set of semaphores".to_string(),
+            (_, why) => format!("not every process can be looked at ({})", why.unwrap_or(NO_PERMISSION)),
         };
         return Ok(Some(Outcome::Left(format!("it cannot be told whether it is in use: {why}"))));
     }

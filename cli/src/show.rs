@@ -74,7 +74,7 @@ struct Shown {
 const NO_LOCKS: &str = "nothing in an object says where locks lie in it";
 
 pub fn run(args: &Args, output: &Output) -> Done {
-    let objects = gather::everything()?;
+    let objects = gather::everything_and(&args.addresses)?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;
     let mut first = true;

@@ -10,7 +10,7 @@ use shmkit::region::survey::{Answer, Content};
 use crate::objects::{Creator, Fact, Identity, Kind, Object, Objects, Time};
 use crate::output::{Align, Column, Output, UNKNOWN};
 use crate::printable;
-use crate::proc::Use;
+use crate::proc::{Hidden, Use};
 use crate::users;
 
 /// One object, and what is known beside it.
@@ -145,9 +145,9 @@ pub fn processes_text(row: &Row<'_>) -> String {
     let shown: Vec<_> =
         row.object.uses.iter().map(|one| format!("{}/{}", one.pid, row.objects.command(one.pid))).collect();
     match (shown.is_empty(), row.object.uses_partial) {
-        (true, true) => unknown(crate::objects::NO_PERMISSION),
-        (true, false) => "-".to_string(),
-        (false, more) => format!("{}{}", shown.join(","), if more { ",+" } else { "" }),
+        (true, Some(why)) => unknown(why),
+        (true, None) => "-".to_string(),
+        (false, more) => format!("{}{}", shown.join(","), if more.is_some() { ",+" } else { "" }),
     }
 }
 
@@ -352,9 +352,13 @@ impl ObjectJson {
 pub fn partial(objects: &Objects) -> Option<String> {
     let what = "what only they have is not shown";
     match (objects.hidden, objects.unseen) {
-        (true, _) => Some(format!("/proc hides the processes of other users (hidepid): {what}")),
-        (false, 0) => None,
-        (false, 1) => Some(format!("1 process may not be looked at (no permission): {what}")),
-        (false, count) => Some(format!("{count} processes may not be looked at (no permission): {what}")),
+        (Some(Hidden::Users), _) => Some(format!("/proc hides the processes of other users (hidepid): {what}")),
+        (Some(Hidden::Namespaces), _) => {
+            Some(format!("processes outside of this pid namespace cannot be looked at: {what}"))
+        }
+        (Some(Hidden::All), _) => Some("there is no /proc: which processes have what is unknown".to_string()),
+        (None, 0) => None,
+        (None, 1) => Some(format!("1 process may not be looked at (no permission): {what}")),
+        (None, count) => Some(format!("{count} processes may not be looked at (no permission): {what}")),
     }
 }
