@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use shmkit::region::address::{OWN_PREFIX, Parsed};
 use shmkit::region::survey::{self, Answer, Which};
-use shmkit::sys::process;
+use shmkit::sys::{process, semset, sysv};
 
 use crate::exit::{Exit, Failure};
-use crate::objects::{Creator, Fact, Identity, Kind, NOT_RECORDED, Named, Object, Objects, State, Time};
+use crate::objects::{Creator, Fact, Identity, Kind, Named, Object, Objects, State, Time};
 use crate::printable;
 use crate::proc::{self, Key, Seen, Status, Use, Walk, Wanted};
 use crate::refusal;
@@ -22,14 +22,14 @@ pub const FOLDER: &str = "/dev/shm";
 const SECOND: u64 = 1_000_000_000;
 const OTHER_NAMESPACE: &str = "made in another pid namespace";
 
-/// One row of /proc/sysvipc/shm.
+/// One segment, as /proc/sysvipc/shm has it.
 struct Row {
     key: i32,
     id: i32,
     creator: u32,
     changed: u64,
-    resident: u64,
-    swapped: u64,
+    /// Bytes in memory, and swapped out: what only /proc tells.
+    resident: Option<(u64, u64)>,
 }
 
 fn numbers(line: &str) -> Vec<i64> {
@@ -38,40 +38,75 @@ fn numbers(line: &str) -> Vec<i64> {
 
 /// `key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap`
 fn segments() -> HashMap<i32, Row> {
-    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let Ok(table) = fs::read_to_string("/proc/sysvipc/shm") else { return segments_without_proc() };
     let rows = table.lines().skip(1).map(numbers).filter(|row| row.len() >= 16).map(|row| {
         let row = Row {
             key: row[0] as i32,
             id: row[1] as i32,
             creator: row[4].max(0) as u32,
             changed: row[13].max(0) as u64,
-            resident: row[14].max(0) as u64,
-            swapped: row[15].max(0) as u64,
+            resident: Some((row[14].max(0) as u64, row[15].max(0) as u64)),
         };
         (row.id, row)
     });
     rows.collect()
 }
 
-/// `key semid perms nsems uid gid cuid cgid otime ctime`
+fn segments_without_proc() -> HashMap<i32, Row> {
+    let last = sysv::last_index().unwrap_or(-1);
+    let found = (0..=last).filter_map(|index| sysv::at_index(index).ok());
+    let rows = found.map(|(id, status)| {
+        let (creator, changed) = (status.creator.max(0) as u32, status.changed.max(0) as u64);
+        (id, Row { key: status.key, id, creator, changed, resident: None })
+    });
+    rows.collect()
+}
+
+/// The address of a segment.
+pub fn segment_address(key: i32, id: i32) -> Vec<u8> {
+    if key == 0 { format!("sysv:id={id}").into_bytes() } else { format!("sysv:{key:#x}").into_bytes() }
+}
+
+/// The address of a set of semaphores.
+pub fn set_address(key: i32, id: i32) -> Vec<u8> {
+    if key == 0 { format!("semset:id={id}").into_bytes() } else { format!("semset:{key:#x}").into_bytes() }
+}
+
+/// When a set was made or changed, as its object has it.
+pub fn set_time(changed: i64) -> Time {
+    Time::Changed(changed.max(0) as u64 * SECOND)
+}
+
+/// `key semid perms nsems uid gid cuid cgid otime ctime`; perms are octal.
+fn set_in(line: &str) -> Option<(i32, semset::Status)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<i64>().ok();
+    let status = semset::Status {
+        uid: number(4)? as u32,
+        mode: u32::from_str_radix(fields[2], 8).ok()?,
+        count: number(3)? as u64,
+        key: number(0)? as i32,
+        operated: number(8)?,
+        gid: number(5)? as u32,
+        changed: number(9)?,
+    };
+    Some((number(1)? as i32, status))
+}
+
 fn sets(all: &mut Vec<Object>) {
-    let table = fs::read_to_string("/proc/sysvipc/sem").unwrap_or_default();
-    // Perms are octal, and stand as a number of decimal digits.
-    for fields in table.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()) {
-        let number = |at: usize| fields.get(at).and_then(|field| field.parse::<i64>().ok()).unwrap_or(0);
-        if fields.len() < 10 {
-            continue;
-        }
-        let (key, id) = (number(0) as i32, number(1) as i32);
-        let address = if key == 0 { format!("semset:id={id}") } else { format!("semset:{key:#x}") };
-        let mut object = Object::new(Kind::Semset, address.into_bytes(), Identity::Set(id));
+    let sets: Vec<(i32, semset::Status)> = match fs::read_to_string("/proc/sysvipc/sem") {
+        Ok(table) => table.lines().skip(1).filter_map(set_in).collect(),
+        Err(_) => (0..=semset::last_index().unwrap_or(-1)).filter_map(|index| semset::at_index(index).ok()).collect(),
+    };
+    for (id, status) in sets {
+        let mut object = Object::new(Kind::Semset, set_address(status.key, id), Identity::Set(id));
         object.size = Fact::Unknown("a set has no bytes");
         object.reserved = Fact::Unknown("a set has no bytes");
-        object.semaphores = Some(number(3) as u64);
-        object.mode = Fact::or_why(u32::from_str_radix(fields[2], 8).ok().map(|mode| mode & 0o777), NOT_RECORDED);
-        (object.uid, object.gid) = (Fact::Known(number(4) as u32), Fact::Known(number(5) as u32));
-        object.time = Time::Changed(number(9).max(0) as u64 * SECOND);
-        object.set_of = if key == 0 { None } else { survey::region_of_set(key, id) };
+        object.semaphores = Some(status.count);
+        object.mode = Fact::Known(status.mode & 0o777);
+        (object.uid, object.gid) = (Fact::Known(status.uid), Fact::Known(status.gid));
+        object.time = set_time(status.changed);
+        object.set_of = if status.key == 0 { None } else { survey::region_of_set(status.key, id) };
         all.push(object);
     }
 }
@@ -81,8 +116,12 @@ fn creator_by_pid(pid: u32, at: u64) -> Creator {
     match pid {
         0 => Creator::Unknown(OTHER_NAMESPACE),
         pid => {
-            let alive = process::exists(pid) && proc::may_have_made(pid, at);
-            Creator::Process { pid, alive: if alive { Answer::Yes } else { Answer::No } }
+            let alive = match process::exists(pid).then(|| proc::may_have_made(pid, at)) {
+                None | Some(Some(false)) => Answer::No,
+                Some(Some(true)) => Answer::Yes,
+                Some(None) => Answer::Unknown,
+            };
+            Creator::Process { pid, alive }
         }
     }
 }
@@ -198,7 +237,7 @@ fn listed_object(found: &survey::Object, table: &HashMap<i32, Row>) -> Option<Ob
         // It ended after one look and before the other: what it was does not matter any more.
         let row = row?;
         let mut object = Object::found(Kind::Sysv, address, Identity::Segment(id, row.changed), found);
-        object.resident = Some((row.resident, row.swapped));
+        object.resident = row.resident;
         let header = object.header.map(|header| header.created).filter(|created| *created != 0);
         object.time = header.map_or(Time::Changed(row.changed * SECOND), Time::Created);
         object.creator = creator_by_header(&object).unwrap_or_else(|| creator_by_pid(row.creator, row.changed));
@@ -355,9 +394,8 @@ pub fn select(objects: &Objects, wanted: &OsStr) -> Result<Vec<Object>, Failure>
         let found = of(address);
         if found.is_empty() { canonical(address).map(|address| of(&address)).unwrap_or_default() } else { found }
     };
-    let address = meant(wanted.as_bytes(), |address| {
-        !all_of(address).is_empty() || unlisted(objects, address).is_some()
-    })?;
+    let address =
+        meant(wanted.as_bytes(), |address| !all_of(address).is_empty() || unlisted(objects, address).is_some())?;
     let mut found = all_of(&address);
     // A container may have its own of the same name, which is meant only where there is none here.
     if found.iter().any(|object| !object.elsewhere) {
@@ -439,8 +477,7 @@ fn wrong(address: &[u8], remedy: &str) -> Failure {
 pub fn tables() -> Result<Vec<Object>, Failure> {
     let mut all = Vec::new();
     for row in segments().into_values() {
-        let address = if row.key == 0 { format!("sysv:id={}", row.id) } else { format!("sysv:{:#x}", row.key) };
-        all.push(Object::new(Kind::Sysv, address.into_bytes(), Identity::Segment(row.id, row.changed)));
+        all.push(Object::new(Kind::Sysv, segment_address(row.key, row.id), Identity::Segment(row.id, row.changed)));
     }
     sets(&mut all);
     Ok(all)

@@ -174,7 +174,9 @@ impl Wanted {
     /// Also what a path names, if that is a file.
     pub fn add(&mut self, path: &[u8]) {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::open(OsStr::from_bytes(path), flags, Mode::empty()).map(fs::File::from) else { return };
+        let Ok(file) = rustix::fs::open(OsStr::from_bytes(path), flags, Mode::empty()).map(fs::File::from) else {
+            return;
+        };
         let Ok(status) = file.metadata().map(|found| Status::of(&found)) else { return };
         if !status.regular {
             return;
@@ -436,10 +438,10 @@ pub fn owner(pid: u32) -> Option<u32> {
 }
 
 /// Whether a process of this id exists that is old enough to have made something at a time (seconds since the epoch).
-/// A younger one has taken the number over.
-pub fn may_have_made(pid: u32, at: u64) -> bool {
-    let Some(start) = shmkit::sys::process::start_time(pid) else { return false };
-    boot_time().is_none_or(|boot| boot + start / TICKS <= at + 1)
+/// A younger one has taken the number over. `None` when its age cannot be looked at.
+pub fn may_have_made(pid: u32, at: u64) -> Option<bool> {
+    let start = shmkit::sys::process::start_time(pid)?;
+    Some(boot_time().is_none_or(|boot| boot + start / TICKS <= at + 1))
 }
 
 /// When the machine was started, in seconds since the epoch.

@@ -1,6 +1,7 @@
 //! `shmkit rm`: removes the names of objects, each proved to be the one that was looked at: a descriptor keeps its
 //! inode from being used again between the look and the removal, and the name is taken aside before it is removed.
-//! Regions are removed by the library, under its lock on names. Next: `gather.rs`.
+//! Regions are removed by the library, under its lock on names. Next: `gather.rs`,
+//! `last_look.rs`.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{BufRead, Write};
@@ -15,7 +16,8 @@ use shmkit::sys;
 
 use crate::exit::{Done, Exit, Failure};
 use crate::gather;
-use crate::objects::{Identity, Kind, NO_PERMISSION, Object, Objects, State, Time};
+use crate::last_look::LastLook;
+use crate::objects::{Identity, Kind, NO_PERMISSION, Object, Objects, State};
 use crate::output::Output;
 use crate::printable;
 use crate::proc::Status;
@@ -59,13 +61,14 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let mut results = Vec::new();
     let mut exit = Exit::Ok;
     let objects = gather::everything_and(&args.addresses)?;
+    let mut last = LastLook::new(&args.addresses);
     for address in &args.addresses {
         let looked = look(&objects, address);
         let shown = match &looked {
             Ok(looked) => printable::text(&looked.object.address),
             Err(_) => shown_argument(address),
         };
-        let (removed, why) = match looked.and_then(|looked| remove(args, output, &looked, address)) {
+        let (removed, why) = match looked.and_then(|looked| remove(args, output, &looked, address, &mut last)) {
             Ok(Outcome::Removed) => {
                 if !output.json {
                     output.print(&format!("removed {shown}\n"))?;
@@ -111,8 +114,16 @@ fn shown_argument(address: &OsStr) -> String {
     printable::text(&printable::bytes(bytes).unwrap_or_else(|| bytes.to_vec()))
 }
 
-fn remove(args: &Args, output: &Output, looked: &Looked, address: &OsStr) -> Result<Outcome, Failure> {
-    if let Some(left) = refuse_used(args, &looked.object)? {
+fn remove(
+    args: &Args,
+    output: &Output,
+    looked: &Looked,
+    address: &OsStr,
+    last: &mut LastLook,
+) -> Result<Outcome, Failure> {
+    // Many may have been removed since all were looked at.
+    let mut now = last.at(&looked.object, !args.force)?;
+    if let Some(left) = refuse_used(args, &now)? {
         return Ok(left);
     }
     if args.interactive {
@@ -127,13 +138,15 @@ fn remove(args: &Args, output: &Output, looked: &Looked, address: &OsStr) -> Res
         if again.object.identity != looked.object.identity {
             return Err(made_again(&looked.object));
         }
-        if let Some(left) = refuse_used(args, &again.object)? {
+        last.forget();
+        now = last.at(&again.object, !args.force)?;
+        if let Some(left) = refuse_used(args, &now)? {
             return Ok(left);
         }
     }
     match &looked.path {
-        Some(path) => remove_path(&looked.object, path)?,
-        None => remove_id(&looked.object)?,
+        Some(path) => remove_path(&now, path)?,
+        None => remove_id(&now)?,
     }
     Ok(Outcome::Removed)
 }
@@ -174,7 +187,8 @@ pub fn path_of(object: &Object) -> Option<Vec<u8>> {
     }
 }
 
-fn made_again(object: &Object) -> Failure {
+/// What has the name is not the object that was looked at.
+pub fn made_again(object: &Object) -> Failure {
     Failure::new(
         Exit::Failed,
         format!(
@@ -185,7 +199,8 @@ fn made_again(object: &Object) -> Failure {
     )
 }
 
-fn vanished(object: &Object) -> Failure {
+/// Nothing has the name any more.
+pub fn vanished(object: &Object) -> Failure {
     Failure::new(Exit::NotFound, format!("{} was removed meanwhile", printable::text(&object.address)), "")
 }
 
@@ -316,28 +331,17 @@ fn remove_aside(object: &Object, path: &[u8]) -> Result<(), Failure> {
     Err(made_again(object))
 }
 
+/// What has an id was looked at just now. Ids come back only after a table of them was gone through.
 fn remove_id(object: &Object) -> Result<(), Failure> {
-    // Ids come back only after a table of them was gone through, and then made at another time.
-    let now = gather::tables()?;
-    let same = now.iter().find(|one| one.identity == object.identity && one.address == object.address);
-    let Some(same) = same else {
-        let again = now.iter().any(|one| one.kind == object.kind && one.address == object.address);
-        return Err(if again { made_again(object) } else { vanished(object) });
-    };
     match object.identity {
         Identity::Segment(id, _) if object.content == Content::Region => {
             access::unlink_same(&object.address, (0, id as u64))
                 .map_err(|failure| refusal::failure(&failure, &object.address))
         }
         Identity::Segment(id, _) => sys::sysv::remove(id).map_err(|errno| refused(object, errno.0)),
-        Identity::Set(_) if !same_time(same.time, object.time) => Err(made_again(object)),
         Identity::Set(id) => sys::semset::remove(id).map_err(|errno| refused(object, errno.0)),
         Identity::File(..) => Err(vanished(object)),
     }
-}
-
-fn same_time(one: Time, other: Time) -> bool {
-    one.ns() == other.ns()
 }
 
 #[cfg(test)]

@@ -361,6 +361,15 @@ impl Object {
     }
 }
 
+/// Opens what may be anybody's. To look is no access: its time stays, where this user may ask for that (its owner and root).
+fn open_to_look(path: &CStr, access: i32) -> Result<i32, Errno> {
+    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    match file::open_at(HERE, path, flags | libc::O_NOATIME, 0) {
+        Err(Errno(libc::EPERM)) => file::open_at(HERE, path, flags, 0),
+        other => other,
+    }
+}
+
 /// Looks at one file as `list` looks at POSIX objects: status, header and leases.
 pub fn look_at_file(path: &[u8]) -> Outcome<Object> {
     let chars = Chars::join(&[path])?;
@@ -370,8 +379,7 @@ pub fn look_at_file(path: &[u8]) -> Outcome<Object> {
     }
     let mut object = describe(Backend::File, &status);
     object.address = Chars::join(&[b"file:", path])?;
-    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    if let Ok(fd) = file::open_at(HERE, chars.c(), flags, 0) {
+    if let Ok(fd) = open_to_look(chars.c(), libc::O_RDONLY) {
         if file::status(fd).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino)) {
             look_into(fd, path.rsplit(|byte| *byte == b'/').next().unwrap_or_default(), &mut object);
         }
@@ -439,8 +447,7 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
             return true;
         }
         let mut object = describe(Backend::Posix, &status);
-        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        if let Ok(fd) = file::open_at(HERE, path, flags, 0) {
+        if let Ok(fd) = open_to_look(path, libc::O_RDONLY) {
             look_into(fd, name.to_bytes(), &mut object);
             let _ = file::close(fd);
         }
@@ -849,8 +856,7 @@ fn collect_posix(remove: bool, each: Each<'_>) -> Outcome<()> {
         let mut path = Text::<320>::new();
         let path = object_path(name, &mut path);
         // A lock on all leases needs a descriptor for writing.
-        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let Ok(fd) = file::open_at(HERE, path, flags, 0) else { return true };
+        let Ok(fd) = open_to_look(path, libc::O_RDWR) else { return true };
         let found = collect_one(fd, name, path, remove);
         // By name, not only by close: a child that was forked meanwhile may have the same description. And before the
         // callback, which may open what it is shown.
