@@ -11,7 +11,7 @@ use shmkit::region::survey::{self, Answer, Which};
 use shmkit::sys::{process, semset, sysv};
 
 use crate::exit::{Exit, Failure};
-use crate::objects::{Creator, Fact, Identity, Kind, Named, Object, Objects, State, Time};
+use crate::objects::{Creator, Fact, Identity, Kind, NO_PERMISSION, Named, Object, Objects, State, Time};
 use crate::printable;
 use crate::proc::{self, Key, Seen, Status, Use, Walk, Wanted};
 use crate::refusal;
@@ -159,6 +159,7 @@ pub fn everything_and(named: &[OsString]) -> Result<Objects, Failure> {
     let table = segments();
     let mut all = Vec::new();
     let mut listed = Vec::new();
+    let mut unlisted = None;
     let which = |posix, sysv| Which { posix, sysv, mapped: false };
     // A machine may have one and not the other.
     for which in [which(true, false), which(false, true)] {
@@ -168,7 +169,9 @@ pub fn everything_and(named: &[OsString]) -> Result<Objects, Failure> {
         });
         if let Err(failure) = done {
             use shmkit::error::Status::{ErrNotFound, ErrUnsupported};
-            if !(matches!(failure.status, ErrNotFound | ErrUnsupported) || failure.errno == libc::ENOSYS) {
+            if may_not_list(which, &failure) {
+                unlisted = Some(NO_PERMISSION);
+            } else if !(matches!(failure.status, ErrNotFound | ErrUnsupported) || failure.errno == libc::ENOSYS) {
                 return Err(refusal::failure(&failure, FOLDER.as_bytes()));
             }
         }
@@ -208,7 +211,12 @@ pub fn everything_and(named: &[OsString]) -> Result<Objects, Failure> {
             .entry(one.pid)
             .or_insert_with(|| Named { command: proc::command(one.pid), uid: proc::owner(one.pid) });
     }
-    Ok(Objects { all, unseen: walk.unseen.len(), hidden: walk.hidden, processes })
+    Ok(Objects { all, unseen: walk.unseen.len(), hidden: walk.hidden, unlisted, processes })
+}
+
+/// Whether this user may not list POSIX objects: then nothing of these is known, and all else is.
+pub fn may_not_list(which: Which, failure: &shmkit::region::Failure) -> bool {
+    which.posix && failure.errno == libc::EACCES
 }
 
 fn key_of(object: &Object) -> Option<Key> {
@@ -439,13 +447,19 @@ pub fn meant(argument: &[u8], exists: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>,
     }
 }
 
-/// A file that no process maps, which a list of everything does not have.
+/// What a list of everything does not have: a file that no process maps; a POSIX object, where these may not be listed.
 fn unlisted(objects: &Objects, address: &[u8]) -> Option<Object> {
     let address = canonical(address).ok()?;
-    let path = address.strip_prefix(b"file:")?;
-    let found = survey::look_at_file(path).ok()?;
-    let mut object = Object::found(Kind::File, address.clone(), Identity::File(found.dev, found.ino), &found);
-    add_file_facts(&mut object, path);
+    let (kind, path) = match address.strip_prefix(b"posix:") {
+        Some(name) if objects.unlisted.is_some() => (Kind::Posix, [FOLDER.as_bytes(), name].concat()),
+        Some(_) => return None,
+        None => (Kind::File, address.strip_prefix(b"file:")?.to_vec()),
+    };
+    let found = survey::look_at_file(&path).ok()?;
+    let is_semaphore = kind == Kind::Posix && address.starts_with(b"posix:/sem.") && found.size <= 64;
+    let kind = if is_semaphore { Kind::Sem } else { kind };
+    let mut object = Object::found(kind, address.clone(), Identity::File(found.dev, found.ino), &found);
+    add_file_facts(&mut object, &path);
     object.uses_partial = objects.partial();
     object.decide();
     Some(object)

@@ -2,16 +2,18 @@
 //! object where the kernel answers that; a walk through /proc serves several objects as long as it is fresh.
 //! Never removes. Next: `rm.rs` and `gc.rs`, which do.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use shmkit::region::survey::{self, Answer};
+use shmkit::region::survey::{self, Answer, Which};
 use shmkit::sys::{semset, sysv};
 
 use crate::exit::Failure;
 use crate::gather;
-use crate::objects::{Identity, Object};
+use crate::objects::{Identity, NO_PERMISSION, Object};
 use crate::proc::{Use, Walk};
+use crate::refusal;
 use crate::rm::{made_again, path_of, vanished};
 
 /// Who has an object open for this long did not only look at it, as tools like this one do.
@@ -125,6 +127,73 @@ fn set(object: &Object, id: i32) -> Result<Object, Failure> {
     }
     // What it is a part of was decided with all others.
     Ok(object.clone())
+}
+
+/// What the library would collect, and what of it stays for processes that have it without a lease: the library cannot
+/// know of these.
+#[derive(Default)]
+pub struct LeftOver {
+    pub free: Vec<Object>,
+    pub mapped: Vec<Object>,
+    /// Why POSIX objects could not be listed.
+    pub unlisted: Option<&'static str>,
+}
+
+const COLLECTED: [Which; 2] =
+    [Which { posix: true, sysv: false, mapped: false }, Which { posix: false, sysv: true, mapped: false }];
+
+/// Finds what is left over. `before` is what the tables of System V have.
+pub fn left_over(before: &[Object]) -> Result<LeftOver, Failure> {
+    let mut left = LeftOver::default();
+    left.unlisted = collect(false, &mut |_| true, &mut |found| {
+        left.free.extend(gather::collected(found, before));
+    })?;
+    let mut last = LastLook::new(&[]);
+    for mut object in std::mem::take(&mut left.free) {
+        if !matches!(object.identity, Identity::File(..)) {
+            left.free.push(object);
+            continue;
+        }
+        (object.uses, object.uses_partial) = last.uses(&object);
+        object.decide();
+        let place = if object.uses.is_empty() { &mut left.free } else { &mut left.mapped };
+        place.push(object);
+    }
+    Ok(left)
+}
+
+/// Removes what is left over still of what was found, with every opener locked out; shows it to `each`.
+pub fn remove_left_over(free: &[Object], before: &[Object], mut each: impl FnMut(Object)) -> Result<(), Failure> {
+    let key = |object: &Object| (object.address.clone(), object.identity);
+    let free: HashSet<_> = free.iter().map(key).collect();
+    let mut wanted =
+        |found: &survey::Object| gather::collected(found, before).is_some_and(|object| free.contains(&key(&object)));
+    collect(true, &mut wanted, &mut |found| {
+        if let Some(object) = gather::collected(found, before) {
+            each(object);
+        }
+    })
+    .map(drop)
+}
+
+fn collect(
+    remove: bool,
+    wanted: &mut dyn FnMut(&survey::Object) -> bool,
+    each: &mut dyn FnMut(&survey::Object),
+) -> Result<Option<&'static str>, Failure> {
+    let mut unlisted = None;
+    for which in COLLECTED {
+        let told = survey::collect_where(which, remove, wanted, &mut |found| {
+            each(found);
+            true
+        });
+        match told {
+            Err(failure) if gather::may_not_list(which, &failure) => unlisted = Some(NO_PERMISSION),
+            Err(failure) => return Err(refusal::failure(&failure, gather::FOLDER.as_bytes())),
+            Ok(_) => {}
+        }
+    }
+    Ok(unlisted)
 }
 
 /// Why an id leads to something else, or to nothing.

@@ -344,6 +344,8 @@ pub struct Objects {
     pub unseen: usize,
     /// Why there may be processes of which not even the number is known.
     pub hidden: Option<Hidden>,
+    /// Why POSIX objects could not be listed.
+    pub unlisted: Option<&'static str>,
     /// What each process that has something is called, and whose it is; printable.
     pub processes: BTreeMap<u32, Named>,
 }

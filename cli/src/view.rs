@@ -306,6 +306,10 @@ impl ObjectJson {
                 (None, None)
             }
         };
+        if object.kind == Kind::Sysv && object.resident.is_none() {
+            unknown.insert("resident", "no /proc");
+            unknown.insert("swapped", "no /proc");
+        }
         let (device, inode, id) = match object.identity {
             Identity::File(dev, ino) => (Some(dev), Some(ino), None),
             Identity::Segment(id, _) | Identity::Set(id) => (None, None, Some(id)),
@@ -346,6 +350,11 @@ impl ObjectJson {
             unknown,
         }
     }
+}
+
+/// That POSIX objects could not be listed, as one line.
+pub fn unlisted(why: &str) -> String {
+    format!("posix: {}: /dev/shm cannot be listed; its objects are missing here unless they were named", unknown(why))
 }
 
 /// What could not be looked at, as one line; nothing when all could.
