@@ -89,15 +89,17 @@ impl LastLook {
         let (uses, uses_partial) = self.uses(object);
         let mut now = Object { uses, uses_partial, ..object.clone() };
         // Leases come and go, too.
-        match path_of(object).map(|path| survey::look_at_file(&path)) {
-            Some(Ok(found)) if (found.dev, found.ino) != identity => return Err(made_again(object)),
-            Some(Ok(found)) => {
+        let Some(path) = path_of(object) else { return Ok(now) };
+        match survey::look_at_file(&path) {
+            Ok(found) if (found.dev, found.ino) != identity => return Err(made_again(object)),
+            Ok(found) => {
                 let found = Object::found(object.kind, object.address.clone(), object.identity, &found);
                 let Object { uses, uses_partial, time, creator, .. } = now;
                 now = Object { uses, uses_partial, time, creator, ..found };
             }
-            Some(Err(failure)) if failure.errno == libc::ENOENT => return Err(vanished(object)),
-            _ => {}
+            Err(failure) if failure.status == shmkit::error::Status::ErrNotFound => return Err(vanished(object)),
+            // What it holds may not be looked at; who has it is known.
+            Err(_) => {}
         }
         now.decide();
         Ok(now)

@@ -314,6 +314,7 @@ impl Object {
             return (State::Live, by(seen, "process has it mapped or open", "processes have it mapped or open"));
         }
         let foreign = self.content == Content::Foreign;
+        let unseen = self.uses_partial.unwrap_or_default();
         let why = match self.kind {
             Kind::Semset => match self.set_of {
                 Some(key) => format!("semaphores of the region sysv:{key:#x}, which is gone: shmkit gc decides"),
@@ -325,8 +326,7 @@ impl Object {
                 "its leases cannot be looked at, so nothing proves whether somebody has it".to_string()
             }
             _ if self.uses_partial.is_some() => {
-                let why = self.uses_partial.unwrap_or_default();
-                format!("no process that can be looked at has it; not all can ({why})")
+                format!("no process that can be looked at has it; not all can ({unseen})")
             }
             _ if foreign => "in no process, and no region: nothing proves it left over".to_string(),
             _ => "in no process, and may not be looked into (no permission)".to_string(),

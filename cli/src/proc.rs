@@ -288,7 +288,8 @@ impl Walk {
         let target = target.as_os_str().as_bytes();
         let usual = target.starts_with(b"/memfd:") || target.starts_with(b"/dev/shm/");
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { return Ok(()) };
-        if !usual && !(target.starts_with(b"/") && may_be_wanted(pid, number, wanted)?) {
+        let is_candidate = usual || target.starts_with(b"/") && may_be_wanted(pid, number, wanted)?;
+        if !is_candidate {
             return Ok(());
         }
         // Who has only the place (O_PATH), as a look does, has nothing of the memory.
