@@ -7,10 +7,11 @@ use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 
 use serde::Serialize;
-use shmkit::region::survey;
 use shmkit::sys::limits::{Resource, page_size};
 
 use crate::exit::{Done, Exit, Failure};
+use crate::gather;
+use crate::last_look;
 use crate::machine::{Fact, Machine, OBJECTS, parse_size};
 use crate::output::Output;
 use crate::printable;
@@ -910,12 +911,15 @@ impl Doctor<'_> {
             return;
         }
         let (mut names, mut bytes) = (Vec::new(), 0u64);
-        let told = survey::collect(false, &mut |object| {
-            names.push(printable::text(object.address.bytes()));
-            bytes = bytes.saturating_add(object.reserved);
-            true
+        // What processes have without a lease stays.
+        let told = gather::tables().and_then(|before| last_look::left_over(&before));
+        let told = told.map_err(|failure| failure.cause).and_then(|left| {
+            for object in &left.free {
+                names.push(printable::text(&object.address));
+                bytes = bytes.saturating_add(object.reserved.known().unwrap_or(0));
+            }
+            left.unlisted.map_or(Ok(()), |why| Err(why.to_string()))
         });
-        let told = told.map_err(|failure| shmkit::error::errno_name(failure.errno).to_string());
         self.known("what is left over", told);
         if !names.is_empty() {
             let means = format!("left over: nobody has them open, and they keep {}", self.size(bytes));

@@ -2,19 +2,18 @@
 //! objects that an address means. Takes time linear in their number. Never prints. Next: `objects.rs`, `proc.rs`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::ffi::OsStrExt;
 
 use shmkit::region::address::{OWN_PREFIX, Parsed};
 use shmkit::region::survey::{self, Answer, Which};
-use shmkit::sys::process;
+use shmkit::sys::{process, semset, sysv};
 
 use crate::exit::{Exit, Failure};
-use crate::objects::{Creator, Fact, Identity, Kind, NOT_RECORDED, Named, Object, Objects, State, Time};
+use crate::objects::{Creator, Fact, Identity, Kind, NO_PERMISSION, Named, Object, Objects, State, Time};
 use crate::printable;
-use crate::proc::{self, Key, Seen, Status, Walk};
+use crate::proc::{self, Key, Seen, Status, Use, Walk, Wanted};
 use crate::refusal;
 
 /// Where POSIX objects lie.
@@ -23,14 +22,14 @@ pub const FOLDER: &str = "/dev/shm";
 const SECOND: u64 = 1_000_000_000;
 const OTHER_NAMESPACE: &str = "made in another pid namespace";
 
-/// One row of /proc/sysvipc/shm.
+/// One segment, as /proc/sysvipc/shm has it.
 struct Row {
     key: i32,
     id: i32,
     creator: u32,
     changed: u64,
-    resident: u64,
-    swapped: u64,
+    /// Bytes in memory, and swapped out: what only /proc tells.
+    resident: Option<(u64, u64)>,
 }
 
 fn numbers(line: &str) -> Vec<i64> {
@@ -39,40 +38,75 @@ fn numbers(line: &str) -> Vec<i64> {
 
 /// `key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap`
 fn segments() -> HashMap<i32, Row> {
-    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let Ok(table) = fs::read_to_string("/proc/sysvipc/shm") else { return segments_without_proc() };
     let rows = table.lines().skip(1).map(numbers).filter(|row| row.len() >= 16).map(|row| {
         let row = Row {
             key: row[0] as i32,
             id: row[1] as i32,
             creator: row[4].max(0) as u32,
             changed: row[13].max(0) as u64,
-            resident: row[14].max(0) as u64,
-            swapped: row[15].max(0) as u64,
+            resident: Some((row[14].max(0) as u64, row[15].max(0) as u64)),
         };
         (row.id, row)
     });
     rows.collect()
 }
 
-/// `key semid perms nsems uid gid cuid cgid otime ctime`
+fn segments_without_proc() -> HashMap<i32, Row> {
+    let last = sysv::last_index().unwrap_or(-1);
+    let found = (0..=last).filter_map(|index| sysv::at_index(index).ok());
+    let rows = found.map(|(id, status)| {
+        let (creator, changed) = (status.creator.max(0) as u32, status.changed.max(0) as u64);
+        (id, Row { key: status.key, id, creator, changed, resident: None })
+    });
+    rows.collect()
+}
+
+/// The address of a segment.
+pub fn segment_address(key: i32, id: i32) -> Vec<u8> {
+    if key == 0 { format!("sysv:id={id}").into_bytes() } else { format!("sysv:{key:#x}").into_bytes() }
+}
+
+/// The address of a set of semaphores.
+pub fn set_address(key: i32, id: i32) -> Vec<u8> {
+    if key == 0 { format!("semset:id={id}").into_bytes() } else { format!("semset:{key:#x}").into_bytes() }
+}
+
+/// When a set was made or changed, as its object has it.
+pub fn set_time(changed: i64) -> Time {
+    Time::Changed(changed.max(0) as u64 * SECOND)
+}
+
+/// `key semid perms nsems uid gid cuid cgid otime ctime`; perms are octal.
+fn set_in(line: &str) -> Option<(i32, semset::Status)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<i64>().ok();
+    let status = semset::Status {
+        uid: number(4)? as u32,
+        mode: u32::from_str_radix(fields[2], 8).ok()?,
+        count: number(3)? as u64,
+        key: number(0)? as i32,
+        operated: number(8)?,
+        gid: number(5)? as u32,
+        changed: number(9)?,
+    };
+    Some((number(1)? as i32, status))
+}
+
 fn sets(all: &mut Vec<Object>) {
-    let table = fs::read_to_string("/proc/sysvipc/sem").unwrap_or_default();
-    // Perms are octal, and stand as a number of decimal digits.
-    for fields in table.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()) {
-        let number = |at: usize| fields.get(at).and_then(|field| field.parse::<i64>().ok()).unwrap_or(0);
-        if fields.len() < 10 {
-            continue;
-        }
-        let (key, id) = (number(0) as i32, number(1) as i32);
-        let address = if key == 0 { format!("semset:id={id}") } else { format!("semset:{key:#x}") };
-        let mut object = Object::new(Kind::Semset, address.into_bytes(), Identity::Set(id));
+    let sets: Vec<(i32, semset::Status)> = match fs::read_to_string("/proc/sysvipc/sem") {
+        Ok(table) => table.lines().skip(1).filter_map(set_in).collect(),
+        Err(_) => (0..=semset::last_index().unwrap_or(-1)).filter_map(|index| semset::at_index(index).ok()).collect(),
+    };
+    for (id, status) in sets {
+        let mut object = Object::new(Kind::Semset, set_address(status.key, id), Identity::Set(id));
         object.size = Fact::Unknown("a set has no bytes");
         object.reserved = Fact::Unknown("a set has no bytes");
-        object.semaphores = Some(number(3) as u64);
-        object.mode = Fact::or_why(u32::from_str_radix(fields[2], 8).ok().map(|mode| mode & 0o777), NOT_RECORDED);
-        (object.uid, object.gid) = (Fact::Known(number(4) as u32), Fact::Known(number(5) as u32));
-        object.time = Time::Changed(number(9).max(0) as u64 * SECOND);
-        object.set_of = if key == 0 { None } else { survey::region_of_set(key, id) };
+        object.semaphores = Some(status.count);
+        object.mode = Fact::Known(status.mode & 0o777);
+        (object.uid, object.gid) = (Fact::Known(status.uid), Fact::Known(status.gid));
+        object.time = set_time(status.changed);
+        object.set_of = if status.key == 0 { None } else { survey::region_of_set(status.key, id) };
         all.push(object);
     }
 }
@@ -82,8 +116,12 @@ fn creator_by_pid(pid: u32, at: u64) -> Creator {
     match pid {
         0 => Creator::Unknown(OTHER_NAMESPACE),
         pid => {
-            let alive = process::exists(pid) && proc::may_have_made(pid, at);
-            Creator::Process { pid, alive: if alive { Answer::Yes } else { Answer::No } }
+            let alive = match process::exists(pid).then(|| proc::may_have_made(pid, at)) {
+                None | Some(Some(false)) => Answer::No,
+                Some(Some(true)) => Answer::Yes,
+                Some(None) => Answer::Unknown,
+            };
+            Creator::Process { pid, alive }
         }
     }
 }
@@ -93,12 +131,35 @@ fn creator_by_header(object: &Object) -> Option<Creator> {
     (creator.pid != 0).then(|| Creator::Process { pid: creator.pid, alive: survey::lives(&creator) })
 }
 
+/// The paths of files that arguments name.
+pub fn files_named(arguments: &[OsString]) -> Vec<Vec<u8>> {
+    let readings = arguments.iter().flat_map(|argument| {
+        let bytes = argument.as_bytes();
+        [Some(bytes.to_vec()), printable::bytes(bytes)]
+    });
+    let addresses = readings.flatten().filter_map(|reading| canonical(&reading).ok());
+    addresses.filter_map(|address| Some(address.strip_prefix(b"file:")?.to_vec())).collect()
+}
+
+/// Whose users are looked for by whatever path they have them: POSIX objects, and these files.
+pub fn wanted(files: &[Vec<u8>]) -> Wanted {
+    let mut wanted = Wanted::in_folder(FOLDER.as_bytes());
+    files.iter().for_each(|path| wanted.add(path));
+    wanted
+}
+
 /// Finds everything.
 pub fn everything() -> Result<Objects, Failure> {
-    let mut walk = Walk::of_all();
+    everything_and(&[])
+}
+
+/// Finds everything, and who has the files open that arguments name; of others only mappings make them shared memory.
+pub fn everything_and(named: &[OsString]) -> Result<Objects, Failure> {
+    let mut walk = Walk::of_all(&wanted(&files_named(named)));
     let table = segments();
     let mut all = Vec::new();
     let mut listed = Vec::new();
+    let mut unlisted = None;
     let which = |posix, sysv| Which { posix, sysv, mapped: false };
     // A machine may have one and not the other.
     for which in [which(true, false), which(false, true)] {
@@ -108,28 +169,27 @@ pub fn everything() -> Result<Objects, Failure> {
         });
         if let Err(failure) = done {
             use shmkit::error::Status::{ErrNotFound, ErrUnsupported};
-            if !(matches!(failure.status, ErrNotFound | ErrUnsupported) || failure.errno == libc::ENOSYS) {
+            if may_not_list(which, &failure) {
+                unlisted = Some(NO_PERMISSION);
+            } else if !(matches!(failure.status, ErrNotFound | ErrUnsupported) || failure.errno == libc::ENOSYS) {
                 return Err(refusal::failure(&failure, FOLDER.as_bytes()));
             }
         }
     }
-    for mut object in listed {
-        let key = match object.identity {
-            Identity::File(dev, ino) => Key::File(dev, ino),
-            Identity::Segment(id, _) => Key::Segment(id),
-            Identity::Set(_) => continue,
-        };
-        if let Some(seen) = walk.seen.remove(&key) {
-            object.uses = seen.uses;
-        }
-        all.push(object);
+    for object in listed.iter_mut() {
+        object.uses = uses_in(&walk, object);
     }
+    // An object may have several names, each of which is listed.
+    for object in &listed {
+        key_of(object).and_then(|key| walk.seen.remove(&key));
+    }
+    all.append(&mut listed);
     sets(&mut all);
-    let folder = Status::at(FOLDER.as_bytes()).ok().map(|status| status.dev);
+    let folder = Status::at_end_of(FOLDER.as_bytes()).ok().map(|status| status.dev);
     find_names(&mut walk);
     all.extend(walk.seen.drain().filter_map(|(key, seen)| mapped_object(key, seen, folder)));
     for object in all.iter_mut() {
-        object.uses_partial = walk.is_partial();
+        object.uses_partial = walk.partial();
         object.decide();
     }
     let regions: HashMap<Vec<u8>, (State, String)> = all
@@ -151,7 +211,25 @@ pub fn everything() -> Result<Objects, Failure> {
             .entry(one.pid)
             .or_insert_with(|| Named { command: proc::command(one.pid), uid: proc::owner(one.pid) });
     }
-    Ok(Objects { all, unseen: walk.unseen.len(), hidden: walk.hidden, processes })
+    Ok(Objects { all, unseen: walk.unseen.len(), hidden: walk.hidden, unlisted, processes })
+}
+
+/// Whether this user may not list POSIX objects: then nothing of these is known, and all else is.
+pub fn may_not_list(which: Which, failure: &shmkit::region::Failure) -> bool {
+    which.posix && failure.errno == libc::EACCES
+}
+
+fn key_of(object: &Object) -> Option<Key> {
+    match object.identity {
+        Identity::File(dev, ino) => Some(Key::File(dev, ino)),
+        Identity::Segment(id, _) => Some(Key::Segment(id)),
+        Identity::Set(_) => None,
+    }
+}
+
+/// Who has an object, as a walk saw it.
+pub fn uses_in(walk: &Walk, object: &Object) -> Vec<Use> {
+    key_of(object).and_then(|key| walk.seen.get(&key)).map(|seen| seen.uses.clone()).unwrap_or_default()
 }
 
 /// What the library's survey lists, with what only the tool asks: times and creators.
@@ -167,7 +245,7 @@ fn listed_object(found: &survey::Object, table: &HashMap<i32, Row>) -> Option<Ob
         // It ended after one look and before the other: what it was does not matter any more.
         let row = row?;
         let mut object = Object::found(Kind::Sysv, address, Identity::Segment(id, row.changed), found);
-        object.resident = Some((row.resident, row.swapped));
+        object.resident = row.resident;
         let header = object.header.map(|header| header.created).filter(|created| *created != 0);
         object.time = header.map_or(Time::Changed(row.changed * SECOND), Time::Created);
         object.creator = creator_by_header(&object).unwrap_or_else(|| creator_by_pid(row.creator, row.changed));
@@ -219,10 +297,9 @@ fn find_names(walk: &mut Walk) {
         }
     }
     for (folder, wanted) in folders {
-        let Ok(entries) = fs::read_dir(OsStr::from_bytes(&folder)) else { continue };
-        for entry in entries.flatten() {
-            let Some(key) = wanted.get(&entry.ino()) else { continue };
-            let path = entry.path().into_os_string().into_vec();
+        for (name, ino) in proc::entries(&folder) {
+            let Some(key) = wanted.get(&ino) else { continue };
+            let path = [&folder[..], if folder.ends_with(b"/") { b"" } else { b"/" }, &name].concat();
             let same = Status::at(&path).is_ok_and(|status| Key::File(status.dev, status.ino) == *key);
             if let Some(seen) = walk.seen.get_mut(key).filter(|_| same) {
                 seen.path = path;
@@ -318,56 +395,79 @@ fn mapped_object(key: Key, seen: Seen, folder: Option<u64>) -> Option<Object> {
     Some(object)
 }
 
-/// The objects that an argument means: an address string, its canonical form, or what the tool itself printed for it.
+/// The objects that an argument means: what the tool itself printed for them, their address string, its canonical form.
 pub fn select(objects: &Objects, wanted: &OsStr) -> Result<Vec<Object>, Failure> {
-    let bytes = wanted.as_bytes();
     let of = |address: &[u8]| objects.all.iter().filter(|object| object.address == address).collect::<Vec<_>>();
-    let mut found = of(bytes);
-    let mut wrong = None;
-    if found.is_empty() {
-        match canonical(bytes) {
-            Ok(address) => found = of(&address),
-            Err(failure) => wrong = Some(failure),
-        }
-    }
-    if found.is_empty()
-        && let Some(unescaped) = printable::bytes(bytes)
-    {
-        found = of(&unescaped);
-    }
+    let all_of = |address: &[u8]| {
+        let found = of(address);
+        if found.is_empty() { canonical(address).map(|address| of(&address)).unwrap_or_default() } else { found }
+    };
+    let address =
+        meant(wanted.as_bytes(), |address| !all_of(address).is_empty() || unlisted(objects, address).is_some())?;
+    let mut found = all_of(&address);
     // A container may have its own of the same name, which is meant only where there is none here.
     if found.iter().any(|object| !object.elsewhere) {
         found.retain(|object| !object.elsewhere);
     }
     // What has its name first.
     found.sort_by_key(|object| !object.is_named());
-    match (found.is_empty(), wrong) {
-        (false, _) => Ok(found.into_iter().map(looked_into).collect()),
-        (true, Some(failure)) => Err(failure),
-        (true, None) => unmapped_file(objects, wanted).map(|object| vec![object]).ok_or_else(|| {
-            Failure::new(
-                Exit::NotFound,
-                format!("there is no {}", printable::text(bytes)),
-                "shmkit ls -a shows what there is",
-            )
-        }),
+    let mut found: Vec<Object> = found.into_iter().map(looked_into).collect();
+    // Of a file that was removed the mappings may remain, and another one have the name.
+    if !found.first().is_some_and(Object::is_named)
+        && let Some(object) = unlisted(objects, &address)
+    {
+        found.insert(0, object);
+    }
+    if found.is_empty() {
+        canonical(&address)?;
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("there is no {}", printable::text(&address)),
+            "shmkit ls -a shows what there is",
+        ));
+    }
+    Ok(found)
+}
+
+/// The address that an argument means, byte for byte: with its escapes undone where it has any, for so the tool prints
+/// what is not printable; as it stands where only that leads to something. What may mean two that exist is refused.
+pub fn meant(argument: &[u8], exists: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Failure> {
+    let Some(unescaped) = printable::bytes(argument) else { return Ok(argument.to_vec()) };
+    match (exists(&unescaped), exists(argument)) {
+        (true, true) => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "what is named may be {} or {}, and both exist",
+                printable::text(&unescaped),
+                printable::text(argument)
+            ),
+            "write the second as it is shown here, or the bytes of the first",
+        )),
+        (false, true) => Ok(argument.to_vec()),
+        (_, false) => Ok(unescaped),
     }
 }
 
-/// A file that no process maps, which a list of everything does not have.
-fn unmapped_file(objects: &Objects, wanted: &OsStr) -> Option<Object> {
-    let address = canonical(wanted.as_bytes()).ok()?;
-    let path = address.strip_prefix(b"file:")?;
-    let found = survey::look_at_file(path).ok()?;
-    let mut object = Object::found(Kind::File, address.clone(), Identity::File(found.dev, found.ino), &found);
-    add_file_facts(&mut object, path);
-    object.uses_partial = objects.hidden || objects.unseen > 0;
+/// What a list of everything does not have: a file that no process maps; a POSIX object, where these may not be listed.
+fn unlisted(objects: &Objects, address: &[u8]) -> Option<Object> {
+    let address = canonical(address).ok()?;
+    let (kind, path) = match address.strip_prefix(b"posix:") {
+        Some(name) if objects.unlisted.is_some() => (Kind::Posix, [FOLDER.as_bytes(), name].concat()),
+        Some(_) => return None,
+        None => (Kind::File, address.strip_prefix(b"file:")?.to_vec()),
+    };
+    let found = survey::look_at_file(&path).ok()?;
+    let is_semaphore = kind == Kind::Posix && address.starts_with(b"posix:/sem.") && found.size <= 64;
+    let kind = if is_semaphore { Kind::Sem } else { kind };
+    let mut object = Object::found(kind, address.clone(), Identity::File(found.dev, found.ino), &found);
+    add_file_facts(&mut object, &path);
+    object.uses_partial = objects.partial();
     object.decide();
     Some(object)
 }
 
 /// The canonical form of an address: the library's, and the tool's own `sysv:id=N`, `semset:0xKEY`, `semset:id=N`.
-fn canonical(address: &[u8]) -> Result<Vec<u8>, Failure> {
+pub fn canonical(address: &[u8]) -> Result<Vec<u8>, Failure> {
     let own = [&b"sysv:id="[..], b"semset:id="];
     let own = own.into_iter().find_map(|scheme| Some((scheme, address.strip_prefix(scheme)?)));
     if let Some((scheme, digits)) = own {
@@ -392,8 +492,7 @@ fn wrong(address: &[u8], remedy: &str) -> Failure {
 pub fn tables() -> Result<Vec<Object>, Failure> {
     let mut all = Vec::new();
     for row in segments().into_values() {
-        let address = if row.key == 0 { format!("sysv:id={}", row.id) } else { format!("sysv:{:#x}", row.key) };
-        all.push(Object::new(Kind::Sysv, address.into_bytes(), Identity::Segment(row.id, row.changed)));
+        all.push(Object::new(Kind::Sysv, segment_address(row.key, row.id), Identity::Segment(row.id, row.changed)));
     }
     sets(&mut all);
     Ok(all)

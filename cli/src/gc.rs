@@ -1,17 +1,18 @@
-//! `shmkit gc`: what dead processes left. The library finds, decides and removes (`survey::collect`); this file says
-//! why, and with -v what is left alone and why. Next: `gather.rs`.
+//! `shmkit gc`: what dead processes left. The library finds, decides and removes (`survey::collect_where`); this file says
+//! why, what processes have all the same, and with -v what is left alone and why. Next: `last_look.rs`, `gather.rs`.
 
 use std::collections::HashSet;
 
 use serde::Serialize;
-use shmkit::region::survey::{self, Answer, Content};
+use shmkit::region::survey::{Answer, Content};
 
 use crate::exit::{Done, Exit};
 use crate::gather;
+use crate::last_look;
 use crate::objects::{Kind, Object, Objects, State};
 use crate::output::{self, Align, Column, Output};
 use crate::printable;
-use crate::refusal;
+use crate::proc::Use;
 use crate::view::{self, ObjectJson};
 
 /// Remove what dead processes left behind
@@ -50,6 +51,10 @@ struct LineJson {
 struct Report {
     dry_run: bool,
     found: Vec<LineJson>,
+    /// What would be among these, but for processes that have it without a lease.
+    mapped: Vec<LineJson>,
+    /// Why POSIX objects could not be looked at; null when they were.
+    posix_why: Option<&'static str>,
     /// What is left alone; null unless it was asked for.
     left: Option<Vec<LineJson>>,
 }
@@ -104,19 +109,22 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let chosen = output::choose(&columns, args.columns.as_deref())?;
     // Before the collection, for what is removed cannot be described afterwards.
     let before = gather::tables()?;
+    let left_over = last_look::left_over(&before)?;
     let mut lines = Vec::new();
-    let action = if args.remove { "removed" } else { "would remove" };
-    survey::collect(args.remove, &mut |found| {
-        if let Some(object) = gather::collected(found, &before) {
-            let why = why_left_over(&object);
-            lines.push(Line { action, object, why });
-        }
-        true
-    })
-    .map_err(|failure| refusal::failure(&failure, gather::FOLDER.as_bytes()))?;
+    let mut put = |action, object: Object| {
+        let why = why_left_over(&object);
+        lines.push(Line { action, object, why });
+    };
+    match args.remove {
+        true => last_look::remove_left_over(&left_over.free, &before, |object| put("removed", object))?,
+        false => left_over.free.into_iter().for_each(|object| put("would remove", object)),
+    }
     lines.sort_by(|one, other| one.object.address.cmp(&other.object.address));
     let found = lines.len();
     let bytes: u64 = lines.iter().filter_map(|line| line.object.reserved.known()).sum();
+    lines.extend(left_over.mapped.into_iter().map(|object| Line { action: "left", why: why_mapped(&object), object }));
+    let mapped = lines.len() - found;
+    lines[found..].sort_by(|one, other| one.object.address.cmp(&other.object.address));
     let objects = if args.verbose { gather::everything()? } else { Objects::default() };
     if args.verbose {
         let known: HashSet<_> = lines.iter().map(|line| line.object.identity).collect();
@@ -134,11 +142,14 @@ pub fn run(args: &Args, output: &Output) -> Done {
             object: ObjectJson::new(&line.object, &objects),
         };
         let (first, rest) = lines.split_at(found);
+        let (spared, rest) = rest.split_at(mapped);
         output.json(
             "gc",
             &Report {
                 dry_run: !args.remove,
                 found: first.iter().map(json).collect(),
+                mapped: spared.iter().map(json).collect(),
+                posix_why: left_over.unlisted,
                 left: args.verbose.then(|| rest.iter().map(json).collect()),
             },
         )?;
@@ -153,6 +164,9 @@ pub fn run(args: &Args, output: &Output) -> Done {
         (true, _) => format!("removed {found} {things}, {} of memory", output.size(bytes)),
         (false, _) => format!("{found} {things}, {} of memory; --remove removes them", output.size(bytes)),
     };
+    if let Some(why) = left_over.unlisted {
+        output::tell(format_args!("shmkit: {}\n", view::unlisted(why)));
+    }
     output::tell(format_args!("shmkit: {done}\n"));
     Ok(Exit::Ok)
 }
@@ -179,6 +193,23 @@ fn why_left_over(object: &Object) -> String {
         }
         crate::objects::Creator::Unknown(_) => proof.to_string(),
     }
+}
+
+/// Who has what is left over but for them.
+fn why_mapped(object: &Object) -> String {
+    const NAMED: usize = 3;
+    let named = |uses: &[&Use]| {
+        let pids: Vec<_> = uses.iter().take(NAMED).map(|one| one.pid.to_string()).collect();
+        let more = uses.len() - pids.len();
+        format!("{}{}", pids.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
+    };
+    let (mapped, open): (Vec<&Use>, Vec<&Use>) = object.uses.iter().partition(|one| one.mappings > 0);
+    let how = match (mapped.is_empty(), open.is_empty()) {
+        (false, true) => format!("mapped by {}", named(&mapped)),
+        (true, _) => format!("open in {}", named(&open)),
+        (false, false) => format!("mapped by {}, open in {}", named(&mapped), named(&open)),
+    };
+    format!("{how}, without a lease; shmkit rm --force removes it")
 }
 
 /// Another user's stays, unless root asks.

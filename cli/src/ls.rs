@@ -46,6 +46,8 @@ struct List {
     objects: Vec<ObjectJson>,
     processes_unseen: usize,
     processes_hidden: bool,
+    /// Why POSIX objects are missing; null when they were listed.
+    posix_why: Option<&'static str>,
 }
 
 pub fn run(args: &Args, output: &Output) -> Done {
@@ -58,12 +60,17 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let list = List {
             objects: wanted.iter().map(|object| ObjectJson::new(object, &objects)).collect(),
             processes_unseen: objects.unseen,
-            processes_hidden: objects.hidden,
+            processes_hidden: objects.hidden.is_some(),
+            posix_why: objects.unlisted,
         };
         output.json("ls", &list)?;
         return Ok(Exit::Ok);
     }
     output::table(output, &chosen, &view::rows(&objects, &wanted))?;
+    let posix = args.kind.is_empty() || args.kind.iter().any(|kind| matches!(kind, Kind::Posix | Kind::Sem));
+    if let Some(why) = objects.unlisted.filter(|_| posix) {
+        output::tell(format_args!("shmkit: {}\n", view::unlisted(why)));
+    }
     if let Some(line) = view::partial(&objects) {
         output::tell(format_args!("shmkit: {line}\n"));
     }

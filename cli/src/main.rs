@@ -8,6 +8,7 @@ mod dump;
 mod exit;
 mod gather;
 mod gc;
+mod last_look;
 mod limits;
 mod ls;
 mod machine;

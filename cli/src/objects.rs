@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use shmkit::region::header::{self, Header};
 use shmkit::region::survey::{Answer, Content};
 
-use crate::proc::{Status, Use};
+use crate::proc::{Hidden, Status, Use};
 use crate::refusal;
 
 /// Why something is not known: this user may not look.
@@ -168,8 +168,8 @@ pub struct Object {
     pub time: Time,
     /// Processes that have it mapped or open, as far as /proc shows.
     pub uses: Vec<Use>,
-    /// Whether there may be processes that could not be looked at.
-    pub uses_partial: bool,
+    /// Why there may be processes that could not be looked at.
+    pub uses_partial: Option<&'static str>,
     pub state: State,
     pub why: String,
 }
@@ -199,7 +199,7 @@ impl Object {
             creator: Creator::Unknown(NOT_RECORDED),
             time: Time::Unknown(NO_PERMISSION),
             uses: Vec::new(),
-            uses_partial: false,
+            uses_partial: None,
             state: State::Unknown,
             why: String::new(),
         }
@@ -252,10 +252,12 @@ impl Object {
         match self.counted {
             // Attaches are all there are. Beside leases there may be programs that know none.
             Some(counted) if self.kind == Kind::Sysv => (Fact::Known(counted), false),
-            Some(counted) => (Fact::Known(counted.max(seen)), self.uses_partial),
+            Some(counted) => (Fact::Known(counted.max(seen)), self.uses_partial.is_some()),
             None if self.kind == Kind::Semset => (Fact::Unknown(NOT_RECORDED), false),
-            None if seen == 0 && self.uses_partial => (Fact::Unknown(NO_PERMISSION), false),
-            None => (Fact::Known(seen), self.uses_partial),
+            None => match self.uses_partial {
+                Some(why) if seen == 0 => (Fact::Unknown(why), false),
+                partial => (Fact::Known(seen), partial.is_some()),
+            },
         }
     }
 
@@ -312,6 +314,7 @@ impl Object {
             return (State::Live, by(seen, "process has it mapped or open", "processes have it mapped or open"));
         }
         let foreign = self.content == Content::Foreign;
+        let unseen = self.uses_partial.unwrap_or_default();
         let why = match self.kind {
             Kind::Semset => match self.set_of {
                 Some(key) => format!("semaphores of the region sysv:{key:#x}, which is gone: shmkit gc decides"),
@@ -322,8 +325,8 @@ impl Object {
             _ if self.content == Content::Region => {
                 "its leases cannot be looked at, so nothing proves whether somebody has it".to_string()
             }
-            _ if self.uses_partial => {
-                "no process that can be looked at has it; not all can (no permission)".to_string()
+            _ if self.uses_partial.is_some() => {
+                format!("no process that can be looked at has it; not all can ({unseen})")
             }
             _ if foreign => "in no process, and no region: nothing proves it left over".to_string(),
             _ => "in no process, and may not be looked into (no permission)".to_string(),
@@ -339,8 +342,10 @@ pub struct Objects {
     pub all: Vec<Object>,
     /// Processes that this user may not look at.
     pub unseen: usize,
-    /// Whether /proc leaves processes out (hidepid).
-    pub hidden: bool,
+    /// Why there may be processes of which not even the number is known.
+    pub hidden: Option<Hidden>,
+    /// Why POSIX objects could not be listed.
+    pub unlisted: Option<&'static str>,
     /// What each process that has something is called, and whose it is; printable.
     pub processes: BTreeMap<u32, Named>,
 }
@@ -353,6 +358,11 @@ pub struct Named {
 }
 
 impl Objects {
+    /// Why there may be users that could not be seen.
+    pub fn partial(&self) -> Option<&'static str> {
+        self.hidden.map(Hidden::why).or((self.unseen > 0).then_some(NO_PERMISSION))
+    }
+
     /// The program of a process, fit to be printed.
     pub fn command(&self, pid: u32) -> &str {
         self.processes.get(&pid).and_then(|named| named.command.as_deref()).unwrap_or("unknown (ended)")

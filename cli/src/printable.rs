@@ -1,20 +1,30 @@
 //! Names that anybody may have chosen, as text that is safe on a terminal and in JSON, and back.
-//! Never loses a byte: what is not printable is written `\xNN`, and a backslash twice.
+//! Never loses a byte: what is not printable is written `\xNN`, so are spaces at either end, and a backslash twice.
 
-/// The bytes as printable text.
+/// The bytes as printable text. Spaces at its ends could not be told from those of a table.
 pub fn text(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
+    let first = bytes.iter().position(|byte| *byte != b' ').unwrap_or(bytes.len());
+    let (leading, rest) = bytes.split_at(first);
+    let end = rest.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    let (middle, trailing) = rest.split_at(end);
+    leading.iter().for_each(|byte| push_byte(&mut out, *byte));
+    push_middle(&mut out, middle);
+    trailing.iter().for_each(|byte| push_byte(&mut out, *byte));
+    out
+}
+
+fn push_middle(out: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
                 '\\' => out.push_str("\\\\"),
                 letter if is_plain(letter) => out.push(letter),
-                letter => letter.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_byte(&mut out, byte)),
+                letter => letter.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_byte(out, byte)),
             }
         }
-        chunk.invalid().iter().for_each(|byte| push_byte(&mut out, *byte));
+        chunk.invalid().iter().for_each(|byte| push_byte(out, *byte));
     }
-    out
 }
 
 fn push_byte(out: &mut String, byte: u8) {
@@ -43,7 +53,8 @@ pub fn bytes(text: &[u8]) -> Option<Vec<u8>> {
             rest = after;
         } else {
             let digits = after.strip_prefix(b"x")?.get(..2)?;
-            out.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            let digit = |at: usize| char::from(digits[at]).to_digit(16);
+            out.push((digit(0)? * 16 + digit(1)?) as u8);
             rest = &after[3..];
         }
     }
@@ -65,6 +76,11 @@ mod tests {
             "\u{202e}turned \u{200b}hidden \u{9b}csi".as_bytes(),
             "gr\u{fc}n \u{65e5}\u{672c}".as_bytes(),
             b"quote\"'",
+            b"  spaces at both ends ",
+            b" ",
+            b"   ",
+            b" \xff ",
+            b"",
             &(0..=255).collect::<Vec<u8>>(),
         ] {
             let shown = text(name);
@@ -72,8 +88,10 @@ mod tests {
             assert!(!shown.contains(['\u{202e}', '\u{200b}', '\u{9b}']), "{shown:?}");
             let back = bytes(shown.as_bytes()).unwrap_or_else(|| shown.clone().into_bytes());
             assert_eq!(back, name, "{shown}");
+            assert_eq!(shown.trim(), shown, "nothing that a table or a shell takes away is at an end");
         }
         assert_eq!(bytes(b"wrong\\q"), None);
         assert_eq!(bytes(b"short\\x4"), None);
+        assert_eq!(bytes(b"signed\\x+4"), None);
     }
 }

@@ -1,14 +1,21 @@
 //! What /proc shows of other processes: who maps what, who has what open, who may not be looked at. One walk for all
 //! objects. Never decides what is alive or left over. Next: `objects.rs`, which asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::fs::{Mode, OFlags};
+
+use crate::objects::NO_PERMISSION;
 use crate::printable;
+
+/// The inode of the first pid namespace, outside of which there are no processes: PROC_PID_INIT_INO, which is part of
+/// the kernel's interface.
+const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// Clock ticks of a second in /proc/PID/stat: USER_HZ, which is part of the kernel's interface.
 const TICKS: u64 = 100;
@@ -88,6 +95,11 @@ impl Status {
         }
     }
 
+    /// The status of what a path leads to in the end.
+    pub fn at_end_of(path: &[u8]) -> std::io::Result<Status> {
+        fs::metadata(OsStr::from_bytes(path)).map(|found| Status::of(&found))
+    }
+
     /// The status of what a path names, links not followed.
     pub fn at(path: &[u8]) -> std::io::Result<Status> {
         fs::symlink_metadata(OsStr::from_bytes(path)).map(|found| Status::of(&found))
@@ -105,46 +117,133 @@ pub struct Seen {
     pub status: Option<Status>,
 }
 
+/// Why there may be processes of which not even the number is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// /proc leaves out processes of others (hidepid).
+    Users,
+    /// This is not the first pid namespace, or /proc is that of another one.
+    Namespaces,
+    /// There is no /proc.
+    All,
+}
+
+impl Hidden {
+    fn now() -> Option<Hidden> {
+        let first = || fs::symlink_metadata("/proc/1").is_ok();
+        if fs::symlink_metadata("/proc/self").is_err() && !first() {
+            return Some(Hidden::All);
+        }
+        match shmkit::sys::process::pid_namespace() {
+            Some(FIRST_PID_NAMESPACE) => (!first()).then_some(Hidden::Users),
+            _ => Some(Hidden::Namespaces),
+        }
+    }
+
+    /// Why something is not known.
+    pub fn why(self) -> &'static str {
+        match self {
+            Hidden::Users => NO_PERMISSION,
+            Hidden::Namespaces => "other pid namespaces",
+            Hidden::All => "no /proc",
+        }
+    }
+}
+
+/// Objects whose users are looked for by device and inode, for they may have them by another path: a bind mount, a link to
+/// the folder; or have an ordinary file open.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    files: HashSet<(u64, u64)>,
+    /// Their inodes as /proc/PID/fdinfo shows them, which asks no file system.
+    inodes: HashSet<u64>,
+}
+
+impl Wanted {
+    /// What a folder has.
+    pub fn in_folder(folder: &[u8]) -> Wanted {
+        let mut wanted = Wanted::default();
+        let Ok(status) = Status::at_end_of(folder) else { return wanted };
+        for (_, ino) in entries(folder) {
+            wanted.files.insert((status.dev, ino));
+            wanted.inodes.insert(ino);
+        }
+        wanted
+    }
+
+    /// Also what a path names, if that is a file.
+    pub fn add(&mut self, path: &[u8]) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::open(OsStr::from_bytes(path), flags, Mode::empty()).map(fs::File::from) else {
+            return;
+        };
+        let Ok(status) = file.metadata().map(|found| Status::of(&found)) else { return };
+        if !status.regular {
+            return;
+        }
+        self.files.insert((status.dev, status.ino));
+        // An overlay shows another number there than to who asks the file.
+        let facts = fs::read(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap_or_default();
+        self.inodes.extend([status.ino].into_iter().chain(inode_in(&facts)));
+    }
+}
+
+/// The names in a folder with their inodes, without a change of its time of access where this user may; none when it
+/// cannot be listed.
+pub fn entries(folder: &[u8]) -> Vec<(Vec<u8>, u64)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |more| rustix::fs::open(OsStr::from_bytes(folder), flags | more, Mode::empty());
+    let Ok(folder) = open(OFlags::NOATIME).or_else(|_| open(OFlags::empty())) else { return Vec::new() };
+    let Ok(entries) = rustix::fs::Dir::new(folder) else { return Vec::new() };
+    entries.flatten().map(|entry| (entry.file_name().to_bytes().to_vec(), entry.ino())).collect()
+}
+
 /// One walk through /proc.
 #[derive(Debug, Default)]
 pub struct Walk {
     pub seen: HashMap<Key, Seen>,
-    /// Processes that this user may not look at.
+    /// Processes that this user may not look at, or not wholly.
     pub unseen: Vec<u32>,
-    /// Whether /proc leaves processes of others out (hidepid), so that not even their number is known.
-    pub hidden: bool,
+    pub hidden: Option<Hidden>,
 }
 
 impl Walk {
-    /// Whether there may be users that this walk could not see.
-    pub fn is_partial(&self) -> bool {
-        self.hidden || !self.unseen.is_empty()
+    /// Why there may be users that this walk could not see.
+    pub fn partial(&self) -> Option<&'static str> {
+        self.hidden.map(Hidden::why).or((!self.unseen.is_empty()).then_some(NO_PERMISSION))
     }
 
     /// Looks at every process but this one.
-    pub fn of_all() -> Walk {
-        let mut walk = Walk { hidden: fs::symlink_metadata("/proc/1").is_err(), ..Walk::default() };
+    pub fn of_all(wanted: &Wanted) -> Walk {
+        let mut walk = Walk { hidden: Hidden::now(), ..Walk::default() };
         let own = std::process::id();
         let own_ipc = fs::read_link("/proc/self/ns/ipc").ok();
         for pid in pids() {
             if pid != own {
-                walk.look(pid, own_ipc.as_deref());
+                walk.look(pid, own_ipc.as_deref(), wanted);
             }
         }
         walk
     }
 
-    fn look(&mut self, pid: u32, own_ipc: Option<&std::path::Path>) {
+    /// Notes a process that could not be looked at, unless it has ended, or closed what was looked at.
+    fn missed(&mut self, pid: u32, error: &std::io::Error) {
+        if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) && self.unseen.last() != Some(&pid) {
+            self.unseen.push(pid);
+        }
+    }
+
+    fn look(&mut self, pid: u32, own_ipc: Option<&std::path::Path>, wanted: &Wanted) {
         let maps = match fs::read(format!("/proc/{pid}/maps")) {
             Ok(maps) => maps,
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return self.unseen.push(pid),
-            // It has ended meanwhile.
-            Err(_) => return,
+            Err(error) => return self.missed(pid, &error),
         };
         // Ids of segments are those of an IPC namespace: the same number is another segment elsewhere.
         let mut same_ipc = None;
         for mapping in maps.split(|byte| *byte == b'\n').filter_map(parse) {
-            let Some(key) = mapping.key() else { continue };
+            let is_wanted = || wanted.files.contains(&(mapping.dev, mapping.inode));
+            let by_inode = || is_wanted().then_some(Key::File(mapping.dev, mapping.inode));
+            let Some(key) = mapping.key().or_else(by_inode) else { continue };
             if matches!(key, Key::Segment(_))
                 && !*same_ipc
                     .get_or_insert_with(|| fs::read_link(format!("/proc/{pid}/ns/ipc")).ok().as_deref() == own_ipc)
@@ -167,35 +266,64 @@ impl Walk {
             one.writable |= mapping.perms[1] == b'w';
             one.shared |= mapping.perms[3] == b's';
         }
-        self.look_at_descriptors(pid);
+        self.look_at_descriptors(pid, wanted);
     }
 
-    fn look_at_descriptors(&mut self, pid: u32) {
-        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
-        for entry in entries.flatten() {
-            let Ok(target) = fs::read_link(entry.path()) else { continue };
-            let target = target.as_os_str().as_bytes();
-            if !(target.starts_with(b"/memfd:") || target.starts_with(b"/dev/shm/")) {
-                continue;
+    fn look_at_descriptors(&mut self, pid: u32, wanted: &Wanted) {
+        // Who may read the mappings need not be allowed to look at the descriptors.
+        let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(entries) => entries,
+            Err(error) => return self.missed(pid, &error),
+        };
+        for entry in entries {
+            let told = entry.and_then(|entry| self.look_at_descriptor(pid, &entry, wanted));
+            if let Err(error) = told {
+                self.missed(pid, &error);
             }
-            // Who has only the place (O_PATH), as a look does, has nothing of the memory.
-            if fs::symlink_metadata(entry.path()).is_ok_and(|link| link.mode() & 0o600 == 0) {
-                continue;
-            }
-            let number = entry.file_name().to_string_lossy().parse().ok();
-            let (Some(number), Ok(found)) = (number, fs::metadata(entry.path())) else { continue };
-            let status = Status::of(&found);
-            if !status.regular {
-                continue;
-            }
-            let seen = self.seen.entry(Key::File(status.dev, status.ino)).or_default();
-            if seen.path.is_empty() || is_deleted(&seen.path) && !is_deleted(target) {
-                seen.path = target.to_vec();
-            }
-            seen.status.get_or_insert(status);
-            seen.of_process(pid).descriptors.push(number);
         }
     }
+
+    fn look_at_descriptor(&mut self, pid: u32, entry: &fs::DirEntry, wanted: &Wanted) -> std::io::Result<()> {
+        let target = fs::read_link(entry.path())?;
+        let target = target.as_os_str().as_bytes();
+        let usual = target.starts_with(b"/memfd:") || target.starts_with(b"/dev/shm/");
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { return Ok(()) };
+        let is_candidate = usual || target.starts_with(b"/") && may_be_wanted(pid, number, wanted)?;
+        if !is_candidate {
+            return Ok(());
+        }
+        // Who has only the place (O_PATH), as a look does, has nothing of the memory.
+        if fs::symlink_metadata(entry.path())?.mode() & 0o600 == 0 {
+            return Ok(());
+        }
+        let status = Status::of(&fs::metadata(entry.path())?);
+        if !status.regular || !usual && !wanted.files.contains(&(status.dev, status.ino)) {
+            return Ok(());
+        }
+        let seen = self.seen.entry(Key::File(status.dev, status.ino)).or_default();
+        if seen.path.is_empty() || is_deleted(&seen.path) && !is_deleted(target) {
+            seen.path = target.to_vec();
+        }
+        seen.status.get_or_insert(status);
+        seen.of_process(pid).descriptors.push(number);
+        Ok(())
+    }
+}
+
+/// Whether a descriptor may be one of what is wanted, by its inode alone: to ask more may take for ever, where a file
+/// system does not answer.
+fn may_be_wanted(pid: u32, descriptor: u32, wanted: &Wanted) -> std::io::Result<bool> {
+    if wanted.inodes.is_empty() {
+        return Ok(false);
+    }
+    let facts = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}"))?;
+    // Before Linux 5.14 it is not there.
+    Ok(inode_in(&facts).is_none_or(|inode| wanted.inodes.contains(&inode)))
+}
+
+fn inode_in(facts: &[u8]) -> Option<u64> {
+    let line = facts.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"ino:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
 impl Seen {
@@ -311,10 +439,10 @@ pub fn owner(pid: u32) -> Option<u32> {
 }
 
 /// Whether a process of this id exists that is old enough to have made something at a time (seconds since the epoch).
-/// A younger one has taken the number over.
-pub fn may_have_made(pid: u32, at: u64) -> bool {
-    let Some(start) = shmkit::sys::process::start_time(pid) else { return false };
-    boot_time().is_none_or(|boot| boot + start / TICKS <= at + 1)
+/// A younger one has taken the number over. `None` when its age cannot be looked at.
+pub fn may_have_made(pid: u32, at: u64) -> Option<bool> {
+    let start = shmkit::sys::process::start_time(pid)?;
+    Some(boot_time().is_none_or(|boot| boot + start / TICKS <= at + 1))
 }
 
 /// When the machine was started, in seconds since the epoch.

@@ -1,8 +1,9 @@
 //! `shmkit rm`: removes the names of objects, each proved to be the one that was looked at: a descriptor keeps its
 //! inode from being used again between the look and the removal, and the name is taken aside before it is removed.
-//! Regions are removed by the library, under its lock on names. Next: `gather.rs`.
+//! Regions are removed by the library, under its lock on names. Next: `gather.rs`,
+//! `last_look.rs`.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{BufRead, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +16,8 @@ use shmkit::sys;
 
 use crate::exit::{Done, Exit, Failure};
 use crate::gather;
-use crate::objects::{Identity, Kind, Object, Objects, State, Time};
+use crate::last_look::LastLook;
+use crate::objects::{Identity, Kind, NO_PERMISSION, Object, Objects, State};
 use crate::output::{self, Output};
 use crate::printable;
 use crate::proc::Status;
@@ -58,10 +60,15 @@ enum Outcome {
 pub fn run(args: &Args, output: &Output) -> Done {
     let mut results = Vec::new();
     let mut exit = Exit::Ok;
-    let objects = gather::everything()?;
+    let objects = gather::everything_and(&args.addresses)?;
+    let mut last = LastLook::new(&args.addresses);
     for address in &args.addresses {
-        let shown = printable::text(address.as_bytes());
-        let (removed, why) = match remove(args, output, &objects, address) {
+        let looked = look(&objects, address);
+        let shown = match &looked {
+            Ok(looked) => printable::text(&looked.object.address),
+            Err(_) => shown_argument(address),
+        };
+        let (removed, why) = match looked.and_then(|looked| remove(args, output, &looked, address, &mut last)) {
             Ok(Outcome::Removed) => {
                 if !output.json {
                     output.print(&format!("removed {shown}\n"))?;
@@ -101,9 +108,22 @@ struct Looked {
     _kept: Option<OwnedFd>,
 }
 
-fn remove(args: &Args, output: &Output, objects: &Objects, address: &OsStr) -> Result<Outcome, Failure> {
-    let looked = look(objects, address)?;
-    if let Some(left) = refuse_used(args, &looked.object)? {
+/// An argument that led to nothing, as it was written where that is how the tool would print it.
+fn shown_argument(address: &OsStr) -> String {
+    let bytes = address.as_bytes();
+    printable::text(&printable::bytes(bytes).unwrap_or_else(|| bytes.to_vec()))
+}
+
+fn remove(
+    args: &Args,
+    output: &Output,
+    looked: &Looked,
+    address: &OsStr,
+    last: &mut LastLook,
+) -> Result<Outcome, Failure> {
+    // Many may have been removed since all were looked at.
+    let mut now = last.at(&looked.object, !args.force)?;
+    if let Some(left) = refuse_used(args, &now)? {
         return Ok(left);
     }
     if args.interactive {
@@ -111,20 +131,22 @@ fn remove(args: &Args, output: &Output, objects: &Objects, address: &OsStr) -> R
             return Ok(Outcome::Left("not confirmed".to_string()));
         }
         // Much may have happened before the answer came.
-        let again = look(&gather::everything()?, address).map_err(|failure| match failure.exit {
+        let again = look(&gather::everything_and(&args.addresses)?, address).map_err(|failure| match failure.exit {
             Exit::NotFound => vanished(&looked.object),
             _ => failure,
         })?;
         if again.object.identity != looked.object.identity {
             return Err(made_again(&looked.object));
         }
-        if let Some(left) = refuse_used(args, &again.object)? {
+        last.forget();
+        now = last.at(&again.object, !args.force)?;
+        if let Some(left) = refuse_used(args, &now)? {
             return Ok(left);
         }
     }
     match &looked.path {
-        Some(path) => remove_path(&looked.object, path)?,
-        None => remove_id(&looked.object)?,
+        Some(path) => remove_path(&now, path)?,
+        None => remove_id(&now)?,
     }
     Ok(Outcome::Removed)
 }
@@ -165,7 +187,8 @@ pub fn path_of(object: &Object) -> Option<Vec<u8>> {
     }
 }
 
-fn made_again(object: &Object) -> Failure {
+/// What has the name is not the object that was looked at.
+pub fn made_again(object: &Object) -> Failure {
     Failure::new(
         Exit::Failed,
         format!(
@@ -176,7 +199,8 @@ fn made_again(object: &Object) -> Failure {
     )
 }
 
-fn vanished(object: &Object) -> Failure {
+/// Nothing has the name any more.
+pub fn vanished(object: &Object) -> Failure {
     Failure::new(Exit::NotFound, format!("{} was removed meanwhile", printable::text(&object.address)), "")
 }
 
@@ -203,9 +227,9 @@ fn refuse_used(args: &Args, object: &Object) -> Result<Option<Outcome>, Failure>
         ));
     }
     if args.if_unused && object.state != State::Orphan && (more || users.known().is_none()) {
-        let why = match object.kind {
-            Kind::Semset => "nothing records who uses a set of semaphores",
-            _ => "not every process may be looked at (no permission)",
+        let why = match (object.kind, object.uses_partial) {
+            (Kind::Semset, _) => "nothing records who uses a set of semaphores".to_string(),
+            (_, why) => format!("not every process can be looked at ({})", why.unwrap_or(NO_PERMISSION)),
         };
         return Ok(Some(Outcome::Left(format!("it cannot be told whether it is in use: {why}"))));
     }
@@ -269,19 +293,35 @@ fn is_same(object: &Object, path: &[u8]) -> Result<bool, Failure> {
 }
 
 /// A name beside another one. Not one of the library's own, which gc would collect: if this program is killed, what has it
-/// may be an object that somebody uses.
-fn aside_of(path: &[u8]) -> Vec<u8> {
+/// may be an object that somebody uses. Several, for a tool with the same process id may have been killed over the first.
+fn aside_of(path: &[u8], number: u32) -> Vec<u8> {
     let slash = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    [&path[..slash], format!(".rm-{}", std::process::id()).as_bytes()].concat()
+    let more = if number == 0 { String::new() } else { format!("-{number}") };
+    [&path[..slash], format!(".rm-{}{more}", std::process::id()).as_bytes()].concat()
+}
+
+/// Gives an object the first of the names beside it that is free.
+fn take_aside(name: &CStr, path: &[u8]) -> Result<Vec<u8>, i32> {
+    const NAMES: u32 = 1000;
+    for number in 0..NAMES {
+        let aside = aside_of(path, number);
+        let aside_name = CString::new(aside.as_slice()).unwrap_or_default();
+        match sys::file::rename_exclusively(libc::AT_FDCWD, name, &aside_name) {
+            Ok(()) => return Ok(aside),
+            Err(errno) if errno.0 == libc::EEXIST => {}
+            Err(errno) => return Err(errno.0),
+        }
+    }
+    Err(libc::EEXIST)
 }
 
 /// A name can be removed only as a name, and what it leads to may change after every look. So it is given another name
 /// first, which nobody else makes, and what has that one is looked at; another object gets its name back.
 fn remove_aside(object: &Object, path: &[u8]) -> Result<(), Failure> {
-    let aside = aside_of(path);
     let c = |path: &[u8]| CString::new(path).unwrap_or_default();
-    let (name, aside_name) = (c(path), c(&aside));
-    sys::file::rename_exclusively(libc::AT_FDCWD, &name, &aside_name).map_err(|errno| refused(object, errno.0))?;
+    let name = c(path);
+    let aside = take_aside(&name, path).map_err(|errno| refused(object, errno))?;
+    let aside_name = c(&aside);
     if is_same(object, &aside)? {
         return sys::file::unlink_at(libc::AT_FDCWD, &aside_name).map_err(|errno| refused(object, errno.0));
     }
@@ -295,28 +335,17 @@ fn remove_aside(object: &Object, path: &[u8]) -> Result<(), Failure> {
     Err(made_again(object))
 }
 
+/// What has an id was looked at just now. Ids come back only after a table of them was gone through.
 fn remove_id(object: &Object) -> Result<(), Failure> {
-    // Ids come back only after a table of them was gone through, and then made at another time.
-    let now = gather::tables()?;
-    let same = now.iter().find(|one| one.identity == object.identity && one.address == object.address);
-    let Some(same) = same else {
-        let again = now.iter().any(|one| one.kind == object.kind && one.address == object.address);
-        return Err(if again { made_again(object) } else { vanished(object) });
-    };
     match object.identity {
         Identity::Segment(id, _) if object.content == Content::Region => {
             access::unlink_same(&object.address, (0, id as u64))
                 .map_err(|failure| refusal::failure(&failure, &object.address))
         }
         Identity::Segment(id, _) => sys::sysv::remove(id).map_err(|errno| refused(object, errno.0)),
-        Identity::Set(_) if !same_time(same.time, object.time) => Err(made_again(object)),
         Identity::Set(id) => sys::semset::remove(id).map_err(|errno| refused(object, errno.0)),
         Identity::File(..) => Err(vanished(object)),
     }
-}
-
-fn same_time(one: Time, other: Time) -> bool {
-    one.ns() == other.ns()
 }
 
 #[cfg(test)]
@@ -325,9 +354,11 @@ mod tests {
 
     #[test]
     fn what_was_taken_aside_is_none_of_the_names_that_gc_collects() {
-        let aside = aside_of(b"/dev/shm/object");
-        let name = aside.strip_prefix(b"/dev/shm/").expect("it is in the same folder");
-        assert!(!name.starts_with(shmkit::region::address::OWN_PREFIX), "{}", printable::text(name));
+        for number in [0, 1] {
+            let aside = aside_of(b"/dev/shm/object", number);
+            let name = aside.strip_prefix(b"/dev/shm/").expect("it is in the same folder");
+            assert!(!name.starts_with(shmkit::region::address::OWN_PREFIX), "{}", printable::text(name));
+        }
     }
 
     #[test]
@@ -343,7 +374,11 @@ mod tests {
         assert!(failure.cause.contains("made again"), "{failure}");
         assert_eq!(std::fs::read(&path).expect("it has its name"), b"another");
         assert_eq!(Status::at(bytes).expect("it has its name").ino, status.ino);
+        // What a tool of the same process id left stays, and is not in the way.
+        let left = aside_of(bytes, 0);
+        std::fs::write(OsStr::from_bytes(&left), "left").expect("the folder is ours");
         remove_aside(&object(status.ino), bytes).expect("it is the one");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+        assert_eq!(std::fs::read(OsStr::from_bytes(&left)).expect("it stays"), b"left");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 1);
     }
 }

@@ -17,7 +17,7 @@ use shmkit::sys::shared::Window;
 use shmkit::sys::{file, sysv};
 
 use crate::exit::{Exit, Failure};
-use crate::{printable, refusal};
+use crate::{gather, printable, refusal};
 
 /// What an argument names: an address, as the tool prints it too, or a path, which means the file there.
 pub struct Named {
@@ -58,20 +58,8 @@ impl Named {
             // A path is what it is: nothing that the tool prints has no scheme.
             return Named::of_address(&[b"file:", bytes].concat());
         }
-        // What is printed with escapes stands for another name, and may be one itself.
-        let Some(meant) = printable::bytes(bytes) else { return Named::of_address(bytes) };
-        let (meant, literal) = (Named::of_address(&meant), Named::of_address(bytes));
-        match (meant, literal) {
-            (Ok(meant), Ok(literal)) if literal.exists() => match meant.exists() {
-                true => Err(Failure::new(
-                    Exit::Usage,
-                    format!("what is named may be {} or {}, and both exist", meant.text(), literal.text()),
-                    "write the one without escapes, or the other as it is shown here",
-                )),
-                false => Ok(literal),
-            },
-            (meant, _) => meant,
-        }
+        let exists = |address: &[u8]| Named::of_address(address).is_ok_and(|named| named.exists());
+        Named::of_address(&gather::meant(bytes, exists)?)
     }
 
     /// What an address names, byte for byte.

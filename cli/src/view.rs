@@ -11,7 +11,7 @@ use shmkit::region::survey::{Answer, Content};
 use crate::objects::{Creator, Fact, Identity, Kind, Object, Objects, Time};
 use crate::output::{Align, Column, Output, UNKNOWN};
 use crate::printable;
-use crate::proc::Use;
+use crate::proc::{Hidden, Use};
 use crate::users;
 
 /// One object, and what is known beside it.
@@ -158,9 +158,9 @@ pub fn processes_text(row: &Row<'_>) -> String {
     let shown: Vec<_> =
         row.object.uses.iter().map(|one| format!("{}/{}", one.pid, row.objects.command(one.pid))).collect();
     match (shown.is_empty(), row.object.uses_partial) {
-        (true, true) => unknown(crate::objects::NO_PERMISSION),
-        (true, false) => "-".to_string(),
-        (false, more) => format!("{}{}", shown.join(","), if more { ",+" } else { "" }),
+        (true, Some(why)) => unknown(why),
+        (true, None) => "-".to_string(),
+        (false, more) => format!("{}{}", shown.join(","), if more.is_some() { ",+" } else { "" }),
     }
 }
 
@@ -319,6 +319,10 @@ impl ObjectJson {
                 (None, None)
             }
         };
+        if object.kind == Kind::Sysv && object.resident.is_none() {
+            unknown.insert("resident", "no /proc");
+            unknown.insert("swapped", "no /proc");
+        }
         let (device, inode, id) = match object.identity {
             Identity::File(dev, ino) => (Some(dev), Some(ino), None),
             Identity::Segment(id, _) | Identity::Set(id) => (None, None, Some(id)),
@@ -361,13 +365,22 @@ impl ObjectJson {
     }
 }
 
+/// That POSIX objects could not be listed, as one line.
+pub fn unlisted(why: &str) -> String {
+    format!("posix: {}: /dev/shm cannot be listed; its objects are missing here unless they were named", unknown(why))
+}
+
 /// What could not be looked at, as one line; nothing when all could.
 pub fn partial(objects: &Objects) -> Option<String> {
     let what = "what only they have is not shown";
     match (objects.hidden, objects.unseen) {
-        (true, _) => Some(format!("/proc hides the processes of other users (hidepid): {what}")),
-        (false, 0) => None,
-        (false, 1) => Some(format!("1 process may not be looked at (no permission): {what}")),
-        (false, count) => Some(format!("{count} processes may not be looked at (no permission): {what}")),
+        (Some(Hidden::Users), _) => Some(format!("/proc hides the processes of other users (hidepid): {what}")),
+        (Some(Hidden::Namespaces), _) => {
+            Some(format!("processes outside of this pid namespace cannot be looked at: {what}"))
+        }
+        (Some(Hidden::All), _) => Some("there is no /proc: which processes have what is unknown".to_string()),
+        (None, 0) => None,
+        (None, 1) => Some(format!("1 process may not be looked at (no permission): {what}")),
+        (None, count) => Some(format!("{count} processes may not be looked at (no permission): {what}")),
     }
 }

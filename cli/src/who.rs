@@ -207,7 +207,7 @@ struct ObjectUsers {
 
 fn of_object(args: &Args, output: &Output) -> Done {
     output::choose(&columns(), args.columns.as_deref())?;
-    let objects = gather::everything()?;
+    let objects = gather::everything_and(std::slice::from_ref(&args.subject))?;
     let found = gather::select(&objects, &args.subject)?;
     if output.json {
         #[derive(Serialize)]
@@ -229,7 +229,7 @@ fn of_object(args: &Args, output: &Output) -> Done {
         let all = All {
             objects: found.iter().map(one).collect(),
             processes_unseen: objects.unseen,
-            processes_hidden: objects.hidden,
+            processes_hidden: objects.hidden.is_some(),
         };
         output.json("who", &all)?;
         return Ok(Exit::Ok);

@@ -509,8 +509,6 @@ impl<M: Memory> Queue<M> {
         let (at, turn) = self.cell(head);
         let seen = self.memory.load(at);
         let ahead = lap(seen).wrapping_sub(turn) as i32;
-        ahead > 0
-            || ahead == 0 && matches!(state(seen), FULL | TAKEN)
-            || self.nothing(head) == Refused::Closed
+        ahead > 0 || ahead == 0 && matches!(state(seen), FULL | TAKEN) || self.nothing(head) == Refused::Closed
     }
 }

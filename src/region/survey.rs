@@ -361,6 +361,15 @@ impl Object {
     }
 }
 
+/// Opens what may be anybody's. To look is no access: its time stays, where this user may ask for that (its owner and root).
+fn open_to_look(path: &CStr, access: i32) -> Result<i32, Errno> {
+    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    match file::open_at(HERE, path, flags | libc::O_NOATIME, 0) {
+        Err(Errno(libc::EPERM)) => file::open_at(HERE, path, flags, 0),
+        other => other,
+    }
+}
+
 /// Looks at one file as `list` looks at POSIX objects: status, header and leases.
 pub fn look_at_file(path: &[u8]) -> Outcome<Object> {
     let chars = Chars::join(&[path])?;
@@ -370,8 +379,7 @@ pub fn look_at_file(path: &[u8]) -> Outcome<Object> {
     }
     let mut object = describe(Backend::File, &status);
     object.address = Chars::join(&[b"file:", path])?;
-    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    if let Ok(fd) = file::open_at(HERE, chars.c(), flags, 0) {
+    if let Ok(fd) = open_to_look(chars.c(), libc::O_RDONLY) {
         if file::status(fd).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino)) {
             look_into(fd, path.rsplit(|byte| *byte == b'/').next().unwrap_or_default(), &mut object);
         }
@@ -439,8 +447,7 @@ fn list_posix(each: Each<'_>) -> Outcome<()> {
             return true;
         }
         let mut object = describe(Backend::Posix, &status);
-        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        if let Ok(fd) = file::open_at(HERE, path, flags, 0) {
+        if let Ok(fd) = open_to_look(path, libc::O_RDONLY) {
             look_into(fd, name.to_bytes(), &mut object);
             let _ = file::close(fd);
         }
@@ -825,18 +832,27 @@ fn mapped(seen: &Seen, path: &[u8], users: u64) -> Object {
 /// Shows what is left over to `each`, and removes it if that is wanted; returns how much there was. Regions whose
 /// creator called them persistent, objects of other software, and what cannot be proved to be unused, stay.
 pub fn collect(remove: bool, each: Each<'_>) -> Outcome<u64> {
+    let all = Which { posix: true, sysv: true, mapped: false };
+    collect_where(all, remove, &mut |_| true, each)
+}
+
+/// As `collect`, of these kinds of memory and of what `wanted` agrees to: it is asked at the last moment, with every
+/// opener of a POSIX region locked out, so it may not open what it is shown.
+pub fn collect_where(which: Which, remove: bool, wanted: Each<'_>, each: Each<'_>) -> Outcome<u64> {
     let mut count = 0;
     let mut report = |object: &Object| {
         count += 1;
         each(object)
     };
     let mut go_on = true;
-    collect_posix(remove, &mut |object| {
-        go_on = report(object);
-        go_on
-    })?;
-    if go_on {
-        collect_segments(remove, &mut |object| {
+    if which.posix {
+        collect_posix(remove, wanted, &mut |object| {
+            go_on = report(object);
+            go_on
+        })?;
+    }
+    if which.sysv && go_on {
+        collect_segments(remove, wanted, &mut |object| {
             go_on = report(object);
             go_on
         })?;
@@ -844,14 +860,13 @@ pub fn collect(remove: bool, each: Each<'_>) -> Outcome<u64> {
     Ok(count)
 }
 
-fn collect_posix(remove: bool, each: Each<'_>) -> Outcome<()> {
+fn collect_posix(remove: bool, wanted: Each<'_>, each: Each<'_>) -> Outcome<()> {
     let result = file::list(OBJECT_FOLDER, |name| {
         let mut path = Text::<320>::new();
         let path = object_path(name, &mut path);
         // A lock on all leases needs a descriptor for writing.
-        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let Ok(fd) = file::open_at(HERE, path, flags, 0) else { return true };
-        let found = collect_one(fd, name, path, remove);
+        let Ok(fd) = open_to_look(path, libc::O_RDWR) else { return true };
+        let found = collect_one(fd, name, path, remove, wanted);
         // By name, not only by close: a child that was forked meanwhile may have the same description. And before the
         // callback, which may open what it is shown.
         let _ = file::lock(fd, Lock::Unlocked, 0, 0);
@@ -871,7 +886,7 @@ fn may_remove(owner: u32) -> bool {
 }
 
 /// The object, when it is left over; removed if that is wanted.
-fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object> {
+fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool, wanted: Each<'_>) -> Option<Object> {
     let status = file::status(fd).ok().filter(|status| status.is_regular() && may_remove(status.uid))?;
     let mut object = describe(Backend::Posix, &status);
     look_into(fd, name.to_bytes(), &mut object);
@@ -892,13 +907,13 @@ fn collect_one(fd: i32, name: &CStr, path: &CStr, remove: bool) -> Option<Object
     };
     // Proved unused, and nobody can begin to use it now. The name must still be its own.
     let same = file::status_in(HERE, path).is_ok_and(|now| (now.dev, now.ino) == (status.dev, status.ino));
-    if !proved || !same || remove && file::unlink_at(HERE, path).is_err() {
+    if !proved || !same || !wanted(&object) || remove && file::unlink_at(HERE, path).is_err() {
         return None;
     }
     Some(object)
 }
 
-fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
+fn collect_segments(remove: bool, wanted: Each<'_>, each: Each<'_>) -> Outcome<()> {
     let last = sysv::last_index().map_err(Failure::system)?;
     for index in 0..=last {
         let Ok((id, status)) = sysv::at_index(index) else { continue };
@@ -914,7 +929,7 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
         if persistent || other && !segment::was_begun(id, &status) || unfinished && object.orphan != Answer::Yes {
             continue;
         }
-        if segment::collect(id, status.key, remove) == Collected::Orphan && !each(&object) {
+        if wanted(&object) && segment::collect(id, status.key, remove) == Collected::Orphan && !each(&object) {
             return Ok(());
         }
     }
@@ -926,12 +941,10 @@ fn collect_segments(remove: bool, each: Each<'_>) -> Outcome<()> {
         if key == 0 || sysv::shmget(key, 0, 0) != Err(Errno(libc::ENOENT)) {
             continue;
         }
-        if segment::collect_set(key, remove) == Collected::Orphan {
-            let mut object = Object { content: Content::Leftover, orphan: Answer::Yes, ..Object::default() };
-            object.address = key_address(key);
-            if !each(&object) {
-                return Ok(());
-            }
+        let mut object = Object { content: Content::Leftover, orphan: Answer::Yes, ..Object::default() };
+        object.address = key_address(key);
+        if wanted(&object) && segment::collect_set(key, remove) == Collected::Orphan && !each(&object) {
+            return Ok(());
         }
     }
     Ok(())

@@ -129,23 +129,32 @@ pub struct Status {
     pub key: i32,
     /// When somebody operated on it last, in seconds since the epoch; 0 for never.
     pub operated: i64,
+    /// Its group.
+    pub gid: u32,
+    /// When it was made, or its owner, group, mode or values were set, in seconds since the epoch.
+    pub changed: i64,
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
+fn status_of(stat: &libc::semid_ds) -> Status {
+    Status {
+        uid: stat.sem_perm.uid,
+        mode: stat.sem_perm.mode as u32,
+        count: stat.sem_nsems as u64,
+        key: stat.sem_perm.__key,
+        operated: stat.sem_otime as i64,
+        gid: stat.sem_perm.gid,
+        changed: stat.sem_ctime as i64,
+    }
 }
 
 /// IPC_STAT—the status of a set.
-#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
 pub fn status(set: i32) -> Sys<Status> {
     let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: the buffer is writable and of the right type, and zero is valid for each of its fields.
     unsafe {
         check(real::semctl(set, 0, libc::IPC_STAT, stat.as_mut_ptr() as usize))?;
-        let stat = stat.assume_init_ref();
-        Ok(Status {
-            uid: stat.sem_perm.uid,
-            mode: stat.sem_perm.mode as u32,
-            count: stat.sem_nsems as u64,
-            key: stat.sem_perm.__key,
-            operated: stat.sem_otime as i64,
-        })
+        Ok(status_of(stat.assume_init_ref()))
     }
 }
 
@@ -209,10 +218,16 @@ pub fn last_index() -> Sys<i32> {
 
 /// The key of the set at an index of the kernel's table (Linux 4.17).
 pub fn key_at_index(index: i32) -> Sys<i32> {
+    at_index(index).map(|(_, status)| status.key)
+}
+
+/// The set at an index of the kernel's table: its id and status, whoever may read it (Linux 4.17). Of an id the kernel
+/// takes the index that is a part of it.
+pub fn at_index(index: i32) -> Sys<(i32, Status)> {
     let mut stat = core::mem::MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: as in `status`.
     unsafe {
-        check(real::semctl(index, 0, libc::SEM_STAT_ANY, stat.as_mut_ptr() as usize))?;
-        Ok(stat.assume_init_ref().sem_perm.__key)
+        let id = check(real::semctl(index, 0, libc::SEM_STAT_ANY, stat.as_mut_ptr() as usize))?;
+        Ok((id, status_of(stat.assume_init_ref())))
     }
 }

@@ -100,6 +100,8 @@ pub struct Status {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// When it was made, or its owner, group or mode was set, in seconds since the epoch.
+    pub changed: i64,
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
@@ -112,6 +114,7 @@ fn status_of(stat: &libc::shmid_ds) -> Status {
         creator: stat.shm_cpid,
         uid: stat.shm_perm.uid,
         gid: stat.shm_perm.gid,
+        changed: stat.shm_ctime as i64,
     }
 }
 
@@ -179,7 +182,8 @@ pub fn last_index() -> Sys<i32> {
     unsafe { shmctl(0, SHM_INFO, (&raw mut usage).cast()) }
 }
 
-/// The segment at an index of the kernel's table: its id and status, whoever may read it (Linux 4.17).
+/// The segment at an index of the kernel's table: its id and status, whoever may read it (Linux 4.17). Of an id the kernel
+/// takes the index that is a part of it.
 pub fn at_index(index: i32) -> Sys<(i32, Status)> {
     let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: as in `status`.

@@ -148,7 +148,7 @@ fn json(look: &Look, rows: &[usize]) -> LookJson {
         orphans: figures.orphans,
         orphan_bytes: figures.orphan_bytes,
         processes_unseen: look.objects.unseen,
-        processes_hidden: look.objects.hidden,
+        processes_hidden: look.objects.hidden.is_some(),
         objects: rows.iter().map(item).collect(),
     }
 }
