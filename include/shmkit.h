@@ -1337,10 +1337,10 @@ shmkit_status_t shmkit_event_notify(struct shmkit_event_t *event, uint32_t count
 /* ================================================================================================================== *
  * Queues that survive the death of any process
  *
- * A ring carries messages from one process to another through any shared memory; a queue from many to many, in a region.
- * What holds for both:
- * - A shmkit_ring_t is one end of a ring, a shmkit_queue_t a member of a queue, in the program's own memory. One thread at a
- *   time uses it; several may be of one process.
+ * A ring carries messages from one process to another through any shared memory; a queue from many to many, in a region; a
+ * broadcast from some to all, in a region; a cell has the latest value alone, in any shared memory. What holds for all:
+ * - A shmkit_ring_t is one end of a ring, a shmkit_queue_t a member of a queue, and so on, in the program's own memory. One
+ *   thread at a time uses it; several may be of one process.
  * - A message is bytes, in one piece, aligned: in a ring of any length up to half of it, in a queue up to the size of its
  *   cells. Those of one producer come in the order in which they were reserved.
  * - Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What a reader had not
@@ -1385,6 +1385,24 @@ shmkit_status_t shmkit_event_notify(struct shmkit_event_t *event, uint32_t count
 
 /** shmkit_queue_options_t.delivery: it is lost, and counted. */
 #define SHMKIT_DELIVERY_AT_MOST_ONCE 1
+
+/** shmkit_broadcast_attach(): sees what comes from now on. */
+#define SHMKIT_BROADCAST_FROM_NOW 0
+
+/** shmkit_broadcast_attach(): sees also what is still there of before. */
+#define SHMKIT_BROADCAST_FROM_OLDEST 1
+
+/** shmkit_cell_attach(): reads. */
+#define SHMKIT_CELL_READ 0
+
+/** shmkit_cell_attach(): writes; one process at a time. */
+#define SHMKIT_CELL_WRITE 1
+
+/**
+ * shmkit_cell_attach(): takes the writer's place even from a process that may live. Only where the caller knows that it
+ * does not write any more: two at the same time damage values.
+ */
+#define SHMKIT_CELL_TAKE_OVER 4
 
 /**
  * One end of a ring, in the program's own memory, not in the shared one. Its bytes are the library's. One thread at a
@@ -1475,6 +1493,48 @@ typedef struct shmkit_queue_stat_t {
     /** Whether it was closed. */
     int closed;
 } shmkit_queue_stat_t;
+
+/**
+ * A member of a broadcast, in the program's own memory, not in the shared one. Its bytes are the library's. One thread at a
+ * time uses it; it is not to be copied or moved. A thread of its own has a member of its own.
+ */
+typedef struct SHMKIT_ALIGNED(64) shmkit_broadcast_t {
+    uint8_t bytes[256];
+} shmkit_broadcast_t;
+
+/** What is known of a broadcast. */
+typedef struct shmkit_broadcast_stat_t {
+    /** Messages that are kept. */
+    uint64_t messages;
+    /** Bytes of the longest. */
+    uint64_t message_size;
+    /** Messages written since it was initialised. */
+    uint64_t written;
+    /** Of these, those lost with a writer that died before it had committed them, as far as anybody came by. */
+    uint64_t lost;
+    /** Whether it was closed. */
+    int closed;
+} shmkit_broadcast_stat_t;
+
+/**
+ * A user of a cell, in the program's own memory, not in the shared one. Its bytes are the library's. One thread at a time
+ * uses it; it is not to be copied or moved.
+ */
+typedef struct SHMKIT_ALIGNED(64) shmkit_cell_t {
+    uint8_t bytes[64];
+} shmkit_cell_t;
+
+/** What is known of a cell. */
+typedef struct shmkit_cell_stat_t {
+    /** Bytes of the longest value. */
+    uint64_t value_size;
+    /** The number of the latest value: how many were written. */
+    uint64_t version;
+    /** The process that writes, in its own pid namespace; 0: none. */
+    uint32_t writer;
+    /** Whether it lives: SHMKIT_ANSWER_YES, _NO or _UNKNOWN. */
+    int32_t writer_lives;
+} shmkit_cell_stat_t;
 
 /**
  * Bytes of memory for a ring in which messages of `capacity` bytes lie, with 8 bytes and less than 8 of filling for each;
@@ -1750,6 +1810,210 @@ shmkit_status_t shmkit_queue_set_notify_fd(struct shmkit_queue_t *queue,
  * Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_POINTER.
  */
 shmkit_status_t shmkit_queue_stat(const void *memory, size_t length, struct shmkit_queue_stat_t *stat);
+
+/**
+ * Bytes of memory for a broadcast that keeps the last `messages` messages, rounded up to a power of two, of up to
+ * `message_size` bytes; 0: it is too large, or nothing.
+ */
+size_t shmkit_broadcast_size(size_t messages, size_t message_size);
+
+/**
+ * Makes a broadcast of `length` bytes of shared memory that nobody uses yet, best in the init callback of a region. `memory` is
+ * aligned to 64 bytes. `layout` is that of the messages, or NULL. A reader that falls further behind than `messages` misses
+ * some.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (too few bytes, not aligned), SHMKIT_ERR_ACCESS (mapped read-only),
+ * SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_broadcast_init(void *memory,
+                                      size_t length,
+                                      size_t messages,
+                                      size_t message_size,
+                                      const struct shmkit_layout_t *layout);
+
+/**
+ * Becomes a member of the broadcast in this memory, which is of an open region: by the region's leases the members know
+ * which writer died. A member writes and reads. `from` is SHMKIT_BROADCAST_FROM_NOW or _FROM_OLDEST.
+ *
+ * With a `layout` that is not NULL it must have been made for it. Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_LAYOUT,
+ * SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open), SHMKIT_ERR_BACKEND (a raw
+ * region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_HANDLE,
+ * SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_broadcast_detach(). A forked child is no member.
+ */
+shmkit_status_t shmkit_broadcast_attach(struct shmkit_broadcast_t *broadcast,
+                                        const struct shmkit_region_t *region,
+                                        void *memory,
+                                        size_t length,
+                                        const struct shmkit_layout_t *layout,
+                                        int from);
+
+/** Ends the membership. What is reserved is given up. */
+shmkit_status_t shmkit_broadcast_detach(struct shmkit_broadcast_t *broadcast);
+
+/**
+ * A place for a message of up to `size` bytes: `*data` is where they go, aligned to 16 bytes. Its turn is taken: readers wait
+ * for it until shmkit_broadcast_commit() or shmkit_broadcast_abort(), or until this process dies.
+ *
+ * Never waits for readers. Errors: SHMKIT_ERR_CLOSED, SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BUSY (another one is reserved here),
+ * SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_broadcast_reserve(struct shmkit_broadcast_t *broadcast,
+                                         size_t size,
+                                         void **data);
+
+/**
+ * Publishes the first `size` bytes of the reserved message: every reader sees it as a whole, or not at all.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (nothing is reserved), SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_broadcast_commit(struct shmkit_broadcast_t *broadcast, size_t size);
+
+/** Gives up what is reserved: readers pass it by. */
+shmkit_status_t shmkit_broadcast_abort(struct shmkit_broadcast_t *broadcast);
+
+/**
+ * Writes a message of `size` bytes: reserve, copy and commit in one. Never waits; errors as shmkit_broadcast_reserve(). A hot
+ * path.
+ */
+shmkit_status_t shmkit_broadcast_write(struct shmkit_broadcast_t *broadcast,
+                                       const void *data,
+                                       size_t size);
+
+/**
+ * Copies the next message into `buffer`, which has room for `room` bytes. `*size` is its length; `*missed` is how many came
+ * since the last one and were overwritten before this member read them, and may be NULL.
+ *
+ * Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
+ * SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_TOO_BIG (the buffer is too small,
+ * `*size` says what it needs; the message stays next), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call
+ * while there are messages.
+ */
+shmkit_status_t shmkit_broadcast_read(struct shmkit_broadcast_t *broadcast,
+                                      void *buffer,
+                                      size_t room,
+                                      size_t *size,
+                                      uint64_t *missed,
+                                      uint64_t timeout_ns);
+
+/**
+ * How many messages were written that this member has not read, those included that it has missed by now. 0 for what is no
+ * member.
+ */
+uint64_t shmkit_broadcast_behind(struct shmkit_broadcast_t *broadcast);
+
+/**
+ * Says that nothing is written any more: writers get SHMKIT_ERR_CLOSED, readers what is left, then SHMKIT_ERR_CLOSED.
+ */
+shmkit_status_t shmkit_broadcast_close(struct shmkit_broadcast_t *broadcast);
+
+/** For an epoll loop, as shmkit_queue_arm(). */
+shmkit_status_t shmkit_broadcast_arm(struct shmkit_broadcast_t *broadcast);
+
+/**
+ * The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed. Each reader that sleeps
+ * so has its own, so a writer for several uses the futex, or one descriptor that all of them read. -1: none (any more).
+ */
+shmkit_status_t shmkit_broadcast_set_notify_fd(struct shmkit_broadcast_t *broadcast,
+                                               int fd);
+
+/**
+ * What is known of the broadcast in this memory, for members and others. Changes nothing.
+ *
+ * Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_broadcast_stat(const void *memory, size_t length, struct shmkit_broadcast_stat_t *stat);
+
+/** Bytes of memory for a cell whose values have up to `value_size` bytes; 0: it is too large. */
+size_t shmkit_cell_size(size_t value_size);
+
+/**
+ * Makes a cell of `length` bytes of shared memory that nobody uses yet, best in the init callback of a region: the data of a
+ * region, or any other mapping that is shared. `memory` is aligned to 64 bytes. `layout` is that of the values, or NULL.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (too few bytes, not aligned), SHMKIT_ERR_ACCESS (mapped read-only),
+ * SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_cell_init(void *memory,
+                                 size_t length,
+                                 size_t value_size,
+                                 const struct shmkit_layout_t *layout);
+
+/**
+ * Attaches to the cell in this memory: SHMKIT_CELL_READ, also where it is mapped read-only, or SHMKIT_CELL_WRITE.
+ *
+ * A writer goes on where the last one stopped, also where that one died. Errors: SHMKIT_ERR_BUSY (a living process writes,
+ * or one of another pid namespace, which cannot be looked at), SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_LAYOUT,
+ * SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_POINTER. The memory must stay mapped
+ * until shmkit_cell_detach(). A forked child does not write in its parent's place.
+ */
+shmkit_status_t shmkit_cell_attach(struct shmkit_cell_t *cell,
+                                   void *memory,
+                                   size_t length,
+                                   const struct shmkit_layout_t *layout,
+                                   int how);
+
+/** Ends the use. What was written stays. */
+shmkit_status_t shmkit_cell_detach(struct shmkit_cell_t *cell);
+
+/**
+ * Room for the next value, of up to `size` bytes, in place: `*data` is where they go, aligned to 16 bytes. Readers see the
+ * value before it until shmkit_cell_commit(). What is in the room is an older value.
+ *
+ * Never waits. Errors: SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_INVALID_ARGUMENT (a reader), SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_cell_reserve(struct shmkit_cell_t *cell,
+                                    size_t size,
+                                    void **data);
+
+/**
+ * Publishes the value that was reserved, as its first `size` bytes: it is the latest from now on.
+ *
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (nothing is reserved), SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_cell_commit(struct shmkit_cell_t *cell, size_t size);
+
+/**
+ * Writes a value of `size` bytes: reserve, copy and commit in one. Never waits; errors as shmkit_cell_reserve(). A hot path.
+ */
+shmkit_status_t shmkit_cell_write(struct shmkit_cell_t *cell,
+                                  const void *data,
+                                  size_t size);
+
+/**
+ * Copies the latest value into `buffer`, which has room for `room` bytes. `*size` is its length, `*version` its number, from 1
+ * on; each may be NULL. Never half a value, and never held up by the writer.
+ *
+ * SHMKIT_ERR_AGAIN: nothing was written yet. Other errors: SHMKIT_ERR_TOO_BIG (the buffer is too small, `*size` says what it
+ * needs), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
+ */
+shmkit_status_t shmkit_cell_read(struct shmkit_cell_t *cell,
+                                 void *buffer,
+                                 size_t room,
+                                 size_t *size,
+                                 uint64_t *version);
+
+/**
+ * As shmkit_cell_read(), for a value that is another one than number `after`, for which it waits up to `timeout_ns`
+ * nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Pass the `*version` of the last one, at
+ * first 0; values between are passed over.
+ *
+ * Further errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_OWNER_DIED (there is no newer one, and the writer died; another may attach),
+ * SHMKIT_ERR_ACCESS (the memory is mapped read-only: who waits must write to it).
+ */
+shmkit_status_t shmkit_cell_read_newer(struct shmkit_cell_t *cell,
+                                       uint64_t after,
+                                       void *buffer,
+                                       size_t room,
+                                       size_t *size,
+                                       uint64_t *version,
+                                       uint64_t timeout_ns);
+
+/**
+ * What is known of the cell in this memory, for its users and others. Changes nothing.
+ *
+ * Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_POINTER.
+ */
+shmkit_status_t shmkit_cell_stat(const void *memory, size_t length, struct shmkit_cell_stat_t *stat);
 
 /** Options of a queue that are ready to be changed: 1024 messages of 256 bytes, senders wait, at least once. */
 #ifdef __cplusplus

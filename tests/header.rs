@@ -12,7 +12,7 @@ use shmkit::checks::Verdict;
 use shmkit::error::Status;
 
 /// The sources that hold exported functions and types, in the order in which the header shows them.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 20] = [
     "src/capi/error.rs",
     "src/calls/report.rs",
     "src/capi/policy.rs",
@@ -31,6 +31,8 @@ const SOURCES: [&str; 18] = [
     "src/capi/sync.rs",
     "src/capi/ring.rs",
     "src/capi/queue.rs",
+    "src/capi/broadcast.rs",
+    "src/capi/cell.rs",
 ];
 
 /// What stands before the sections.
@@ -282,10 +284,10 @@ for all of them, where it does not say otherwise:
     Section {
         title: "Queues that survive the death of any process",
         words: "
-A ring carries messages from one process to another through any shared memory; a queue from many to many, in a region.
-What holds for both:
-- A shmkit_ring_t is one end of a ring, a shmkit_queue_t a member of a queue, in the program's own memory. One thread at a
-  time uses it; several may be of one process.
+A ring carries messages from one process to another through any shared memory; a queue from many to many, in a region; a
+broadcast from some to all, in a region; a cell has the latest value alone, in any shared memory. What holds for all:
+- A shmkit_ring_t is one end of a ring, a shmkit_queue_t a member of a queue, and so on, in the program's own memory. One
+  thread at a time uses it; several may be of one process.
 - A message is bytes, in one piece, aligned: in a ring of any length up to half of it, in a queue up to the size of its
   cells. Those of one producer come in the order in which they were reserved.
 - Whoever dies, at whatever instruction: what was committed is not lost, what was not is not seen. What a reader had not
@@ -302,6 +304,10 @@ What holds for both:
             "shmkit_ring_",
             "shmkit_span_t",
             "shmkit_queue_",
+            "SHMKIT_BROADCAST_",
+            "shmkit_broadcast_",
+            "SHMKIT_CELL_",
+            "shmkit_cell_",
         ],
     },
     Section {

@@ -5,6 +5,10 @@
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
 #[cfg(not(interposer))]
+pub mod broadcast;
+#[cfg(not(interposer))]
+pub mod cell;
+#[cfg(not(interposer))]
 pub mod error;
 pub mod file;
 #[cfg(not(interposer))]

@@ -653,7 +653,7 @@ pub unsafe extern "C" fn shmkit_ring_stat(
 }
 
 /// A process id, and SHMKIT_ANSWER_YES, _NO or _UNKNOWN.
-fn who(judged: Judged) -> (u32, i32) {
+pub(super) fn who(judged: Judged) -> (u32, i32) {
     match judged {
         Judged::Free => (0, 0),
         Judged::Dead(pid) => (pid, 0),

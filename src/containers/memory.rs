@@ -2,6 +2,7 @@
 //! Never names an address: offsets alone. Next: `ring.rs`, the smallest core.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::fence;
 
 use crate::sync::futex::Futex;
 use crate::sys::area::{self, Area};
@@ -23,6 +24,10 @@ pub trait Memory: Copy {
     fn exchange(self, at: usize, old: u64, new: u64) -> Result<u64, u64>;
     /// The half word at an offset that is a multiple of four.
     fn half(self, at: usize) -> Self::Half;
+    /// What was put before comes before what is put after, for who loads the latter and has an `acquire_fence` behind it.
+    fn release_fence();
+    /// What was peeked before comes before what is peeked after.
+    fn acquire_fence();
     /// Between a change and a look at whether somebody sleeps. Pairs with `heavy_fence`.
     fn light_fence();
     /// Between saying that one is about to sleep and the last look. False when notifiers may be missed: sleep shortly.
@@ -60,6 +65,16 @@ impl Memory for Area {
     #[inline(always)]
     fn half(self, at: usize) -> Word {
         Area::half(self, at)
+    }
+
+    #[inline(always)]
+    fn release_fence() {
+        fence(Release);
+    }
+
+    #[inline(always)]
+    fn acquire_fence() {
+        fence(Acquire);
     }
 
     #[inline(always)]

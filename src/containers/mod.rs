@@ -3,7 +3,12 @@
 
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
+pub mod broadcast;
+pub mod broadcast_end;
+pub mod cell;
+pub mod cell_end;
 pub mod layout;
+pub mod members;
 pub mod memory;
 pub mod queue;
 pub mod queue_end;

@@ -81,6 +81,61 @@ impl Area {
     }
 }
 
+/// Copies that others may write into at the same time, or read from: word by word, relaxed, so that what is torn is at least
+/// defined, and a check afterwards can tell.
+impl Area {
+    /// Copies bytes of the program into the area, filled up to whole words.
+    ///
+    /// # Safety
+    /// `from` is readable for `bytes`.
+    #[inline]
+    pub unsafe fn put_words(self, at: usize, from: *const c_void, bytes: usize) {
+        let start = self.address(at, bytes.next_multiple_of(8)) as *mut u64;
+        let from = from.cast::<u8>();
+        for index in 0..bytes / 8 {
+            // SAFETY: within what the caller promises, and within the area; the words of the area are aligned.
+            unsafe {
+                let word = from.add(8 * index).cast::<u64>().read_unaligned();
+                AtomicU64::from_ptr(start.add(index)).store(word, Ordering::Relaxed);
+            }
+        }
+        let rest = bytes % 8;
+        if rest > 0 {
+            let mut word = [0u8; 8];
+            // SAFETY: as above; fewer bytes than the word has.
+            unsafe {
+                core::ptr::copy_nonoverlapping(from.add(bytes - rest), word.as_mut_ptr(), rest);
+                AtomicU64::from_ptr(start.add(bytes / 8)).store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Copies bytes out of the area.
+    ///
+    /// # Safety
+    /// `to` is writable for `bytes`.
+    #[inline]
+    pub unsafe fn get_words(self, at: usize, to: *mut c_void, bytes: usize) {
+        let start = self.address(at, bytes.next_multiple_of(8)) as *mut u64;
+        let to = to.cast::<u8>();
+        for index in 0..bytes / 8 {
+            // SAFETY: as in `put_words`.
+            unsafe {
+                let word = AtomicU64::from_ptr(start.add(index)).load(Ordering::Relaxed);
+                to.add(8 * index).cast::<u64>().write_unaligned(word);
+            }
+        }
+        let rest = bytes % 8;
+        if rest > 0 {
+            // SAFETY: as in `put_words`.
+            unsafe {
+                let word = AtomicU64::from_ptr(start.add(bytes / 8)).load(Ordering::Relaxed).to_ne_bytes();
+                core::ptr::copy_nonoverlapping(word.as_ptr(), to.add(bytes - rest), rest);
+            }
+        }
+    }
+}
+
 const MEMBARRIER_GLOBAL_EXPEDITED: i32 = 1 << 1;
 const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: i32 = 1 << 2;
 

@@ -1,0 +1,205 @@
+//! A member of a broadcast, in the program's own memory: the core with its memory, its region and the words of its failures.
+//! Next: `capi/broadcast.rs`.
+
+use super::broadcast::{self, Broadcast, MEMBERS_AT, Refused, Shape};
+use super::layout::{check_writable, fingerprint, other_layout};
+use super::members::Membership;
+use super::queue;
+use super::wait::{self, Ended};
+use crate::error::Status;
+use crate::region::header::Layout;
+use crate::region::{Failure, Outcome};
+use crate::sync::object::Wait;
+use crate::sys::area::{self, Area};
+use crate::sys::event_fd;
+
+/// A member of a broadcast. In C it is a `shmkit_broadcast_t`.
+#[repr(C)]
+pub struct Member {
+    /// `SEAL` and the member's own address.
+    seal: u64,
+    /// Where the broadcast is.
+    pub area: Area,
+    /// By which it is told who is dead.
+    pub others: Membership,
+    spins: u32,
+    fd: i32,
+    longest: u64,
+    /// The core.
+    pub core: Broadcast<Area>,
+}
+
+const SEAL: u64 = 0x6361_7374_5f65_6e64;
+
+/// The shape for so many messages of up to so many bytes.
+pub fn shape(cells: u64, longest: u64, layout: &Layout) -> Outcome<Shape> {
+    if cells == 0 || cells > queue::MOST_CELLS || longest > queue::LONGEST {
+        return Err(Failure::argument(
+            "a broadcast keeps 1 to 16777216 messages of up to 1 GiB",
+            "correct the number of messages, or the size of the longest",
+        ));
+    }
+    let cells = cells.next_power_of_two().max(2);
+    Ok(Shape { cells, stride: queue::Shape::stride_for(longest), fingerprint: fingerprint(layout) })
+}
+
+/// Makes a broadcast of memory that nobody uses yet.
+pub fn make(area: Area, shape: &Shape) -> Outcome<()> {
+    if shape.size() > area.length() as u64 {
+        return Err(Failure::new(
+            Status::ErrInvalidArgument,
+            "{length} bytes are too few for this broadcast, which needs {needed}",
+            "ask shmkit_broadcast_size how many it needs",
+        )
+        .with(|figures| (figures.length, figures.needed) = (area.length() as u64, shape.size())));
+    }
+    check_writable(area)?;
+    broadcast::make(area, shape);
+    Ok(())
+}
+
+/// The shape of the broadcast in this memory.
+pub fn found(area: Area) -> Outcome<Shape> {
+    let shape = if area.length() < MEMBERS_AT { None } else { broadcast::read(area) };
+    let Some(shape) = shape else {
+        return Err(Failure::new(
+            Status::ErrUninitialised,
+            "there is no broadcast in this memory",
+            "initialise it with shmkit_broadcast_init, once, before anybody attaches: best in the init callback of a region",
+        ));
+    };
+    if shape.size() > area.length() as u64 {
+        return Err(Failure::new(
+            Status::ErrCorrupt,
+            "the broadcast says that it has {needed} bytes, and its memory has {length}",
+            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
+        )
+        .with(|figures| (figures.needed, figures.length) = (shape.size(), area.length() as u64)));
+    }
+    Ok(shape)
+}
+
+impl Member {
+    /// Becomes a member of the broadcast in this memory, to lie at an address.
+    pub fn new(address: usize, region: u64, area: Area, layout: &Layout, rewinds: bool) -> Outcome<Member> {
+        let shape = found(area)?;
+        check_writable(area)?;
+        let wanted = fingerprint(layout);
+        if wanted != 0 && wanted != shape.fingerprint {
+            return Err(other_layout());
+        }
+        let others = Membership::new(area, MEMBERS_AT, region)?;
+        area::begin_fences();
+        let mut core = Broadcast::new(area, shape, others.owner);
+        if rewinds {
+            core.rewind();
+        }
+        let (seal, spins, longest) = (SEAL ^ address as u64, wait::FIRST_SPINS, shape.longest());
+        Ok(Member { seal, area, others, spins, fd: -1, longest, core })
+    }
+
+    /// Where the seal of a member at this address is, and what it is when it is attached there.
+    #[inline(always)]
+    pub fn seal_at(member: *mut Member) -> (*mut u64, u64) {
+        (member.cast(), SEAL ^ member as u64)
+    }
+
+    /// Ends the membership: what is reserved is given up.
+    pub fn detach(&mut self) {
+        let _ = self.core.abort();
+        self.seal = 0;
+    }
+
+    /// Claims a place for a message.
+    #[inline(always)]
+    pub fn claim(&mut self, length: u64) -> Result<usize, Refused> {
+        if length > self.longest {
+            return Err(Refused::TooBig(length));
+        }
+        let others = self.others;
+        self.core.claim(&mut |owner| others.is_dead(owner))
+    }
+
+    /// Copies the next message; waits for it. Its length, and how many were missed before it.
+    pub fn next(&mut self, room: u64, wait: Wait, copy: &mut dyn FnMut(usize, u64)) -> Outcome<(u64, u64)> {
+        let others = self.others;
+        loop {
+            match self.core.next(room, copy, &mut |_| false) {
+                Ok(found) => return Ok(found),
+                Err(Refused::NotNow) => {}
+                Err(Refused::Busy(owner)) if others.is_dead(owner) => {
+                    // It is passed by, unless it is whole by now.
+                    match self.core.next(room, copy, &mut |owner| others.is_dead(owner)) {
+                        Ok(found) => return Ok(found),
+                        Err(Refused::NotNow | Refused::Busy(_)) => {}
+                        Err(other) => return Err(self.refused(other, room)),
+                    }
+                }
+                Err(Refused::Busy(_)) => {}
+                Err(other) => return Err(self.refused(other, room)),
+            }
+            let Wait::Until(until) = wait else { return Err(self.refused(Refused::NotNow, 0)) };
+            let mut spins = self.spins;
+            let ended = self.core.wait(until, &mut spins, &mut || false);
+            self.spins = spins;
+            if ended == Ended::TimedOut {
+                return Err(Failure::new(
+                    Status::ErrTimeout,
+                    "the time ran out before a message came",
+                    "see whether a writer lives, or wait longer",
+                ));
+            }
+        }
+    }
+
+    /// A refusal of the core in words.
+    pub fn refused(&self, refused: Refused, room: u64) -> Failure {
+        match refused {
+            Refused::NotNow | Refused::Busy(_) => {
+                Failure::new(Status::ErrAgain, "there is no message", "wait with a timeout, or come back later")
+            }
+            Refused::Closed => Failure::of(Status::ErrClosed),
+            Refused::Corrupt => Failure::new(
+                Status::ErrCorrupt,
+                "what stands in the broadcast cannot be: a peer wrote where it should not",
+                "initialise it anew, when nobody uses it; look for a write past the end of a message",
+            ),
+            Refused::NotOwn => Failure::argument("nothing is reserved here", "reserve before commit; each once"),
+            Refused::InHand => Failure::new(
+                Status::ErrBusy,
+                "this member has reserved a message already",
+                "commit or abort it first, or attach another member",
+            ),
+            Refused::TooBig(length) if length > self.longest => Failure::new(
+                Status::ErrTooBig,
+                "a message of {length} bytes does not fit into a place of {limit}",
+                "make the broadcast for longer messages",
+            )
+            .with(|figures| (figures.length, figures.limit) = (length, self.longest)),
+            Refused::TooBig(length) => Failure::new(
+                Status::ErrTooBig,
+                "the message has {needed} bytes, and the buffer {length}",
+                "read it with a larger buffer",
+            )
+            .with(|figures| (figures.needed, figures.length) = (length, room)),
+        }
+    }
+
+    /// Where to write when a reader sleeps on a descriptor.
+    pub fn set_fd(&mut self, fd: i32) {
+        self.fd = fd;
+    }
+
+    /// Tells the others by their descriptor.
+    #[inline(always)]
+    pub fn tell(&self, slept: bool) {
+        if slept && self.fd >= 0 {
+            event_fd::add(self.fd);
+        }
+    }
+
+    /// Before this member sleeps on a descriptor: true when there is no message, and writers will write to it.
+    pub fn arm(&mut self) -> bool {
+        wait::arm(self.area, broadcast::READABLE_AT) && !self.core.has_next()
+    }
+}

@@ -1,0 +1,228 @@
+//! One user of a cell, in the program's own memory: the core with its memory, its role and the words of its failures.
+//! Next: `capi/cell.rs`.
+
+use super::cell::{self, Refused, SPACE_AT, WRITER_AT};
+use super::layout::{check_writable, fingerprint, other_layout};
+use super::role::{self, Judged};
+use super::wait::{self, Ended};
+use crate::error::Status;
+use crate::region::header::Layout;
+use crate::region::{Failure, Outcome, identity};
+use crate::sync::object::Wait;
+use crate::sys::area::{self, Area};
+
+/// A user of a cell. In C it is a `shmkit_cell_t`.
+#[repr(C)]
+pub struct User {
+    /// `SEAL` and the user's own address.
+    seal: u64,
+    /// Where the cell is.
+    pub area: Area,
+    /// The longest value, as it was checked.
+    pub longest: u64,
+    /// The role's word; 0 for a reader.
+    own: u64,
+    /// The value that was written, or read, last.
+    pub number: u64,
+    /// Whether the next value is begun.
+    begun: bool,
+    spins: u32,
+}
+
+const SEAL: u64 = 0x6365_6c6c_5f65_6e64;
+
+/// Makes a cell of memory that nobody uses yet.
+pub fn make(area: Area, longest: u64, layout: &Layout) -> Outcome<()> {
+    if longest == 0 || longest > cell::MOST {
+        return Err(Failure::argument("a cell holds values of 1 byte to 4 GiB", "give the size of the longest value"));
+    }
+    let needed = cell::size(longest);
+    if needed > area.length() as u64 {
+        return Err(Failure::new(
+            Status::ErrInvalidArgument,
+            "{length} bytes are too few for this cell, which needs {needed}",
+            "ask shmkit_cell_size how many it needs",
+        )
+        .with(|figures| (figures.length, figures.needed) = (area.length() as u64, needed)));
+    }
+    check_writable(area)?;
+    cell::make(area, longest, fingerprint(layout), identity::own().namespace as u32);
+    Ok(())
+}
+
+/// The longest value of the cell in this memory.
+pub fn found(area: Area, layout: Option<&Layout>) -> Outcome<u64> {
+    let head = if area.length() < cell::size(1) as usize { None } else { cell::read_head(area) };
+    let Some((longest, found)) = head else {
+        return Err(Failure::new(
+            Status::ErrUninitialised,
+            "there is no cell in this memory",
+            "initialise it with shmkit_cell_init, once, before anybody attaches: best in the init callback of a region",
+        ));
+    };
+    if longest == 0 || longest > cell::MOST || cell::size(longest) > area.length() as u64 {
+        return Err(Failure::new(
+            Status::ErrCorrupt,
+            "the cell says that its values have up to {needed} bytes, and its memory has {length}",
+            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
+        )
+        .with(|figures| (figures.needed, figures.length) = (longest, area.length() as u64)));
+    }
+    match layout.map_or(0, fingerprint) {
+        0 => Ok(longest),
+        wanted if wanted == found => Ok(longest),
+        _ => Err(other_layout()),
+    }
+}
+
+/// Who writes the cell in this memory, and the number of its latest value.
+pub fn look(area: Area) -> Outcome<(u64, u64, Judged)> {
+    let longest = found(area, None)?;
+    Ok((longest, cell::latest(area), role::judge(area, WRITER_AT, SPACE_AT)))
+}
+
+impl User {
+    /// Attaches to the cell in this memory, to lie at an address: to read, or to write.
+    pub fn new(address: usize, area: Area, layout: &Layout, writes: bool, over: bool) -> Outcome<User> {
+        let longest = found(area, Some(layout))?;
+        let mut own = 0;
+        if writes {
+            check_writable(area)?;
+            area::begin_fences();
+            own = role::own(area, SPACE_AT);
+            role::take(area, WRITER_AT, SPACE_AT, own, over).map_err(has_it)?;
+        }
+        let number = if writes { cell::latest(area) } else { 0 };
+        Ok(User { seal: SEAL ^ address as u64, area, longest, own, number, begun: false, spins: wait::FIRST_SPINS })
+    }
+
+    /// Where the seal of a user at this address is, and what it is when it is attached there.
+    #[inline(always)]
+    pub fn seal_at(user: *mut User) -> (*mut u64, u64) {
+        (user.cast(), SEAL ^ user as u64)
+    }
+
+    /// Ends the use; a writer gives its place back.
+    pub fn detach(&mut self) {
+        if self.own != 0 {
+            role::give(self.area, WRITER_AT, self.own);
+        }
+        self.seal = 0;
+    }
+
+    /// Begins the next value: where its bytes go. `None` for a reader, and for a value that is too long.
+    #[inline(always)]
+    pub fn begin(&mut self, length: u64) -> Option<usize> {
+        if self.own == 0 || length > self.longest {
+            return None;
+        }
+        self.begun = true;
+        Some(cell::begin(self.area, self.longest, self.number + 1))
+    }
+
+    /// Publishes the value that was begun. False when none was.
+    #[inline(always)]
+    pub fn publish(&mut self, length: u64) -> bool {
+        if !self.begun || length > self.longest {
+            return false;
+        }
+        self.begun = false;
+        self.number += 1;
+        cell::publish(self.area, self.longest, self.number, length);
+        true
+    }
+
+    /// Why `begin` or `publish` did nothing.
+    pub fn cannot_write(&self, length: u64) -> Failure {
+        if self.own == 0 {
+            return Failure::argument("this user of the cell reads", "attach with SHMKIT_CELL_WRITE to write");
+        }
+        match length > self.longest {
+            true => too_big(length, self.longest),
+            false => Failure::argument("no value is begun", "reserve before commit; each once"),
+        }
+    }
+
+    /// Copies the latest value, if it is another one than `after`; waits for that. Its number and length.
+    pub fn read(&mut self, after: u64, room: u64, wait: Wait, copy: &mut dyn FnMut(usize, u64)) -> Outcome<(u64, u64)> {
+        loop {
+            match cell::read(self.area, self.longest, after, room, copy) {
+                Ok((number, length)) => {
+                    self.number = number;
+                    return Ok((number, length));
+                }
+                Err(Refused::NotNow) => {}
+                Err(Refused::TooBig(length)) => {
+                    return Err(Failure::new(
+                        Status::ErrTooBig,
+                        "the value has {needed} bytes, and the buffer {length}",
+                        "read it with a larger buffer",
+                    )
+                    .with(|figures| (figures.needed, figures.length) = (length, room)));
+                }
+                Err(Refused::Corrupt) => {
+                    return Err(Failure::new(
+                        Status::ErrCorrupt,
+                        "what stands in the cell cannot be: somebody wrote where he should not",
+                        "initialise it anew, when nobody uses it",
+                    ));
+                }
+            }
+            let Wait::Until(until) = wait else {
+                return Err(Failure::new(
+                    Status::ErrAgain,
+                    "there is no newer value",
+                    "wait with a timeout, or come back later",
+                ));
+            };
+            check_writable(self.area)?;
+            let (area, mut spins) = (self.area, self.spins);
+            let mut alive = || !matches!(role::judge(area, WRITER_AT, SPACE_AT), Judged::Dead(_));
+            let ended = cell::wait(area, after, until, &mut spins, &mut alive);
+            self.spins = spins;
+            match ended {
+                Ended::There => {}
+                Ended::TimedOut => {
+                    return Err(Failure::new(
+                        Status::ErrTimeout,
+                        "the time ran out before a newer value came",
+                        "see whether the writer is slow or stopped, or wait longer",
+                    ));
+                }
+                Ended::PeerDied => {
+                    return Err(Failure::new(
+                        Status::ErrOwnerDied,
+                        "there is no newer value, and the process that writes died",
+                        "read the latest without a wait; wait again once another writer has attached",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// A value that no cell of this size holds.
+pub fn too_big(length: u64, limit: u64) -> Failure {
+    Failure::new(
+        Status::ErrTooBig,
+        "a value of {length} bytes does not fit into a cell for {limit}",
+        "make the cell for longer values",
+    )
+    .with(|figures| (figures.length, figures.limit) = (length, limit))
+}
+
+fn has_it(judged: Judged) -> Failure {
+    let (Judged::Alive(pid) | Judged::Unknown(pid) | Judged::Dead(pid)) = judged else {
+        return Failure::of(Status::ErrBusy);
+    };
+    let cause = match judged {
+        Judged::Alive(_) => "process {id} writes to this cell, and a cell has one writer",
+        _ => "a process that cannot be looked at from here ({id} in its own pid namespace) writes to this cell",
+    };
+    Failure::new(
+        Status::ErrBusy,
+        cause,
+        "let it detach or end; SHMKIT_CELL_TAKE_OVER takes its place where it is known not to write any more",
+    )
+    .with(|figures| figures.id = pid as i32)
+}
