@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output;
+
 /// Why a command ends. `docs/tool.md` lists the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -76,7 +78,7 @@ pub type Done = Result<Exit, Failure>;
 /// The number for the shell; a failure is told on standard error first.
 pub fn code(done: Done) -> ExitCode {
     let exit = done.unwrap_or_else(|failure| {
-        eprintln!("shmkit: {failure}");
+        output::tell(&format!("shmkit: {failure}\n"));
         failure.exit
     });
     ExitCode::from(exit.code())

@@ -10,6 +10,11 @@ use crate::exit::{Exit, Failure};
 /// What could not be found out, in every column: never a blank.
 pub const UNKNOWN: &str = "unknown";
 
+/// Says something on standard error. Where that is full or gone nobody can be told, and nothing else changes.
+pub fn tell(text: &str) {
+    let _nobody = io::stderr().write_all(text.as_bytes());
+}
+
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct Output {

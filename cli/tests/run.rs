@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use run_support::{Bench, Ran, is_root, object, open_to_all, plain, unique, unprivileged, without};
 use serde_json::Value;
@@ -127,6 +127,65 @@ fn status_and_signals_of_the_program_are_returned() {
     let mut out = String::new();
     child.stdout.take().expect("a pipe").read_to_string(&mut out).expect("it is text");
     assert!(child.wait().expect("a child").success() && out == "through", "{out}");
+}
+
+#[test]
+fn the_end_is_the_programs_where_nothing_can_be_told() {
+    let bench = Bench::new();
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").expect("the device is there"));
+    // Nobody reads from this pipe.
+    let gone = || Stdio::from(std::io::pipe().expect("a pipe").1);
+    let run = || {
+        let mut command = plain(bench.path("shmkit"));
+        command.arg("run").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let ends = |command: &mut Command| command.status().expect("the tool can be run").code();
+    for stderr in [full(), gone()] {
+        assert_eq!(ends(run().args(["--", "sh", "-c", "exit 3"]).stderr(stderr)), Some(3));
+    }
+    for stdout in [full(), gone()] {
+        assert_eq!(ends(run().args(["--json", "--", "sh", "-c", "exit 3"]).stdout(stdout)), Some(3));
+    }
+    for stderr in [full(), gone()] {
+        assert_eq!(ends(run().args(["--", "/nonexistent/program"]).stderr(stderr)), Some(127));
+    }
+}
+
+#[test]
+fn a_signal_that_the_tool_was_given_blocked_is_the_end_of_both() {
+    let bench = Bench::new();
+    let source = bench.path("unblocks.c");
+    let text = r#"
+        #include <signal.h>
+        #include <stdlib.h>
+        #include <sys/resource.h>
+        int main(int count, char **arguments)
+        {
+            sigset_t none;
+            setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+            sigemptyset(&none);
+            sigprocmask(SIG_SETMASK, &none, NULL);
+            raise(atoi(arguments[1]));
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "unblocks", &[]);
+    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGTERM] {
+        let mut run = bench.run(&["-q"]).arg(bench.path("unblocks")).arg(signal.to_string());
+        // SAFETY: the set is writable, and only the child's mask changes.
+        unsafe {
+            run.command.pre_exec(move || {
+                let mut all: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&mut all, signal);
+                libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+                Ok(())
+            });
+        }
+        let ran = run.done();
+        assert_eq!((ran.code, ran.signal), (None, Some(signal)), "{ran}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod summary;
 
 use std::ffi::OsString;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -19,7 +20,7 @@ use shmkit::checks::words::Call;
 use shmkit::error::errno_number;
 
 use crate::exit::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, tell};
 
 #[allow(dead_code, reason = "the interposer uses the rest")]
 #[path = "../../../preload/src/spec.rs"]
@@ -238,15 +239,18 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
-        eprintln!(
+        tell(&format!(
             "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
-             is it linked with another C library, or made to ignore LD_PRELOAD?",
+             is it linked with another C library, or made to ignore LD_PRELOAD?\n",
             program.display()
-        );
+        ));
         return Ok(Exit::RunFailed);
     }
-    if plan.summary {
-        summary::print(&record, status, output)?;
+    // A summary that cannot be written is told, and the program's end stays what it was.
+    if plan.summary
+        && let Err(failure) = summary::print(&record, status, output)
+    {
+        tell(&format!("shmkit: {failure}\n"));
     }
     end_as(status)
 }
@@ -306,13 +310,16 @@ fn wait(child: &mut Child, inherited: &signals::Inherited) -> Result<ExitStatus,
 /// Ends as the program did: with its exit status, or by its signal.
 fn end_as(status: ExitStatus) -> Done {
     if let Some(signal) = status.signal() {
-        // SAFETY: takes pointers to nothing; without a core file of its own, and with the default action, so that it ends
-        // here.
+        // SAFETY: the set is writable; without a core file of its own, with the default action, and not held back by the
+        // mask that this process was given, so that it ends here.
         unsafe {
+            let mut own = MaybeUninit::<libc::sigset_t>::zeroed();
+            libc::sigaddset(own.as_mut_ptr(), signal);
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             libc::setrlimit(libc::RLIMIT_CORE, &none);
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
+            libc::sigprocmask(libc::SIG_UNBLOCK, own.as_ptr(), std::ptr::null_mut());
         }
     }
     Ok(Exit::Program(status.code().unwrap_or(125) as u8))

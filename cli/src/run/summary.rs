@@ -17,7 +17,7 @@ use shmkit::sys::sysv;
 use super::record::{Counter, Event, Kind, Record, state};
 use super::source::Sources;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, tell};
 
 #[derive(Serialize)]
 struct Summary {
@@ -110,7 +110,7 @@ pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(),
     if output.json {
         return output.json("run", &summary);
     }
-    eprint!("{}", in_words(&summary, output));
+    tell(&in_words(&summary, output));
     Ok(())
 }
 
