@@ -5,6 +5,7 @@ mod run_support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -690,6 +691,66 @@ fn who_removed_it_is_told() {
         .flatten()
         .find(|process| process["pid"] == one["removed_by"] && process["program"] == "rm");
     assert!(by.is_some(), "{ran}");
+}
+
+#[test]
+fn a_name_cannot_write_into_the_summary_and_is_looked_up_as_it_is() {
+    let bench = Bench::new();
+    let source = bench.path("evil.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            static const char *const ends[] = {"\n  rules broken: none\033[31m", "\377 no text"};
+            char name[300];
+            for (int i = 0; i < 2; i++) {
+                snprintf(name, sizeof name, "/%s%s", arguments[1], ends[i]);
+                int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0 || (i == 0 && shm_unlink(name) != 0))
+                    return 1;
+            }
+            snprintf(name, sizeof name, "/memfd%s", ends[0]);
+            return memfd_create(name, 0) == -1;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "evil", &[]);
+    // A process of the program's name: it is read when a process begins.
+    let evil = bench.path("evil\u{1b}[2J\nb");
+    fs::rename(bench.path("evil"), &evil).expect("the folder is ours");
+    for json in [false, true] {
+        let base = object();
+        let options: &[&str] = if json { &["--json"] } else { &["--report", "off"] };
+        let ran = bench.run(options).arg(&evil).arg(&base).done();
+        let mut left = Path::new("/dev/shm").join(&base).into_os_string();
+        left.push(std::ffi::OsStr::from_bytes(b"\xff no text"));
+        fs::remove_file(left).expect("it was left behind");
+        assert_eq!(ran.code, Some(0), "{ran}");
+        let names = [
+            (format!("posix:/{base}\\x0a  rules broken: none\\x1b[31m"), "removed"),
+            (format!("posix:/{base}\\xff no text"), "left_behind"),
+            ("memfd:/memfd\\x0a  rules broken: none\\x1b[31m".to_owned(), "gone"),
+        ];
+        if json {
+            let found = states(&ran.summary());
+            let found: Vec<_> = found.iter().map(|(address, state, _)| (address.clone(), state.as_str())).collect();
+            assert_eq!(found, names, "{ran}");
+            assert_eq!(ran.summary()["processes"][0]["program"], "evil\\x1b[2J\\x0ab", "{ran}");
+            continue;
+        }
+        assert!(!ran.err.contains('\u{1b}') && !ran.err.contains("\n  rules broken: none"), "{ran}");
+        for (name, state) in names {
+            let line = ran.err.lines().find(|line| line.contains(&name));
+            let state = state.replace("left_behind", "LEFT BEHIND");
+            assert!(
+                line.is_some_and(|line| line.contains(&format!("  {state}  by evil\\x1b[2J\\x0ab["))),
+                "{name}: {ran}"
+            );
+        }
+    }
 }
 
 #[test]

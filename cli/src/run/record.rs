@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use shmkit::checks::words::Call;
 use shmkit::sys::process;
 
+use crate::printable;
+
 #[allow(dead_code, reason = "the interposer uses the rest")]
 #[path = "../../../preload/src/record.rs"]
 mod layout;
@@ -39,6 +41,7 @@ pub struct Counter {
 pub struct Process {
     pub pid: u32,
     pub state: u32,
+    /// Printable.
     pub program: String,
     pub counters: Vec<Counter>,
 }
@@ -54,7 +57,8 @@ pub struct Event {
     pub a: u64,
     pub b: u64,
     pub c: u64,
-    pub subject: String,
+    /// As it was given: a name may be of any bytes.
+    pub subject: Vec<u8>,
     pub site: String,
 }
 
@@ -112,9 +116,20 @@ pub fn path(run: &Run) -> PathBuf {
     format!("/proc/{}/fd/{}", std::process::id(), run.file.as_raw_fd()).into()
 }
 
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+fn terminated(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// What the interposer wrote as words: it is printable already, but the file is open to the programs.
+fn words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(terminated(bytes));
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
+impl Event {
+    pub fn words(&self) -> String {
+        words(&self.subject)
+    }
 }
 
 impl Record {
@@ -169,7 +184,7 @@ fn process_of(raw: &RawProcess, tick_ns: f64) -> Process {
     Process {
         pid: raw.pid.load(Relaxed),
         state: raw.state.load(Relaxed),
-        program: text(&name),
+        program: printable::text(terminated(&name)),
         counters: raw.counters.iter().take(CALLS).map(counter).collect(),
     }
 }
@@ -185,7 +200,7 @@ fn event(raw: &Raw) -> Event {
         a: raw.a,
         b: raw.b,
         c: raw.c,
-        subject: text(&raw.subject),
-        site: text(&raw.site),
+        subject: terminated(&raw.subject).to_vec(),
+        site: words(&raw.site),
     }
 }

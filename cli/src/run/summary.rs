@@ -2,10 +2,13 @@
 //! time. What is left behind is looked up now, by identity: a name that somebody else made since does not count.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use serde::Serialize;
@@ -18,6 +21,7 @@ use super::record::{Counter, Event, Kind, Record, state};
 use super::source::Sources;
 use crate::exit::Failure;
 use crate::output::{Output, tell};
+use crate::printable;
 
 #[derive(Serialize)]
 struct Summary {
@@ -45,6 +49,9 @@ struct ProcessFacts {
 #[derive(Serialize)]
 struct Made {
     address: String,
+    /// Its name in /dev/shm, if it is a file there.
+    #[serde(skip)]
+    file: Vec<u8>,
     #[serde(skip)]
     identity: (u64, u64),
     #[serde(skip)]
@@ -139,20 +146,30 @@ fn processes(record: &Record) -> Vec<ProcessFacts> {
     facts.map(|(index, one)| ProcessFacts { pid: one.pid, program: one.program.clone(), end: end(index) }).collect()
 }
 
+/// The name of a file in /dev/shm, from what a call was given.
+fn file_name(event: &Event) -> Vec<u8> {
+    let slashes = event.subject.iter().take_while(|byte| **byte == b'/').count();
+    let name = &event.subject[slashes..];
+    match event.call {
+        Call::SemOpen | Call::SemUnlink => [b"sem.", name].concat(),
+        Call::Open | Call::Remove => name.strip_prefix(b"dev/shm/").unwrap_or(name).to_vec(),
+        _ => name.to_vec(),
+    }
+}
+
+/// The address string of a file in /dev/shm.
+fn file_address(name: &[u8]) -> String {
+    match name.strip_prefix(b"sem.") {
+        Some(name) => format!("semaphore:/{}", printable::text(name)),
+        None => format!("posix:/{}", printable::text(name)),
+    }
+}
+
 /// The address string of what an event made.
 fn address(event: &Event) -> String {
-    let name = event.subject.trim_start_matches('/');
     match event.call {
-        Call::ShmOpen => format!("posix:/{name}"),
-        Call::Open => {
-            let name = name.strip_prefix("dev/shm/").unwrap_or(name);
-            match name.strip_prefix("sem.") {
-                Some(name) => format!("semaphore:/{name}"),
-                None => format!("posix:/{name}"),
-            }
-        }
-        Call::SemOpen => format!("semaphore:/{name}"),
-        Call::MemfdCreate => format!("memfd:{name}"),
+        Call::ShmOpen | Call::Open | Call::SemOpen => file_address(&file_name(event)),
+        Call::MemfdCreate => format!("memfd:{}", printable::text(&event.subject)),
         Call::Semget => format!("sysv:0x{:x} (semaphore set {})", event.b as u32, event.a),
         _ => format!("sysv:0x{:x} (segment {})", event.b as u32, event.a),
     }
@@ -165,12 +182,12 @@ fn made(record: &Record) -> Vec<Made> {
             let (pid, program) = who(record, event);
             let size = if event.call == Call::Semget { 0 } else { event.c };
             let identity = (event.a, event.b);
-            let (address, call, state) = (address(event), event.call, "gone");
-            all.push(Made { address, identity, call, size, pid, program, state, removed_by: None });
+            let (address, file, call, state) = (address(event), file_name(event), event.call, "gone");
+            all.push(Made { address, file, identity, call, size, pid, program, state, removed_by: None });
         } else if event.kind == Kind::Sized as u32 {
             let identity = (event.a, event.b);
             if !all.iter().any(|one| one.identity == identity) {
-                let name = format!("posix:/{}", event.subject);
+                let name = file_address(&event.subject);
                 let new = all.iter_mut().rev().find(|one| one.identity == (0, 0) && one.address == name);
                 if let Some(new) = new {
                     new.identity = identity;
@@ -189,12 +206,7 @@ fn made(record: &Record) -> Vec<Made> {
     for one in &mut all {
         let there = match one.call {
             Call::ShmOpen | Call::Open | Call::SemOpen => {
-                let (folder, name) = match one.address.split_once(":/") {
-                    Some(("semaphore", name)) => ("/dev/shm/sem.", name),
-                    Some((_, name)) => ("/dev/shm/", name),
-                    None => continue,
-                };
-                fs::symlink_metadata(format!("{folder}{name}"))
+                fs::symlink_metadata(Path::new("/dev/shm").join(OsStr::from_bytes(&one.file)))
                     .is_ok_and(|facts| one.identity == (0, 0) || one.identity == (facts.dev(), facts.ino()))
             }
             Call::Shmget => {
@@ -223,12 +235,7 @@ fn address_removed(event: &Event) -> String {
     match event.call {
         Call::Shmctl => format!("(segment {})", event.a),
         Call::Semctl => format!("(semaphore set {})", event.a),
-        Call::SemUnlink => format!("semaphore:/{}", event.subject.trim_start_matches('/')),
-        Call::Remove => match event.subject.trim_start_matches("/dev/shm/").strip_prefix("sem.") {
-            Some(name) => format!("semaphore:/{name}"),
-            None => format!("posix:/{}", event.subject.trim_start_matches("/dev/shm/")),
-        },
-        _ => format!("posix:/{}", event.subject.trim_start_matches('/')),
+        _ => file_address(&file_name(event)),
     }
 }
 
@@ -247,9 +254,9 @@ fn rules(record: &Record) -> Vec<Broken> {
             verdict: if rule.row().verdict == Verdict::Wrong { "wrong" } else { "hazard" },
             outcome: ["passed", "refused", "failed"].get(event.outcome as usize).copied().unwrap_or("passed"),
             count: 0,
-            call: event.subject.clone(),
+            call: event.words(),
             site: event.site.clone(),
-            source: sources.find(&event.site),
+            source: sources.find(&event.site).map(|line| printable::text(line.as_bytes())),
         });
         entry.count += record.spots.get(&event.a).copied().unwrap_or(1);
     }
@@ -261,7 +268,7 @@ fn crashes(record: &Record) -> Vec<Crash> {
         pid: who(record, event).0,
         signal: event.errno,
         address: event.a,
-        cause: event.subject.clone(),
+        cause: event.words(),
     };
     of_kind(record, Kind::Crashed).map(crash).collect()
 }
