@@ -154,6 +154,33 @@ fn the_end_is_the_programs_where_nothing_can_be_told() {
 }
 
 #[test]
+fn standard_streams_that_are_closed_are_closed_for_the_program() {
+    let bench = Bench::new();
+    let source = bench.path("streams.c");
+    let text = r#"
+        #include <fcntl.h>
+        int main(void)
+        {
+            int open = 0;
+            for (int fd = 0; fd < 3; fd++)
+                open |= (fcntl(fd, F_GETFD) != -1) << fd;
+            return open;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "streams", &[]);
+    for (closed, open) in [("", 7), ("<&-", 6), (">&-", 5), ("2>&-", 3), ("<&- >&-", 4), ("<&- >&- 2>&-", 0)] {
+        let shell = |command: &str| without(plain("sh").args(["-c", &format!("{command} {closed}")])).code;
+        let program = bench.path("streams").display().to_string();
+        assert_eq!(shell(&program), Some(open), "{closed}");
+        for options in ["-q", "-q --report off", "-q --json"] {
+            let within = shell(&format!("'{}' run {options} -- {program}", bench.path("shmkit").display()));
+            assert_eq!(within, Some(open), "{closed} {options}");
+        }
+    }
+}
+
+#[test]
 fn a_signal_that_the_tool_was_given_blocked_is_the_end_of_both() {
     let bench = Bench::new();
     let source = bench.path("unblocks.c");

@@ -6,6 +6,7 @@ mod program;
 mod record;
 mod signals;
 mod source;
+mod streams;
 mod summary;
 
 use std::ffi::OsString;
@@ -286,10 +287,12 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, si
         };
     }
     let inherited = signals::take_over();
-    // SAFETY: between fork and exec only dispositions and the mask of signals are set, which is async-signal-safe.
+    // SAFETY: between fork and exec only dispositions and the mask of signals are set and descriptors closed, which is
+    // async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             inherited.give_back();
+            streams::give_back();
             Ok(())
         });
     }
