@@ -819,11 +819,115 @@ fn many_of_a_kind_are_one_line_and_what_is_left_behind_is_never_among_them() {
 }
 
 #[test]
+fn what_was_made_and_removed_again_takes_no_room_from_what_is_left() {
+    let bench = Bench::new();
+    let source = bench.path("cycles.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        static int make(const char *name, int bytes)
+        {
+            int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+            return fd == -1 || ftruncate(fd, bytes) != 0 || close(fd) != 0;
+        }
+        int main(int count, char **arguments)
+        {
+            char name[300];
+            int same = !strcmp(arguments[2], "same"), cycles = atoi(arguments[3]);
+            for (int i = 0; i < cycles; i++) {
+                snprintf(name, sizeof name, "/%s-%d", arguments[1], same ? 0 : i);
+                if (make(name, 4096) || shm_unlink(name) != 0)
+                    return 1;
+                if (!same)
+                    close(memfd_create("filler", 0));
+            }
+            snprintf(name, sizeof name, "/%s-left", arguments[1]);
+            return make(name, 1 << 20);
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "cycles", &[]);
+    for (how, cycles) in [("same", "9000"), ("other", "5000")] {
+        let base = object();
+        for options in [&["--report", "off"][..], &["--json"]] {
+            let ran = bench.run(options).arg(bench.path("cycles")).args(&[&base, how, cycles]).done();
+            fs::remove_file(format!("/dev/shm/{base}-left")).expect("it was left behind");
+            if options == ["--json"] {
+                let summary = ran.summary();
+                let made = summary["made"].as_array().expect("a list");
+                let times = |one: &&Value| one["state"] == "removed" && one["times"].is_u64();
+                let listed: u64 = made.iter().filter(times).filter_map(|one| one["times"].as_u64()).sum();
+                let gone = made.iter().filter(|one| one["state"] == "gone").count() as u64;
+                let all = listed + gone + summary["removed_not_listed"].as_u64().expect("a number");
+                assert_eq!(all, if how == "same" { 9000 } else { 10_000 }, "{how}");
+                assert_eq!((&summary["events_not_kept"], &summary["objects_not_kept"]), (&0.into(), &0.into()));
+                let left: Vec<_> = made.iter().filter(|one| one["state"] == "left_behind").collect();
+                assert_eq!(left.len(), 1, "{how}");
+                assert_eq!((&left[0]["size"], &left[0]["times"]), (&(1 << 20).into(), &1.into()), "{how}");
+                continue;
+            }
+            assert!(ran.err.lines().next().is_some_and(|line| line.ends_with(" 1 object left behind")), "{ran}");
+            let left = ran.err.lines().find(|line| line.contains(&format!("posix:/{base}-left ")));
+            assert!(left.is_some_and(|line| line.contains(" 1.0M  LEFT BEHIND  by cycles[")), "{ran}");
+            let words = format!("posix:/{base}-0 (9000) ");
+            assert!(
+                how != "same" || ran.err.contains(&words) && ran.err.contains(" 35.2M  removed  by cycles["),
+                "{ran}"
+            );
+        }
+    }
+}
+
+#[test]
+fn more_processes_than_are_counted_are_told_and_what_they_leave_is_found() {
+    let bench = Bench::new();
+    let source = bench.path("crowd.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            char name[300];
+            for (int i = 0; i < 1100; i++) {
+                snprintf(name, sizeof name, "/%s-%d", arguments[1], i);
+                pid_t child = fork();
+                if (child == 0) {
+                    int fd = shm_open(name, O_RDWR | O_CREAT, 0600);
+                    _exit(fd == -1 || ftruncate(fd, 4096) != 0 || (i != 1090 && shm_unlink(name) != 0));
+                }
+                int status = 1;
+                if (waitpid(child, &status, 0) != child || status != 0)
+                    return 1;
+            }
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "crowd", &[]);
+    let base = object();
+    let ran = bench.run(&["--report", "off"]).arg(bench.path("crowd")).arg(&base).done();
+    fs::remove_file(format!("/dev/shm/{base}-1090")).expect("it was left behind");
+    let first = ran.err.lines().next().unwrap_or_default();
+    assert!(first.starts_with("shmkit: 1101 processes, "), "{ran}");
+    assert!(first.ends_with(" 1 object left behind; NOT COUNTED: calls of 77 processes"), "{ran}");
+    let left = ran.err.lines().find(|line| line.contains(&format!("posix:/{base}-1090 ")));
+    assert!(left.is_some_and(|line| line.contains("4.0K  LEFT BEHIND  by crowd[")), "{ran}");
+}
+
+#[test]
 fn what_is_repeated_is_reported_some_times_and_counted_always() {
     let bench = Bench::new();
     let source = bench.path("repeats.c");
     let text = r#"
         #include <sys/mman.h>
+        #include <sys/wait.h>
         #include <unistd.h>
         static void sync_pages(char *at)
         {
@@ -842,6 +946,7 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
                 close(fd);
             for (int fd = 2000; fd > 1000; fd--)
                 close(fd);
+            wait(0);
             return 0;
         }
     "#;

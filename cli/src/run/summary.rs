@@ -17,7 +17,7 @@ use shmkit::checks::{Rule, Verdict};
 use shmkit::error::errno_name;
 use shmkit::sys::sysv;
 
-use super::record::{Counter, Event, Kind, Record, state};
+use super::record::{Counter, Event, Kind, Object, Record, state};
 use super::source::Sources;
 use crate::exit::Failure;
 use crate::output::{Output, tell};
@@ -30,6 +30,9 @@ struct Summary {
     processes: Vec<ProcessFacts>,
     processes_not_counted: usize,
     events_not_kept: usize,
+    objects_not_kept: usize,
+    /// Made and removed again, and no longer in the list: others needed the room.
+    removed_not_listed: u64,
     made: Vec<Made>,
     rules: Vec<Broken>,
     crashes: Vec<Crash>,
@@ -57,6 +60,11 @@ struct Made {
     #[serde(skip)]
     call: Call,
     size: u64,
+    /// How many times this process made it, and removed it in between.
+    times: u64,
+    /// Of all those.
+    #[serde(skip)]
+    bytes: u64,
     pid: u32,
     program: String,
     /// left_behind, removed, or gone (with its last user).
@@ -108,6 +116,8 @@ pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(),
         processes: processes(record),
         processes_not_counted: record.lost_processes,
         events_not_kept: record.lost_events,
+        objects_not_kept: record.lost_objects,
+        removed_not_listed: record.ended,
         made: made(record),
         rules: rules(record),
         crashes: crashes(record),
@@ -123,10 +133,6 @@ pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(),
 
 fn of_kind(record: &Record, kind: Kind) -> impl Iterator<Item = &Event> {
     record.events.iter().filter(move |event| event.kind == kind as u32)
-}
-
-fn who(record: &Record, event: &Event) -> (u32, String) {
-    record.processes.get(event.process).map_or((0, String::new()), |process| (process.pid, process.program.clone()))
 }
 
 fn processes(record: &Record) -> Vec<ProcessFacts> {
@@ -147,12 +153,12 @@ fn processes(record: &Record) -> Vec<ProcessFacts> {
 }
 
 /// The name of a file in /dev/shm, from what a call was given.
-fn file_name(event: &Event) -> Vec<u8> {
-    let slashes = event.subject.iter().take_while(|byte| **byte == b'/').count();
-    let name = &event.subject[slashes..];
-    match event.call {
-        Call::SemOpen | Call::SemUnlink => [b"sem.", name].concat(),
-        Call::Open | Call::Remove => name.strip_prefix(b"dev/shm/").unwrap_or(name).to_vec(),
+fn file_name(object: &Object) -> Vec<u8> {
+    let slashes = object.subject.iter().take_while(|byte| **byte == b'/').count();
+    let name = &object.subject[slashes..];
+    match object.call {
+        Call::SemOpen => [b"sem.", name].concat(),
+        Call::Open => name.strip_prefix(b"dev/shm/").unwrap_or(name).to_vec(),
         _ => name.to_vec(),
     }
 }
@@ -165,77 +171,52 @@ fn file_address(name: &[u8]) -> String {
     }
 }
 
-/// The address string of what an event made.
-fn address(event: &Event) -> String {
-    match event.call {
-        Call::ShmOpen | Call::Open | Call::SemOpen => file_address(&file_name(event)),
-        Call::MemfdCreate => format!("memfd:{}", printable::text(&event.subject)),
-        Call::Semget => format!("sysv:0x{:x} (semaphore set {})", event.b as u32, event.a),
-        _ => format!("sysv:0x{:x} (segment {})", event.b as u32, event.a),
+/// The address string of what was made.
+fn address(object: &Object) -> String {
+    let (id, key) = object.identity;
+    match object.call {
+        Call::ShmOpen | Call::Open | Call::SemOpen => file_address(&file_name(object)),
+        Call::MemfdCreate => format!("memfd:{}", printable::text(&object.subject)),
+        Call::Semget => format!("sysv:0x{:x} (semaphore set {id})", key as u32),
+        _ => format!("sysv:0x{:x} (segment {id})", key as u32),
     }
 }
 
 fn made(record: &Record) -> Vec<Made> {
-    let mut all: Vec<Made> = Vec::new();
-    for event in &record.events {
-        if event.kind == Kind::Made as u32 {
-            let (pid, program) = who(record, event);
-            let size = if event.call == Call::Semget { 0 } else { event.c };
-            let identity = (event.a, event.b);
-            let (address, file, call, state) = (address(event), file_name(event), event.call, "gone");
-            all.push(Made { address, file, identity, call, size, pid, program, state, removed_by: None });
-        } else if event.kind == Kind::Sized as u32 {
-            let identity = (event.a, event.b);
-            if !all.iter().any(|one| one.identity == identity) {
-                let name = file_address(&event.subject);
-                let new = all.iter_mut().rev().find(|one| one.identity == (0, 0) && one.address == name);
-                if let Some(new) = new {
-                    new.identity = identity;
-                }
-            }
-            for one in all.iter_mut().filter(|one| one.identity == identity) {
-                one.size = one.size.max(event.c);
-            }
+    record.objects.iter().map(made_one).collect()
+}
+
+fn made_one(object: &Object) -> Made {
+    let (file, identity) = (file_name(object), object.identity);
+    let is_removed = object.removed_by.is_some();
+    let there = match object.call {
+        // A name that was removed can be another object's now.
+        Call::ShmOpen | Call::Open | Call::SemOpen => {
+            fs::symlink_metadata(Path::new("/dev/shm").join(OsStr::from_bytes(&file)))
+                .is_ok_and(|facts| identity == (0, 0) && !is_removed || identity == (facts.dev(), facts.ino()))
         }
-    }
-    // Opened twice with O_CREAT, made once.
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|one| seen.insert((one.address.clone(), one.identity)));
-    let removed: Vec<(String, u32)> =
-        of_kind(record, Kind::Removed).map(|event| (address_removed(event), who(record, event).0)).collect();
-    for one in &mut all {
-        let there = match one.call {
-            Call::ShmOpen | Call::Open | Call::SemOpen => {
-                fs::symlink_metadata(Path::new("/dev/shm").join(OsStr::from_bytes(&one.file)))
-                    .is_ok_and(|facts| one.identity == (0, 0) || one.identity == (facts.dev(), facts.ino()))
-            }
-            Call::Shmget => {
-                sysv::status(one.identity.0 as i32).is_ok_and(|status| status.key as u32 == one.identity.1 as u32)
-            }
-            Call::Semget => has_set(one.identity.0),
-            _ => false,
-        };
-        // Ids stand in the address, names are all of it.
-        let is_this =
-            |address: &str| one.address == address || address.starts_with('(') && one.address.ends_with(address);
-        if !there {
-            one.removed_by = removed.iter().rev().find(|(address, _)| is_this(address)).map(|(_, pid)| *pid);
+        Call::Shmget => {
+            !is_removed && sysv::status(identity.0 as i32).is_ok_and(|status| status.key as u32 == identity.1 as u32)
         }
-        one.state = match (there, one.removed_by.is_some()) {
+        Call::Semget => !is_removed && has_set(identity.0),
+        _ => false,
+    };
+    Made {
+        address: address(object),
+        call: object.call,
+        size: if object.call == Call::Semget { 0 } else { object.size },
+        times: object.times,
+        bytes: if object.call == Call::Semget { 0 } else { object.bytes },
+        pid: object.pid,
+        program: object.program.clone(),
+        state: match (there, is_removed) {
             (true, _) => "left_behind",
             (false, true) => "removed",
             (false, false) => "gone",
-        };
-    }
-    all
-}
-
-/// How a removed thing stands in its address.
-fn address_removed(event: &Event) -> String {
-    match event.call {
-        Call::Shmctl => format!("(segment {})", event.a),
-        Call::Semctl => format!("(semaphore set {})", event.a),
-        _ => file_address(&file_name(event)),
+        },
+        removed_by: object.removed_by.filter(|_| !there),
+        file,
+        identity,
     }
 }
 
@@ -264,18 +245,13 @@ fn rules(record: &Record) -> Vec<Broken> {
 }
 
 fn crashes(record: &Record) -> Vec<Crash> {
-    let crash = |event: &Event| Crash {
-        pid: who(record, event).0,
-        signal: event.errno,
-        address: event.a,
-        cause: event.words(),
-    };
+    let crash = |event: &Event| Crash { pid: event.pid, signal: event.errno, address: event.a, cause: event.words() };
     of_kind(record, Kind::Crashed).map(crash).collect()
 }
 
 fn injected(record: &Record) -> Vec<Injected> {
     let one = |event: &Event| Injected {
-        pid: who(record, event).0,
+        pid: event.pid,
         call: event.call.name(),
         number: event.a,
         errno: if event.errno == 0 { None } else { Some(errno_name(event.errno)) },
@@ -300,7 +276,7 @@ fn calls(record: &Record) -> Vec<Calls> {
 }
 
 /// As many of a kind are shown one by one; more are one line. What was left behind always has a line of its own.
-const SHOWN: usize = 3;
+const SHOWN: u64 = 3;
 
 /// What is one line: single things, and what a program made many of that came to the same end.
 fn groups(made: &[Made]) -> Vec<Vec<&Made>> {
@@ -314,8 +290,12 @@ fn groups(made: &[Made]) -> Vec<Vec<&Made>> {
             None => groups.push(vec![one]),
         }
     }
-    let is_one_line = |group: &Vec<&Made>| group.len() > SHOWN && group[0].state != "left_behind";
+    let is_one_line = |group: &Vec<&Made>| count(group) > SHOWN && group[0].state != "left_behind";
     groups.into_iter().flat_map(|group| if is_one_line(&group) { vec![group] } else { apart(group) }).collect()
+}
+
+fn count(group: &[&Made]) -> u64 {
+    group.iter().map(|one| one.times).sum()
 }
 
 fn apart(group: Vec<&Made>) -> Vec<Vec<&Made>> {
@@ -328,8 +308,14 @@ fn made_line(one: &Made, output: &Output) -> String {
         Some(pid) if pid != one.pid => format!(", removed by [{pid}]"),
         _ => String::new(),
     };
-    let size = output.size(one.size);
-    format!("    {:<36} {size:>8}  {state}  by {}[{}]{remover}\n", one.address, one.program, one.pid)
+    // What was made again and again is one line, with the bytes of all.
+    let (times, size) = if one.times > 1 && one.state != "left_behind" {
+        (format!(" ({})", one.times), output.size(one.bytes))
+    } else {
+        (String::new(), output.size(one.size))
+    };
+    let named = format!("{}{times}", one.address);
+    format!("    {named:<36} {size:>8}  {state}  by {}[{}]{remover}\n", one.program, one.pid)
 }
 
 /// `posix:/psm_* (39)`: what their names have in common, how many, the bytes of all, and by how many processes.
@@ -344,8 +330,26 @@ fn group_line(group: &[&Made], output: &Output) -> String {
         1 => format!("[{}]", first.pid),
         count => format!(" ({count} processes)"),
     };
-    let (named, size) = (format!("{common}* ({})", group.len()), output.size(group.iter().map(|one| one.size).sum()));
+    let size = output.size(group.iter().map(|one| one.bytes).sum());
+    // Of one name there is nothing to leave out.
+    let star = if group.iter().all(|one| one.address == first.address) { "" } else { "*" };
+    let named = format!("{common}{star} ({})", count(group));
     format!("    {named:<36} {size:>8}  {}  by {}{makers}\n", first.state, first.program)
+}
+
+/// What the numbers before it leave out, in the same line: they must not be taken for all there was.
+fn not_counted(summary: &Summary) -> String {
+    let left_out = [
+        (summary.processes_not_counted, "calls of %", "process", "processes"),
+        (summary.objects_not_kept, "%", "object", "objects"),
+        (summary.events_not_kept, "%", "event", "events"),
+    ];
+    let left_out = left_out.into_iter().filter(|(number, ..)| *number > 0);
+    let words = left_out.map(|(number, words, one, many)| {
+        words.replace('%', &format!("{number} {}", if number == 1 { one } else { many }))
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { String::new() } else { format!("; NOT COUNTED: {}", words.join(", ")) }
 }
 
 fn in_words(summary: &Summary, output: &Output) -> String {
@@ -356,10 +360,11 @@ fn in_words(summary: &Summary, output: &Output) -> String {
     let left = summary.made.iter().filter(|made| made.state == "left_behind").count();
     let _ = writeln!(
         text,
-        "shmkit: {}, {total} calls, {}, {}",
+        "shmkit: {}, {total} calls, {}, {}{}",
         plural(summary.processes.len() + summary.processes_not_counted, "process", "processes"),
         plural(broken as usize, "report", "reports"),
         plural(left, "object left behind", "objects left behind"),
+        not_counted(summary),
     );
     for one in summary.processes.iter().filter(|one| one.end == "not followed") {
         let _ = writeln!(text, "  not followed: {}[{}] became a program without the interposer", one.program, one.pid);
@@ -372,6 +377,10 @@ fn in_words(summary: &Summary, output: &Output) -> String {
                 _ => group_line(&group, output),
             };
         }
+    }
+    if summary.removed_not_listed > 0 {
+        let more = plural(summary.removed_not_listed as usize, "object", "objects");
+        let _ = writeln!(text, "    {more} more, made and removed again");
     }
     if !summary.rules.is_empty() {
         text += "  rules broken:\n";
@@ -400,9 +409,6 @@ fn in_words(summary: &Summary, output: &Output) -> String {
             let _ =
                 writeln!(text, "  {:<16} {:>10} {:>8} {total:>9.3} ms {mean:>7.2} us", one.call, one.count, one.failed);
         }
-    }
-    if summary.events_not_kept > 0 {
-        let _ = writeln!(text, "  {} more events had no room", summary.events_not_kept);
     }
     text
 }
