@@ -721,6 +721,113 @@ fn who_removed_it_is_told() {
 }
 
 #[test]
+fn what_was_renamed_is_found_under_its_last_name() {
+    let bench = Bench::new();
+    let source = bench.path("rename.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            char from[300], to[300];
+            for (int i = 0; i < 2; i++) {
+                /* The same temporary name each time. */
+                snprintf(from, sizeof from, "/dev/shm/%s.tmp", arguments[1]);
+                snprintf(to, sizeof to, "/dev/shm/%s-%d", arguments[1], i);
+                int fd = i == 0 ? open(from, O_RDWR | O_CREAT | O_EXCL, 0600) : shm_open(from + 8, O_RDWR | O_CREAT, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0 || rename(from, to) != 0 || close(fd) != 0)
+                    return 1;
+            }
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "rename", &[]);
+    for options in [&["--report", "off"][..], &["--json"]] {
+        let base = object();
+        let ran = bench.run(options).arg(bench.path("rename")).arg(&base).done();
+        (0..2).for_each(|i| fs::remove_file(format!("/dev/shm/{base}-{i}")).expect("it was left behind"));
+        if options == ["--json"] {
+            let expected = |i: u32| (format!("posix:/{base}-{i}"), "left_behind".to_owned(), 4096);
+            assert_eq!(states(&ran.summary()), [expected(0), expected(1)], "{ran}");
+            assert_eq!(ran.summary()["made"][0]["made_as"], format!("posix:/{base}.tmp"), "{ran}");
+            continue;
+        }
+        assert!(ran.err.contains(", 2 objects left behind\n"), "{ran}");
+        for i in 0..2 {
+            let line = ran.err.lines().find(|line| line.contains(&format!("    posix:/{base}-{i} ")));
+            let line = line.unwrap_or_else(|| panic!("{ran}"));
+            assert!(line.contains("LEFT BEHIND") && line.ends_with(&format!(", made as posix:/{base}.tmp")), "{ran}");
+        }
+    }
+}
+
+#[test]
+fn what_a_running_process_made_is_in_use_and_the_process_is_named() {
+    let bench = Bench::new();
+    let source = bench.path("daemon.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            char name[300], byte;
+            int ready[2];
+            if (pipe(ready) != 0)
+                return 1;
+            snprintf(name, sizeof name, "/%s-parent", arguments[1]);
+            close(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
+            if (fork() != 0) {
+                close(ready[1]);
+                return read(ready[0], &byte, 1) != 1;
+            }
+            int null = open("/dev/null", O_RDWR);
+            for (int fd = 0; fd < 3; fd++)
+                dup2(null, fd);
+            snprintf(name, sizeof name, "/%s-child", arguments[1]);
+            int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+            if (ftruncate(fd, 4096) != 0 || write(ready[1], "", 1) != 1)
+                return 1;
+            for (int i = 0; i < 60000 && access(arguments[2], F_OK) != 0; i++)
+                usleep(1000);
+            return shm_unlink(name) != 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "daemon", &[]);
+    for options in [&["--report", "off"][..], &["--json"]] {
+        let (base, go) = (object(), bench.path(unique()));
+        let ran = bench.run(options).arg(bench.path("daemon")).arg(&base).arg(&go).done();
+        fs::write(&go, "").expect("the folder is writable");
+        fs::remove_file(format!("/dev/shm/{base}-parent")).expect("it was left behind");
+        // It removes its object itself.
+        while Path::new(&format!("/dev/shm/{base}-child")).exists() {
+            std::thread::yield_now();
+        }
+        if options == ["--json"] {
+            let summary = ran.summary();
+            let expected = [("parent", "left_behind", 0), ("child", "in_use", 4096)];
+            let expected =
+                expected.map(|(name, state, size)| (format!("posix:/{base}-{name}"), state.to_owned(), size));
+            assert_eq!(states(&summary), expected, "{ran}");
+            let ends = [0, 1].map(|index| summary["processes"][index]["end"].clone());
+            assert_eq!(ends, ["exited", "still running"], "{ran}");
+            assert_eq!(summary["made"][1]["pid"], summary["processes"][1]["pid"], "{ran}");
+            continue;
+        }
+        let mut lines = ran.err.lines();
+        assert!(lines.next().is_some_and(|line| line.ends_with(", 1 object left behind, 1 in use")), "{ran}");
+        assert!(lines.next().is_some_and(|line| line.starts_with("  still running: daemon[")), "{ran}");
+        let line = ran.err.lines().find(|line| line.contains(&format!("    posix:/{base}-child ")));
+        assert!(line.is_some_and(|line| line.contains("4.0K  in use  by daemon[")), "{ran}");
+    }
+}
+
+#[test]
 fn a_name_cannot_write_into_the_summary_and_is_looked_up_as_it_is() {
     let bench = Bench::new();
     let source = bench.path("evil.c");

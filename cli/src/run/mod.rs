@@ -2,6 +2,7 @@
 //! program does unless faults or a stricter policy were asked for. Next: `record.rs` reads what the processes kept,
 //! `summary.rs` prints it, `program.rs` looks at the program before it runs.
 
+mod living;
 mod program;
 mod record;
 mod signals;

@@ -1,17 +1,18 @@
 //! What the processes of a run kept, read from their file: a copy, taken once they have ended. Next: `summary.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use shmkit::checks::words::Call;
 use shmkit::sys::process;
 
+use super::living;
 use crate::printable;
 
 #[allow(dead_code, reason = "the interposer uses the rest")]
@@ -55,8 +56,6 @@ pub struct Event {
     pub outcome: u32,
     pub errno: i32,
     pub a: u64,
-    pub b: u64,
-    pub c: u64,
     /// As it was given: a name may be of any bytes.
     pub subject: Vec<u8>,
     pub site: String,
@@ -92,6 +91,8 @@ pub struct Record {
     pub lost_processes: usize,
     pub lost_events: usize,
     pub lost_objects: usize,
+    /// Which of the processes have not ended yet.
+    pub running: HashSet<u32>,
     /// Objects that were removed again, and whose places others got.
     pub ended: u64,
 }
@@ -185,7 +186,10 @@ impl Record {
             )
         };
         let (taken, kept) = (head.processes.load(Relaxed) as usize, head.events.load(Relaxed) as usize);
-        let processes = processes.iter().take(taken).map(|raw| process_of(raw, tick_ns)).collect();
+        let processes: Vec<_> = processes.iter().take(taken).map(|raw| process_of(raw, tick_ns)).collect();
+        let inode = file.metadata()?.ino();
+        let is_running = |one: &&Process| one.state == state::RUNS && living::is_running(one, inode);
+        let running = processes.iter().filter(is_running).map(|one| one.pid).collect();
         let events = events.iter().take(kept).filter(|event| event.kind.load(Relaxed) != 0).map(event).collect();
         let is_whole = |one: &&RawObject| matches!(one.stage.load(Relaxed), stage::MADE | stage::REMOVED);
         let mut objects: Vec<&RawObject> = objects.iter().filter(is_whole).collect();
@@ -194,6 +198,7 @@ impl Record {
         let spots = spots.filter(|(key, _)| *key != 0).collect();
         Ok(Record {
             processes,
+            running,
             objects: objects.into_iter().map(object).collect(),
             events,
             spots,
@@ -253,8 +258,6 @@ fn event(raw: &Raw) -> Event {
         outcome: raw.outcome,
         errno: raw.errno,
         a: raw.a,
-        b: raw.b,
-        c: raw.c,
         subject: terminated(&raw.subject).to_vec(),
         site: words(&raw.site),
     }

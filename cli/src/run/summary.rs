@@ -1,11 +1,12 @@
 //! The summary of a run: what was made and left, which rules were broken and where, crashes, injected faults, calls and
-//! time. What is left behind is looked up now, by identity: a name that somebody else made since does not count.
+//! time. What is left behind is looked up now, by identity: a name that somebody else made since does not count, and what
+//! was renamed does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -44,7 +45,7 @@ struct Summary {
 struct ProcessFacts {
     pid: u32,
     program: String,
-    /// exited, replaced (by exec), not followed (replaced by a program without the interposer), or ended without its
+    /// still running, exited, replaced (by exec), not followed (replaced by a program without the interposer), or ended without its
     /// exit handlers.
     end: &'static str,
 }
@@ -52,13 +53,6 @@ struct ProcessFacts {
 #[derive(Serialize)]
 struct Made {
     address: String,
-    /// Its name in /dev/shm, if it is a file there.
-    #[serde(skip)]
-    file: Vec<u8>,
-    #[serde(skip)]
-    identity: (u64, u64),
-    #[serde(skip)]
-    call: Call,
     size: u64,
     /// How many times this process made it, and removed it in between.
     times: u64,
@@ -67,7 +61,9 @@ struct Made {
     bytes: u64,
     pid: u32,
     program: String,
-    /// left_behind, removed, or gone (with its last user).
+    /// The address that it had when it was made, if it was renamed since.
+    made_as: Option<String>,
+    /// left_behind, in_use (its process is still running), removed, or gone (with its last user).
     state: &'static str,
     /// The process of the run that removed it last.
     removed_by: Option<u32>,
@@ -135,9 +131,12 @@ fn of_kind(record: &Record, kind: Kind) -> impl Iterator<Item = &Event> {
     record.events.iter().filter(move |event| event.kind == kind as u32)
 }
 
+const STILL_RUNNING: &str = "still running";
+
 fn processes(record: &Record) -> Vec<ProcessFacts> {
     let all = &record.processes;
     let end = |index: usize| match all[index].state {
+        state::RUNS if record.running.contains(&all[index].pid) => STILL_RUNNING,
         state::EXITED => "exited",
         // The next program of the same process has a place of its own.
         state::REPLACED
@@ -182,18 +181,39 @@ fn address(object: &Object) -> String {
     }
 }
 
-fn made(record: &Record) -> Vec<Made> {
-    record.objects.iter().map(made_one).collect()
+/// The files of /dev/shm by identity.
+fn files() -> HashMap<(u64, u64), Vec<u8>> {
+    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| {
+        let facts = entry.metadata().ok()?;
+        Some(((facts.dev(), facts.ino()), entry.file_name().into_vec()))
+    });
+    files.collect()
 }
 
-fn made_one(object: &Object) -> Made {
-    let (file, identity) = (file_name(object), object.identity);
+fn made(record: &Record) -> Vec<Made> {
+    let files = std::cell::LazyCell::new(files);
+    record.objects.iter().map(|object| made_one(object, record, |identity| files.get(&identity).cloned())).collect()
+}
+
+fn made_one(object: &Object, record: &Record, find: impl Fn((u64, u64)) -> Option<Vec<u8>>) -> Made {
+    let (name, identity) = (file_name(object), object.identity);
     let is_removed = object.removed_by.is_some();
+    let (mut made_as, mut shown) = (None, address(object));
     let there = match object.call {
-        // A name that was removed can be another object's now.
         Call::ShmOpen | Call::Open | Call::SemOpen => {
-            fs::symlink_metadata(Path::new("/dev/shm").join(OsStr::from_bytes(&file)))
-                .is_ok_and(|facts| identity == (0, 0) && !is_removed || identity == (facts.dev(), facts.ino()))
+            let path = Path::new("/dev/shm").join(OsStr::from_bytes(&name));
+            let facts = fs::symlink_metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
+            match facts {
+                Some(_) if identity == (0, 0) => !is_removed,
+                Some(found) if found == identity => true,
+                _ if identity == (0, 0) => false,
+                // The name was removed, or is another object's now: this one can have got another name.
+                _ => find(identity).is_some_and(|name| {
+                    made_as = Some(std::mem::replace(&mut shown, file_address(&name)));
+                    true
+                }),
+            }
         }
         Call::Shmget => {
             !is_removed && sysv::status(identity.0 as i32).is_ok_and(|status| status.key as u32 == identity.1 as u32)
@@ -202,21 +222,20 @@ fn made_one(object: &Object) -> Made {
         _ => false,
     };
     Made {
-        address: address(object),
-        call: object.call,
+        address: shown,
         size: if object.call == Call::Semget { 0 } else { object.size },
         times: object.times,
         bytes: if object.call == Call::Semget { 0 } else { object.bytes },
         pid: object.pid,
         program: object.program.clone(),
+        made_as,
         state: match (there, is_removed) {
+            (true, _) if record.running.contains(&object.pid) => "in_use",
             (true, _) => "left_behind",
             (false, true) => "removed",
             (false, false) => "gone",
         },
         removed_by: object.removed_by.filter(|_| !there),
-        file,
-        identity,
     }
 }
 
@@ -275,8 +294,17 @@ fn calls(record: &Record) -> Vec<Calls> {
     all
 }
 
+impl Made {
+    fn is_there(&self) -> bool {
+        matches!(self.state, "left_behind" | "in_use")
+    }
+}
+
 /// As many of a kind are shown one by one; more are one line. What was left behind always has a line of its own.
 const SHOWN: u64 = 3;
+
+/// As many processes that are still running are named.
+const RUNNING_SHOWN: usize = 16;
 
 /// What is one line: single things, and what a program made many of that came to the same end.
 fn groups(made: &[Made]) -> Vec<Vec<&Made>> {
@@ -290,7 +318,7 @@ fn groups(made: &[Made]) -> Vec<Vec<&Made>> {
             None => groups.push(vec![one]),
         }
     }
-    let is_one_line = |group: &Vec<&Made>| count(group) > SHOWN && group[0].state != "left_behind";
+    let is_one_line = |group: &Vec<&Made>| count(group) > SHOWN && !group[0].is_there();
     groups.into_iter().flat_map(|group| if is_one_line(&group) { vec![group] } else { apart(group) }).collect()
 }
 
@@ -303,19 +331,24 @@ fn apart(group: Vec<&Made>) -> Vec<Vec<&Made>> {
 }
 
 fn made_line(one: &Made, output: &Output) -> String {
-    let state = if one.state == "left_behind" { "LEFT BEHIND" } else { one.state };
+    let state = match one.state {
+        "left_behind" => "LEFT BEHIND",
+        "in_use" => "in use",
+        state => state,
+    };
+    let made_as = one.made_as.as_ref().map(|address| format!(", made as {address}")).unwrap_or_default();
     let remover = match one.removed_by {
         Some(pid) if pid != one.pid => format!(", removed by [{pid}]"),
         _ => String::new(),
     };
     // What was made again and again is one line, with the bytes of all.
-    let (times, size) = if one.times > 1 && one.state != "left_behind" {
+    let (times, size) = if one.times > 1 && !one.is_there() {
         (format!(" ({})", one.times), output.size(one.bytes))
     } else {
         (String::new(), output.size(one.size))
     };
     let named = format!("{}{times}", one.address);
-    format!("    {named:<36} {size:>8}  {state}  by {}[{}]{remover}\n", one.program, one.pid)
+    format!("    {named:<36} {size:>8}  {state}  by {}[{}]{remover}{made_as}\n", one.program, one.pid)
 }
 
 /// `posix:/psm_* (39)`: what their names have in common, how many, the bytes of all, and by how many processes.
@@ -357,15 +390,25 @@ fn in_words(summary: &Summary, output: &Output) -> String {
     let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     let total: u64 = summary.calls.iter().map(|calls| calls.count).sum();
     let broken: u64 = summary.rules.iter().map(|broken| broken.count).sum();
-    let left = summary.made.iter().filter(|made| made.state == "left_behind").count();
+    let in_state = |state: &str| summary.made.iter().filter(|made| made.state == state).count();
+    let (left, in_use) = (in_state("left_behind"), in_state("in_use"));
     let _ = writeln!(
         text,
-        "shmkit: {}, {total} calls, {}, {}{}",
+        "shmkit: {}, {total} calls, {}, {}{}{}",
         plural(summary.processes.len() + summary.processes_not_counted, "process", "processes"),
         plural(broken as usize, "report", "reports"),
         plural(left, "object left behind", "objects left behind"),
+        if in_use > 0 { format!(", {in_use} in use") } else { String::new() },
         not_counted(summary),
     );
+    let running = summary.processes.iter().filter(|one| one.end == STILL_RUNNING);
+    let running: Vec<String> = running.map(|one| format!("{}[{}]", one.program, one.pid)).collect();
+    if !running.is_empty() {
+        let more = running.len().saturating_sub(RUNNING_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let shown = running.iter().take(RUNNING_SHOWN).map(String::as_str).collect::<Vec<_>>();
+        let _ = writeln!(text, "  still running: {}{more}", shown.join(", "));
+    }
     for one in summary.processes.iter().filter(|one| one.end == "not followed") {
         let _ = writeln!(text, "  not followed: {}[{}] became a program without the interposer", one.program, one.pid);
     }
