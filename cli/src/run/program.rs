@@ -1,6 +1,6 @@
 //! The program before it runs: where it is, and whether the loader will put the interposer into it. Next: `mod.rs`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -40,6 +40,13 @@ fn require(path: &Path, depth: u32) -> Result<(), Failure> {
             "run a copy without those bits, as the user that it becomes",
         ));
     }
+    if real_user() != 0 && has_capabilities(path) {
+        return Err(refuse(
+            path,
+            "has capabilities of its own (setcap): the loader ignores LD_PRELOAD there",
+            "run a copy without them, as a user that may do what it does",
+        ));
+    }
     let mut bytes = Vec::new();
     let mut file = match fs::File::open(path) {
         Ok(file) => file,
@@ -72,6 +79,23 @@ fn require(path: &Path, depth: u32) -> Result<(), Failure> {
         // A script without a first line: the shell runs it.
         Elf::None => Ok(()),
     }
+}
+
+/// Whether a file gives capabilities to who runs it: in `vfs_cap_data`, a word whose lowest bit makes them effective, then
+/// those that are permitted and those that can be inherited, in two halves.
+fn has_capabilities(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let mut data = [0u8; 24];
+    // SAFETY: both strings are terminated; the place is writable for its length.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), data.as_mut_ptr().cast(), data.len()) };
+    let word = |at: usize| u32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+    length >= 12 && (word(0) & 1 != 0 || word(4) != 0 || word(12) != 0)
+}
+
+fn real_user() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getuid() }
 }
 
 fn effective_user() -> u32 {
