@@ -75,6 +75,29 @@ fn what_cannot_be_run_or_checked_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_program_with_capabilities_is_refused_before_it_runs() {
+    let bench = Bench::new();
+    let source = bench.path("capable.c");
+    fs::write(&source, "#include <stdio.h>\nint main(void) { return puts(\"ran\") < 0; }\n").expect("it is writable");
+    let program = bench.compile(&source, "capable", &[]);
+    let path = std::ffi::CString::new(program.as_os_str().as_bytes()).expect("no zeros");
+    // Version 2, effective: CAP_NET_RAW is permitted.
+    let data: Vec<u8> = [0x0200_0001u32, 1 << 13, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+    // SAFETY: the strings are terminated, the data is as long as it is said to be.
+    let set =
+        unsafe { libc::setxattr(path.as_ptr(), c"security.capability".as_ptr(), data.as_ptr().cast(), data.len(), 0) };
+    if set != 0 {
+        return run_support::not_run("programs with capabilities: this user may not make one");
+    }
+    let ran = without(unprivileged(bench.path("shmkit")).args(["run", "--"]).arg(&program));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(126), ""), "{ran}");
+    assert!(ran.err.contains("has capabilities of its own"), "{ran}");
+    // They give root nothing.
+    let ran = bench.run(&["-q"]).arg(&program).done();
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "ran\n"), "{ran}");
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_what_cannot_be_written_with_125() {
     let bench = Bench::new();
     for options in [["--report", "xml"], ["--report", "text,json"], ["--policy", "strict"], ["--seed", "x"]] {
@@ -86,6 +109,15 @@ fn wrong_usage_ends_with_2_and_what_cannot_be_written_with_125() {
     for report in ["text:/nonexistent/reports", "json:/proc/reports"] {
         let ran = bench.run(&["--report", report]).arg("true").done();
         assert!(ran.code == Some(125) && ran.err.contains("cannot be written"), "{ran}");
+    }
+    // A FIFO that nobody reads must not be waited for.
+    let fifo = bench.path("fifo");
+    run_support::run(plain("mkfifo").arg(&fifo));
+    let path = fifo.display().to_string();
+    let report = format!("text:{path}");
+    for options in [["run", "--report", &report], ["trace", "-o", &path]] {
+        let ran = without(plain("timeout").arg("20").arg(bench.path("shmkit")).args(options).args(["--", "true"]));
+        assert!(ran.code == Some(125) && ran.err.contains("nobody reads from it"), "{ran}");
     }
     let ran = without(plain(bench.path("shmkit")).args(["trace", "-o", "/nonexistent/lines", "--", "true"]));
     assert!(ran.code == Some(125) && ran.err.contains("cannot be written"), "{ran}");
@@ -231,6 +263,92 @@ fn signals_to_the_tool_reach_the_program() {
         unsafe { libc::kill(child.id() as i32, signal) };
         let status = child.wait().expect("a child");
         assert_eq!((status.code(), status.signal()), (code, code.is_none().then_some(signal)));
+    }
+}
+
+#[test]
+fn every_signal_that_somebody_sends_to_the_tool_reaches_the_program_once() {
+    let bench = Bench::new();
+    let source = bench.path("signals.c");
+    let text = r#"
+        #include <signal.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        int main(void)
+        {
+            sigset_t all;
+            int alarms = 0;
+            sigfillset(&all);
+            sigprocmask(SIG_BLOCK, &all, NULL);
+            alarm(60);
+            puts("ready");
+            for (;;) {
+                siginfo_t info;
+                fflush(stdout);
+                int signal = sigwaitinfo(&all, &info);
+                printf("%d %d\n", signal, info.si_code == SI_QUEUE ? info.si_value.sival_int : 0);
+                if (signal == SIGHUP) /* what it sends to its parent is not for itself */
+                    kill(getppid(), SIGUSR1);
+                alarms += signal == SIGALRM;
+                if (signal == SIGUSR2 || alarms > 1)
+                    return 0;
+            }
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "signals", &[]);
+    let mut command = plain(bench.path("shmkit"));
+    command.args(["run", "-q", "--"]).arg(bench.path("signals")).stdout(Stdio::piped());
+    // SAFETY: the set is writable, and only the child's mask changes.
+    unsafe {
+        command.pre_exec(|| {
+            let mut some: libc::sigset_t = std::mem::zeroed();
+            libc::sigaddset(&mut some, libc::SIGTERM);
+            libc::sigprocmask(libc::SIG_BLOCK, &some, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().expect("the tool can be run");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("it still runs").expect("it is text");
+    assert_eq!(line(), "ready");
+    let pid = child.id() as i32;
+    let last = libc::SIGUSR2;
+    let plain = (1..=libc::SIGRTMAX()).filter(|signal| {
+        // One that stops the tool takes back a SIGCONT that comes before it has.
+        let kept = [libc::SIGKILL, libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, last];
+        !kept.contains(signal) && !(32..libc::SIGRTMIN()).contains(signal)
+    });
+    for signal in plain {
+        // SAFETY: takes no pointers; the child is not waited for yet.
+        unsafe { libc::kill(pid, signal) };
+        assert_eq!(line(), format!("{signal} 0"));
+    }
+    // SAFETY: as above; a number is a valid value.
+    unsafe { libc::sigqueue(pid, libc::SIGRTMIN(), libc::sigval { sival_ptr: 77 as *mut libc::c_void }) };
+    assert_eq!(line(), format!("{} 77", libc::SIGRTMIN()));
+    // SAFETY: as above.
+    unsafe { libc::kill(pid, last) };
+    assert_eq!(line(), format!("{last} 0"));
+    assert_eq!(child.wait().expect("a child").code(), Some(0));
+}
+
+#[test]
+fn a_timer_that_was_set_before_the_tool_began_is_the_programs() {
+    let bench = Bench::new();
+    let script = "trap 'kill $!; exit 9' ALRM; sleep 60 & wait";
+    for within in [false, true] {
+        let mut command = plain(if within { bench.path("shmkit") } else { "bash".into() });
+        command.args(if within { &["run", "-q", "--", "bash"][..] } else { &[] }).args(["-c", script]);
+        // SAFETY: takes no pointers.
+        unsafe {
+            command.pre_exec(|| {
+                libc::alarm(2);
+                Ok(())
+            });
+        }
+        let status = command.status().expect("it can be run");
+        assert_eq!(status.code(), Some(9), "{within}: {status}");
     }
 }
 

@@ -13,6 +13,7 @@ mod summary;
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -120,9 +121,9 @@ struct Plan<'a> {
 pub fn run(args: &Args, output: &Output) -> Done {
     let report = match args.report.split_once(':').unwrap_or((&args.report, "")) {
         ("text", "") => "stderr".to_owned(),
-        ("text", file) => writable(Path::new(file))?,
+        ("text", file) => writable(Path::new(file), false)?,
         ("json", "") => "json:stderr".to_owned(),
-        ("json", file) => format!("json:{}", writable(Path::new(file))?),
+        ("json", file) => format!("json:{}", writable(Path::new(file), false)?),
         ("off", "") => String::new(),
         _ => {
             return Err(Failure::new(
@@ -163,12 +164,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
 pub fn trace(args: &TraceArgs, output: &Output) -> Done {
     let json = if output.json { "json:" } else { "" };
     let report = match &args.output {
-        Some(path) => {
-            // The interposer appends.
-            std::fs::write(path, "")
-                .map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
-            format!("{json}{}", writable(path)?)
-        }
+        // The interposer appends.
+        Some(path) => format!("{json}{}", writable(path, true)?),
         None => format!("{json}stderr"),
     };
     let plan = Plan {
@@ -185,13 +182,24 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
     carry_out(&plan, output)
 }
 
-/// The path of a file for reports, as programs of the run in any folder can use it; tried now, while it can be told.
-fn writable(path: &Path) -> Result<String, Failure> {
+/// The path of a file for reports, as programs of the run in any folder can use it; tried now, while it can be told. It
+/// stays open, so that who reads a FIFO sees no end before the run's.
+fn writable(path: &Path, from_begin: bool) -> Result<String, Failure> {
     let tried = std::path::absolute(path).and_then(|path| {
-        std::fs::File::options().create(true).append(true).open(&path)?;
+        let mut options = std::fs::File::options();
+        options.create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = if from_begin { options.write(true).truncate(true) } else { options.append(true) }.open(&path)?;
+        std::mem::forget(file);
         Ok(path)
     });
-    let path = tried.map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
+    let path = tried.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => Failure::new(
+            Exit::RunFailed,
+            format!("{} cannot be written: nobody reads from it", path.display()),
+            "begin its reader first",
+        ),
+        _ => cannot(&format!("{} cannot be written", path.display()), &error),
+    })?;
     path.into_os_string().into_string().map_err(|path| {
         Failure::new(Exit::RunFailed, format!("{path:?} is no text in UTF-8"), "write reports to another file")
     })
@@ -236,8 +244,8 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let file = record::create(plan.trace.is_some(), plan.repeats)
         .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
-    let (mut child, inherited) = start(plan, &interposer, &record::path(&file))?;
-    let status = wait(&mut child, &inherited)?;
+    let mut child = start(plan, &interposer, &record::path(&file))?;
+    let status = wait(&mut child)?;
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
@@ -257,7 +265,7 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     end_as(status)
 }
 
-fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, signals::Inherited), Failure> {
+fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<Child, Failure> {
     let mut preload = OsString::from(interposer);
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty()) {
         preload.push(":");
@@ -297,18 +305,22 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, si
             Ok(())
         });
     }
-    let child = command.spawn().map_err(|error| match error.kind() {
+    command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::new(Exit::NoProgram, format!("{:?} cannot be found", plan.command[0]), ""),
         _ => Failure::new(Exit::CannotRun, format!("{:?} cannot be run: {error}", plan.command[0]), ""),
-    })?;
-    Ok((child, inherited))
+    })
 }
 
-fn wait(child: &mut Child, inherited: &signals::Inherited) -> Result<ExitStatus, Failure> {
-    signals::pass_on_to(child.id() as i32, inherited);
-    let status = child.wait().map_err(|error| cannot("the program cannot be waited for", &error));
-    signals::pass_on_to(0, inherited);
-    status
+fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
+    signals::pass_on_to(child.id() as i32);
+    // Its number is its own until it is waited for.
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the place is writable.
+    let mut ended =
+        || unsafe { libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
+    while ended() == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+    signals::keep();
+    child.wait().map_err(|error| cannot("the program cannot be waited for", &error))
 }
 
 /// Ends as the program did: with its exit status, or by its signal.
