@@ -946,6 +946,56 @@ fn what_a_running_process_made_is_in_use_and_the_process_is_named() {
 }
 
 #[test]
+fn a_ledger_that_was_lost_is_told() {
+    let bench = Bench::new();
+    let source = bench.path("jumps.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <setjmp.h>
+        #include <signal.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/resource.h>
+        #include <sys/time.h>
+        #include <unistd.h>
+        static sigjmp_buf back;
+        static volatile int jumps;
+        static void jump(int signal)
+        {
+            jumps += 1;
+            siglongjmp(back, signal);
+        }
+        int main(int count, char **arguments)
+        {
+            struct rlimit files;
+            getrlimit(RLIMIT_NOFILE, &files);
+            files.rlim_cur = files.rlim_max;
+            setrlimit(RLIMIT_NOFILE, &files);
+            sigaction(SIGALRM, &(struct sigaction){.sa_handler = jump}, NULL);
+            setitimer(ITIMER_REAL, &(struct itimerval){{0, 300}, {0, 300}}, NULL);
+            sigsetjmp(back, 1);
+            while (count > 1 && jumps < 900) {
+                int fd = shm_open(arguments[1], O_RDWR | O_CREAT, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0)
+                    return 1;
+                munmap(mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0), 4096);
+                close(fd);
+            }
+            setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+            shm_unlink(arguments[1]);
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "jumps", &[]);
+    let ran = bench.run(&["--report", "off"]).arg(bench.path("jumps")).arg(format!("/{}", object())).done();
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert_eq!(ran.err.matches("  the ledger was lost in jumps[").count(), 1, "{ran}");
+    let ran = bench.run(&["--report", "off"]).args(&["true"]).done();
+    assert!(!ran.err.contains("ledger"), "{ran}");
+}
+
+#[test]
 fn a_name_cannot_write_into_the_summary_and_is_looked_up_as_it_is() {
     let bench = Bench::new();
     let source = bench.path("evil.c");

@@ -138,6 +138,8 @@ pub enum Kind {
     Injected = 5,
     /// A crash: `errno` (the signal), `a` (the address), `subject` (words).
     Crashed = 6,
+    /// The process cannot reach its ledger any more: what it made since is not kept.
+    Lost = 7,
 }
 
 #[repr(C)]

@@ -76,6 +76,9 @@ extern "C" fn end() {
     sys::preserving_errno(|| {
         exit::report_leftovers();
         if OWN.load(Relaxed) == process::pid() {
+            if ledger::is_lost() {
+                account::event(Kind::Lost, &Facts::default());
+            }
             account::end(state::EXITED);
         }
     });

@@ -37,6 +37,8 @@ struct Summary {
     made: Vec<Made>,
     rules: Vec<Broken>,
     crashes: Vec<Crash>,
+    /// Processes that jumped out of a call, and of which not everything is known.
+    ledgers_lost: Vec<u32>,
     injected: Vec<Injected>,
     calls: Vec<Calls>,
 }
@@ -117,6 +119,7 @@ pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(),
         made: made(record),
         rules: rules(record),
         crashes: crashes(record),
+        ledgers_lost: of_kind(record, Kind::Lost).map(|event| event.pid).collect(),
         injected: injected(record),
         calls: calls(record),
     };
@@ -440,6 +443,13 @@ fn in_words(summary: &Summary, output: &Output) -> String {
     for one in &summary.crashes {
         let signal = if one.signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
         let _ = writeln!(text, "  crashed: [{}] {signal} at 0x{:x}: {}", one.pid, one.address, one.cause);
+    }
+    for pid in &summary.ledgers_lost {
+        let program = summary.processes.iter().find(|one| one.pid == *pid).map_or("", |one| &one.program);
+        let _ = writeln!(
+            text,
+            "  the ledger was lost in {program}[{pid}]: a signal handler jumped out of a call; what it made since is missing"
+        );
     }
     if !summary.injected.is_empty() {
         let _ = writeln!(text, "  injected: {}", plural(summary.injected.len(), "fault", "faults"));
