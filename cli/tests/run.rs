@@ -470,6 +470,42 @@ fn libraries_that_were_preloaded_already_are_kept_behind_ours() {
 }
 
 #[test]
+fn a_sanitizers_library_stays_the_first_and_is_not_for_children() {
+    let bench = Bench::new();
+    let source = bench.path("sanitized.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdlib.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            int fd = shm_open(arguments[1], O_RDWR | O_CREAT | O_EXCL, 0600);
+            return fd == -1 || shm_unlink(arguments[1]) != 0 || system("echo $LD_PRELOAD") != 0 ? 1 : 5;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    let tried = bench.path("tried");
+    let compile = |kind: &str| plain("cc").arg(kind).arg(&source).arg("-o").arg(&tried).output();
+    for kind in ["-fsanitize=address", "-fsanitize=thread"] {
+        if !compile(kind).is_ok_and(|output| output.status.success()) {
+            run_support::not_run(&format!("cc {kind}: there is no library for it"));
+            continue;
+        }
+        let bare = without(plain(&tried).arg(format!("/{}", object())));
+        if bare.code != Some(5) {
+            run_support::not_run(&format!("cc {kind}: its programs do not run here"));
+            continue;
+        }
+        let ran = bench.run(&["--json"]).arg(&tried).arg(format!("/{}", object())).done();
+        assert_eq!(ran.code, Some(5), "{kind}: {ran}");
+        let preload = bench.path("libshmkit_preload.so").display().to_string();
+        assert_eq!(ran.out.lines().next(), Some(preload.as_str()), "{kind}: {ran}");
+        assert_eq!(states(&ran.summary()).len(), 1, "{kind}: {ran}");
+    }
+}
+
+#[test]
 fn reports_go_to_one_file_wherever_a_child_is() {
     let bench = Bench::new();
     bench.program("objects");

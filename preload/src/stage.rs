@@ -19,7 +19,7 @@ use crate::record::{Kind, state};
 use crate::spec::What;
 use crate::sys::{self, process};
 use crate::text::{Text, Writer};
-use crate::{fault, follow, inject, site, trace};
+use crate::{ahead, fault, follow, inject, site, trace};
 
 /// Counts, faults or a trace were asked for.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -59,6 +59,7 @@ extern "C" fn begin() {
         policy::listening();
         process::at_fork(nothing, nothing, in_child);
         fault::begin();
+        ahead::begin();
         follow::begin();
         BUSY.store(busy, Relaxed);
     });

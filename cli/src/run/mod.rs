@@ -244,7 +244,7 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let file = record::create(plan.trace.is_some(), plan.repeats)
         .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
-    let mut child = start(plan, &interposer, &record::path(&file))?;
+    let mut child = start(plan, &program, &interposer, &record::path(&file))?;
     let status = wait(&mut child)?;
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
@@ -265,8 +265,11 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     end_as(status)
 }
 
-fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<Child, Failure> {
-    let mut preload = OsString::from(interposer);
+fn start(plan: &Plan<'_>, program: &Path, interposer: &Path, record: &Path) -> Result<Child, Failure> {
+    // A sanitizer's library refuses to be loaded behind another.
+    let ahead = program::sanitizer(program);
+    let mut preload = OsString::from(ahead.iter().map(|name| format!("{name}:")).collect::<String>());
+    preload.push(interposer);
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty()) {
         preload.push(":");
         preload.push(before);
@@ -288,6 +291,7 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<Child, Fai
         ("SHMKIT_INJECT", Some(plan.inject.as_str()).filter(|inject| !inject.is_empty())),
         ("SHMKIT_SEED", Some(seed.as_str())),
         ("SHMKIT_TRACE", plan.trace),
+        ("SHMKIT_AHEAD", ahead.as_deref()),
         ("SHMKIT_FOLLOW", if plan.follow { None } else { Some("off") }),
     ] {
         match value {

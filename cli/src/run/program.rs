@@ -110,6 +110,41 @@ enum Elf {
     Foreign,
 }
 
+/// The shared library of a sanitizer that a program is linked with: it must be the first of all.
+pub fn sanitizer(path: &Path) -> Option<String> {
+    const LIBRARIES: [&str; 6] =
+        ["libasan.so", "liblsan.so", "libtsan.so", "libhwasan.so", "libclang_rt.asan", "libclang_rt.tsan"];
+    let bytes = fs::read(path).ok()?;
+    if !matches!(elf(&bytes), Elf::Dynamic) {
+        return None;
+    }
+    let half = |at: usize| bytes.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+    let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?) as usize);
+    let kind = |at: usize| bytes.get(at).copied();
+    const LOAD: u8 = 1;
+    const DYNAMIC: u8 = 2;
+    let (start, size, count) = (word(32)?, half(54)? as usize, half(56)? as usize);
+    let heads = || (0..count).map(|index| start + index * size);
+    let dynamic = word(heads().find(|head| kind(*head) == Some(DYNAMIC))? + 8)?;
+    // Tags with their values, to the one that is 0.
+    let entries = || (0..).map_while(|index| Some((word(dynamic + index * 16)?, word(dynamic + index * 16 + 8)?)));
+    let tagged = |tag: usize| {
+        entries().take_while(|(found, _)| *found != 0).filter(move |(found, _)| *found == tag).map(|(_, value)| value)
+    };
+    const NEEDED: usize = 1;
+    const STRINGS: usize = 5;
+    let strings = tagged(STRINGS).next()?;
+    // An address: where in the file that is.
+    let strings = heads().filter(|head| kind(*head) == Some(LOAD)).find_map(|head| {
+        let (offset, address, length) = (word(head + 8)?, word(head + 16)?, word(head + 32)?);
+        strings.checked_sub(address).filter(|within| *within < length).map(|within| offset + within)
+    })?;
+    let names = tagged(NEEDED).filter_map(|at| bytes.get(strings.checked_add(at)?..)?.split(|byte| *byte == 0).next());
+    let names = names.filter_map(|name| std::str::from_utf8(name).ok());
+    let mut found = names.filter(|name| LIBRARIES.iter().any(|library| name.starts_with(library)));
+    found.next().map(str::to_owned)
+}
+
 /// What the header and the program headers of an ELF file say.
 fn elf(bytes: &[u8]) -> Elf {
     if !bytes.starts_with(b"\x7fELF") {

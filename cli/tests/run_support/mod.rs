@@ -137,7 +137,15 @@ pub fn open_to_all(folder: &Path, mode: u32) {
 /// A command without anything in its environment that asks something of shmkit.
 pub fn plain(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for name in ["SHMKIT_POLICY", "SHMKIT_REPORT", "SHMKIT_INJECT", "SHMKIT_TRACE", "SHMKIT_FOLLOW", "LD_PRELOAD"] {
+    for name in [
+        "SHMKIT_POLICY",
+        "SHMKIT_REPORT",
+        "SHMKIT_INJECT",
+        "SHMKIT_TRACE",
+        "SHMKIT_FOLLOW",
+        "SHMKIT_AHEAD",
+        "LD_PRELOAD",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());
