@@ -5,10 +5,11 @@ mod run_support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use run_support::{Bench, Ran, is_root, object, open_to_all, plain, unique, unprivileged, without};
 use serde_json::Value;
@@ -74,6 +75,29 @@ fn what_cannot_be_run_or_checked_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_program_with_capabilities_is_refused_before_it_runs() {
+    let bench = Bench::new();
+    let source = bench.path("capable.c");
+    fs::write(&source, "#include <stdio.h>\nint main(void) { return puts(\"ran\") < 0; }\n").expect("it is writable");
+    let program = bench.compile(&source, "capable", &[]);
+    let path = std::ffi::CString::new(program.as_os_str().as_bytes()).expect("no zeros");
+    // Version 2, effective: CAP_NET_RAW is permitted.
+    let data: Vec<u8> = [0x0200_0001u32, 1 << 13, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+    // SAFETY: the strings are terminated, the data is as long as it is said to be.
+    let set =
+        unsafe { libc::setxattr(path.as_ptr(), c"security.capability".as_ptr(), data.as_ptr().cast(), data.len(), 0) };
+    if set != 0 {
+        return run_support::not_run("programs with capabilities: this user may not make one");
+    }
+    let ran = without(unprivileged(bench.path("shmkit")).args(["run", "--"]).arg(&program));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(126), ""), "{ran}");
+    assert!(ran.err.contains("has capabilities of its own"), "{ran}");
+    // They give root nothing.
+    let ran = bench.run(&["-q"]).arg(&program).done();
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "ran\n"), "{ran}");
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_what_cannot_be_written_with_125() {
     let bench = Bench::new();
     for options in [["--report", "xml"], ["--report", "text,json"], ["--policy", "strict"], ["--seed", "x"]] {
@@ -85,6 +109,15 @@ fn wrong_usage_ends_with_2_and_what_cannot_be_written_with_125() {
     for report in ["text:/nonexistent/reports", "json:/proc/reports"] {
         let ran = bench.run(&["--report", report]).arg("true").done();
         assert!(ran.code == Some(125) && ran.err.contains("cannot be written"), "{ran}");
+    }
+    // A FIFO that nobody reads must not be waited for.
+    let fifo = bench.path("fifo");
+    run_support::run(plain("mkfifo").arg(&fifo));
+    let path = fifo.display().to_string();
+    let report = format!("text:{path}");
+    for options in [["run", "--report", &report], ["trace", "-o", &path]] {
+        let ran = without(plain("timeout").arg("20").arg(bench.path("shmkit")).args(options).args(["--", "true"]));
+        assert!(ran.code == Some(125) && ran.err.contains("nobody reads from it"), "{ran}");
     }
     let ran = without(plain(bench.path("shmkit")).args(["trace", "-o", "/nonexistent/lines", "--", "true"]));
     assert!(ran.code == Some(125) && ran.err.contains("cannot be written"), "{ran}");
@@ -130,6 +163,92 @@ fn status_and_signals_of_the_program_are_returned() {
 }
 
 #[test]
+fn the_end_is_the_programs_where_nothing_can_be_told() {
+    let bench = Bench::new();
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").expect("the device is there"));
+    // Nobody reads from this pipe.
+    let gone = || Stdio::from(std::io::pipe().expect("a pipe").1);
+    let run = || {
+        let mut command = plain(bench.path("shmkit"));
+        command.arg("run").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let ends = |command: &mut Command| command.status().expect("the tool can be run").code();
+    for stderr in [full(), gone()] {
+        assert_eq!(ends(run().args(["--", "sh", "-c", "exit 3"]).stderr(stderr)), Some(3));
+    }
+    for stdout in [full(), gone()] {
+        assert_eq!(ends(run().args(["--json", "--", "sh", "-c", "exit 3"]).stdout(stdout)), Some(3));
+    }
+    for stderr in [full(), gone()] {
+        assert_eq!(ends(run().args(["--", "/nonexistent/program"]).stderr(stderr)), Some(127));
+    }
+}
+
+#[test]
+fn standard_streams_that_are_closed_are_closed_for_the_program() {
+    let bench = Bench::new();
+    let source = bench.path("streams.c");
+    let text = r#"
+        #include <fcntl.h>
+        int main(void)
+        {
+            int open = 0;
+            for (int fd = 0; fd < 3; fd++)
+                open |= (fcntl(fd, F_GETFD) != -1) << fd;
+            return open;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "streams", &[]);
+    for (closed, open) in [("", 7), ("<&-", 6), (">&-", 5), ("2>&-", 3), ("<&- >&-", 4), ("<&- >&- 2>&-", 0)] {
+        let shell = |command: &str| without(plain("sh").args(["-c", &format!("{command} {closed}")])).code;
+        let program = bench.path("streams").display().to_string();
+        assert_eq!(shell(&program), Some(open), "{closed}");
+        for options in ["-q", "-q --report off", "-q --json"] {
+            let within = shell(&format!("'{}' run {options} -- {program}", bench.path("shmkit").display()));
+            assert_eq!(within, Some(open), "{closed} {options}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_the_tool_was_given_blocked_is_the_end_of_both() {
+    let bench = Bench::new();
+    let source = bench.path("unblocks.c");
+    let text = r#"
+        #include <signal.h>
+        #include <stdlib.h>
+        #include <sys/resource.h>
+        int main(int count, char **arguments)
+        {
+            sigset_t none;
+            setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+            sigemptyset(&none);
+            sigprocmask(SIG_SETMASK, &none, NULL);
+            raise(atoi(arguments[1]));
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "unblocks", &[]);
+    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGTERM] {
+        let mut run = bench.run(&["-q"]).arg(bench.path("unblocks")).arg(signal.to_string());
+        // SAFETY: the set is writable, and only the child's mask changes.
+        unsafe {
+            run.command.pre_exec(move || {
+                let mut all: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&mut all, signal);
+                libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+                Ok(())
+            });
+        }
+        let ran = run.done();
+        assert_eq!((ran.code, ran.signal), (None, Some(signal)), "{ran}");
+    }
+}
+
+#[test]
 fn signals_to_the_tool_reach_the_program() {
     let bench = Bench::new();
     bench.program("objects");
@@ -144,6 +263,92 @@ fn signals_to_the_tool_reach_the_program() {
         unsafe { libc::kill(child.id() as i32, signal) };
         let status = child.wait().expect("a child");
         assert_eq!((status.code(), status.signal()), (code, code.is_none().then_some(signal)));
+    }
+}
+
+#[test]
+fn every_signal_that_somebody_sends_to_the_tool_reaches_the_program_once() {
+    let bench = Bench::new();
+    let source = bench.path("signals.c");
+    let text = r#"
+        #include <signal.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        int main(void)
+        {
+            sigset_t all;
+            int alarms = 0;
+            sigfillset(&all);
+            sigprocmask(SIG_BLOCK, &all, NULL);
+            alarm(60);
+            puts("ready");
+            for (;;) {
+                siginfo_t info;
+                fflush(stdout);
+                int signal = sigwaitinfo(&all, &info);
+                printf("%d %d\n", signal, info.si_code == SI_QUEUE ? info.si_value.sival_int : 0);
+                if (signal == SIGHUP) /* what it sends to its parent is not for itself */
+                    kill(getppid(), SIGUSR1);
+                alarms += signal == SIGALRM;
+                if (signal == SIGUSR2 || alarms > 1)
+                    return 0;
+            }
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "signals", &[]);
+    let mut command = plain(bench.path("shmkit"));
+    command.args(["run", "-q", "--"]).arg(bench.path("signals")).stdout(Stdio::piped());
+    // SAFETY: the set is writable, and only the child's mask changes.
+    unsafe {
+        command.pre_exec(|| {
+            let mut some: libc::sigset_t = std::mem::zeroed();
+            libc::sigaddset(&mut some, libc::SIGTERM);
+            libc::sigprocmask(libc::SIG_BLOCK, &some, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().expect("the tool can be run");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("it still runs").expect("it is text");
+    assert_eq!(line(), "ready");
+    let pid = child.id() as i32;
+    let last = libc::SIGUSR2;
+    let plain = (1..=libc::SIGRTMAX()).filter(|signal| {
+        // One that stops the tool takes back a SIGCONT that comes before it has.
+        let kept = [libc::SIGKILL, libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, last];
+        !kept.contains(signal) && !(32..libc::SIGRTMIN()).contains(signal)
+    });
+    for signal in plain {
+        // SAFETY: takes no pointers; the child is not waited for yet.
+        unsafe { libc::kill(pid, signal) };
+        assert_eq!(line(), format!("{signal} 0"));
+    }
+    // SAFETY: as above; a number is a valid value.
+    unsafe { libc::sigqueue(pid, libc::SIGRTMIN(), libc::sigval { sival_ptr: 77 as *mut libc::c_void }) };
+    assert_eq!(line(), format!("{} 77", libc::SIGRTMIN()));
+    // SAFETY: as above.
+    unsafe { libc::kill(pid, last) };
+    assert_eq!(line(), format!("{last} 0"));
+    assert_eq!(child.wait().expect("a child").code(), Some(0));
+}
+
+#[test]
+fn a_timer_that_was_set_before_the_tool_began_is_the_programs() {
+    let bench = Bench::new();
+    let script = "trap 'kill $!; exit 9' ALRM; sleep 60 & wait";
+    for within in [false, true] {
+        let mut command = plain(if within { bench.path("shmkit") } else { "bash".into() });
+        command.args(if within { &["run", "-q", "--", "bash"][..] } else { &[] }).args(["-c", script]);
+        // SAFETY: takes no pointers.
+        unsafe {
+            command.pre_exec(|| {
+                libc::alarm(2);
+                Ok(())
+            });
+        }
+        let status = command.status().expect("it can be run");
+        assert_eq!(status.code(), Some(9), "{within}: {status}");
     }
 }
 
@@ -262,6 +467,42 @@ fn libraries_that_were_preloaded_already_are_kept_behind_ours() {
     // A child that brings a preload of its own has both.
     let ran = bench.run(&["-q", "--json"]).arg(bench.path("children")).args(&["execve_preload", &name]).done();
     assert!(ran.code == Some(5) && ran.out.contains("leaf 1 preload"), "{ran}");
+}
+
+#[test]
+fn a_sanitizers_library_stays_the_first_and_is_not_for_children() {
+    let bench = Bench::new();
+    let source = bench.path("sanitized.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdlib.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            int fd = shm_open(arguments[1], O_RDWR | O_CREAT | O_EXCL, 0600);
+            return fd == -1 || shm_unlink(arguments[1]) != 0 || system("echo $LD_PRELOAD") != 0 ? 1 : 5;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    let tried = bench.path("tried");
+    let compile = |kind: &str| plain("cc").arg(kind).arg(&source).arg("-o").arg(&tried).output();
+    for kind in ["-fsanitize=address", "-fsanitize=thread"] {
+        if !compile(kind).is_ok_and(|output| output.status.success()) {
+            run_support::not_run(&format!("cc {kind}: there is no library for it"));
+            continue;
+        }
+        let bare = without(plain(&tried).arg(format!("/{}", object())));
+        if bare.code != Some(5) {
+            run_support::not_run(&format!("cc {kind}: its programs do not run here"));
+            continue;
+        }
+        let ran = bench.run(&["--json"]).arg(&tried).arg(format!("/{}", object())).done();
+        assert_eq!(ran.code, Some(5), "{kind}: {ran}");
+        let preload = bench.path("libshmkit_preload.so").display().to_string();
+        assert_eq!(ran.out.lines().next(), Some(preload.as_str()), "{kind}: {ran}");
+        assert_eq!(states(&ran.summary()).len(), 1, "{kind}: {ran}");
+    }
 }
 
 #[test]
@@ -634,6 +875,223 @@ fn who_removed_it_is_told() {
 }
 
 #[test]
+fn what_was_renamed_is_found_under_its_last_name() {
+    let bench = Bench::new();
+    let source = bench.path("rename.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            char from[300], to[300];
+            for (int i = 0; i < 2; i++) {
+                /* The same temporary name each time. */
+                snprintf(from, sizeof from, "/dev/shm/%s.tmp", arguments[1]);
+                snprintf(to, sizeof to, "/dev/shm/%s-%d", arguments[1], i);
+                int fd = i == 0 ? open(from, O_RDWR | O_CREAT | O_EXCL, 0600) : shm_open(from + 8, O_RDWR | O_CREAT, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0 || rename(from, to) != 0 || close(fd) != 0)
+                    return 1;
+            }
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "rename", &[]);
+    for options in [&["--report", "off"][..], &["--json"]] {
+        let base = object();
+        let ran = bench.run(options).arg(bench.path("rename")).arg(&base).done();
+        (0..2).for_each(|i| fs::remove_file(format!("/dev/shm/{base}-{i}")).expect("it was left behind"));
+        if options == ["--json"] {
+            let expected = |i: u32| (format!("posix:/{base}-{i}"), "left_behind".to_owned(), 4096);
+            assert_eq!(states(&ran.summary()), [expected(0), expected(1)], "{ran}");
+            assert_eq!(ran.summary()["made"][0]["made_as"], format!("posix:/{base}.tmp"), "{ran}");
+            continue;
+        }
+        assert!(ran.err.contains(", 2 objects left behind\n"), "{ran}");
+        for i in 0..2 {
+            let line = ran.err.lines().find(|line| line.contains(&format!("    posix:/{base}-{i} ")));
+            let line = line.unwrap_or_else(|| panic!("{ran}"));
+            assert!(line.contains("LEFT BEHIND") && line.ends_with(&format!(", made as posix:/{base}.tmp")), "{ran}");
+        }
+    }
+}
+
+#[test]
+fn what_a_running_process_made_is_in_use_and_the_process_is_named() {
+    let bench = Bench::new();
+    let source = bench.path("daemon.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            char name[300], byte;
+            int ready[2];
+            if (pipe(ready) != 0)
+                return 1;
+            snprintf(name, sizeof name, "/%s-parent", arguments[1]);
+            close(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
+            if (fork() != 0) {
+                close(ready[1]);
+                return read(ready[0], &byte, 1) != 1;
+            }
+            int null = open("/dev/null", O_RDWR);
+            for (int fd = 0; fd < 3; fd++)
+                dup2(null, fd);
+            snprintf(name, sizeof name, "/%s-child", arguments[1]);
+            int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+            if (ftruncate(fd, 4096) != 0 || write(ready[1], "", 1) != 1)
+                return 1;
+            for (int i = 0; i < 60000 && access(arguments[2], F_OK) != 0; i++)
+                usleep(1000);
+            return shm_unlink(name) != 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "daemon", &[]);
+    for options in [&["--report", "off"][..], &["--json"]] {
+        let (base, go) = (object(), bench.path(unique()));
+        let ran = bench.run(options).arg(bench.path("daemon")).arg(&base).arg(&go).done();
+        fs::write(&go, "").expect("the folder is writable");
+        fs::remove_file(format!("/dev/shm/{base}-parent")).expect("it was left behind");
+        // It removes its object itself.
+        while Path::new(&format!("/dev/shm/{base}-child")).exists() {
+            std::thread::yield_now();
+        }
+        if options == ["--json"] {
+            let summary = ran.summary();
+            let expected = [("parent", "left_behind", 0), ("child", "in_use", 4096)];
+            let expected =
+                expected.map(|(name, state, size)| (format!("posix:/{base}-{name}"), state.to_owned(), size));
+            assert_eq!(states(&summary), expected, "{ran}");
+            let ends = [0, 1].map(|index| summary["processes"][index]["end"].clone());
+            assert_eq!(ends, ["exited", "still running"], "{ran}");
+            assert_eq!(summary["made"][1]["pid"], summary["processes"][1]["pid"], "{ran}");
+            continue;
+        }
+        let mut lines = ran.err.lines();
+        assert!(lines.next().is_some_and(|line| line.ends_with(", 1 object left behind, 1 in use")), "{ran}");
+        assert!(lines.next().is_some_and(|line| line.starts_with("  still running: daemon[")), "{ran}");
+        let line = ran.err.lines().find(|line| line.contains(&format!("    posix:/{base}-child ")));
+        assert!(line.is_some_and(|line| line.contains("4.0K  in use  by daemon[")), "{ran}");
+    }
+}
+
+#[test]
+fn a_ledger_that_was_lost_is_told() {
+    let bench = Bench::new();
+    let source = bench.path("jumps.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <setjmp.h>
+        #include <signal.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/resource.h>
+        #include <sys/time.h>
+        #include <unistd.h>
+        static sigjmp_buf back;
+        static volatile int jumps;
+        static void jump(int signal)
+        {
+            jumps += 1;
+            siglongjmp(back, signal);
+        }
+        int main(int count, char **arguments)
+        {
+            struct rlimit files;
+            getrlimit(RLIMIT_NOFILE, &files);
+            files.rlim_cur = files.rlim_max;
+            setrlimit(RLIMIT_NOFILE, &files);
+            sigaction(SIGALRM, &(struct sigaction){.sa_handler = jump}, NULL);
+            setitimer(ITIMER_REAL, &(struct itimerval){{0, 300}, {0, 300}}, NULL);
+            sigsetjmp(back, 1);
+            while (count > 1 && jumps < 900) {
+                int fd = shm_open(arguments[1], O_RDWR | O_CREAT, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0)
+                    return 1;
+                munmap(mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0), 4096);
+                close(fd);
+            }
+            setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+            shm_unlink(arguments[1]);
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "jumps", &[]);
+    let ran = bench.run(&["--report", "off"]).arg(bench.path("jumps")).arg(format!("/{}", object())).done();
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert_eq!(ran.err.matches("  the ledger was lost in jumps[").count(), 1, "{ran}");
+    let ran = bench.run(&["--report", "off"]).args(&["true"]).done();
+    assert!(!ran.err.contains("ledger"), "{ran}");
+}
+
+#[test]
+fn a_name_cannot_write_into_the_summary_and_is_looked_up_as_it_is() {
+    let bench = Bench::new();
+    let source = bench.path("evil.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            static const char *const ends[] = {"\n  rules broken: none\033[31m", "\377 no text"};
+            char name[300];
+            for (int i = 0; i < 2; i++) {
+                snprintf(name, sizeof name, "/%s%s", arguments[1], ends[i]);
+                int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+                if (fd == -1 || ftruncate(fd, 4096) != 0 || (i == 0 && shm_unlink(name) != 0))
+                    return 1;
+            }
+            snprintf(name, sizeof name, "/memfd%s", ends[0]);
+            return memfd_create(name, 0) == -1;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "evil", &[]);
+    // A process of the program's name: it is read when a process begins.
+    let evil = bench.path("evil\u{1b}[2J\nb");
+    fs::rename(bench.path("evil"), &evil).expect("the folder is ours");
+    for json in [false, true] {
+        let base = object();
+        let options: &[&str] = if json { &["--json"] } else { &["--report", "off"] };
+        let ran = bench.run(options).arg(&evil).arg(&base).done();
+        let mut left = Path::new("/dev/shm").join(&base).into_os_string();
+        left.push(std::ffi::OsStr::from_bytes(b"\xff no text"));
+        fs::remove_file(left).expect("it was left behind");
+        assert_eq!(ran.code, Some(0), "{ran}");
+        let names = [
+            (format!("posix:/{base}\\x0a  rules broken: none\\x1b[31m"), "removed"),
+            (format!("posix:/{base}\\xff no text"), "left_behind"),
+            ("memfd:/memfd\\x0a  rules broken: none\\x1b[31m".to_owned(), "gone"),
+        ];
+        if json {
+            let found = states(&ran.summary());
+            let found: Vec<_> = found.iter().map(|(address, state, _)| (address.clone(), state.as_str())).collect();
+            assert_eq!(found, names, "{ran}");
+            assert_eq!(ran.summary()["processes"][0]["program"], "evil\\x1b[2J\\x0ab", "{ran}");
+            continue;
+        }
+        assert!(!ran.err.contains('\u{1b}') && !ran.err.contains("\n  rules broken: none"), "{ran}");
+        for (name, state) in names {
+            let line = ran.err.lines().find(|line| line.contains(&name));
+            let state = state.replace("left_behind", "LEFT BEHIND");
+            assert!(
+                line.is_some_and(|line| line.contains(&format!("  {state}  by evil\\x1b[2J\\x0ab["))),
+                "{name}: {ran}"
+            );
+        }
+    }
+}
+
+#[test]
 fn many_of_a_kind_are_one_line_and_what_is_left_behind_is_never_among_them() {
     let bench = Bench::new();
     let source = bench.path("many.c");
@@ -672,6 +1130,109 @@ fn many_of_a_kind_are_one_line_and_what_is_left_behind_is_never_among_them() {
 }
 
 #[test]
+fn what_was_made_and_removed_again_takes_no_room_from_what_is_left() {
+    let bench = Bench::new();
+    let source = bench.path("cycles.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        static int make(const char *name, int bytes)
+        {
+            int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+            return fd == -1 || ftruncate(fd, bytes) != 0 || close(fd) != 0;
+        }
+        int main(int count, char **arguments)
+        {
+            char name[300];
+            int same = !strcmp(arguments[2], "same"), cycles = atoi(arguments[3]);
+            for (int i = 0; i < cycles; i++) {
+                snprintf(name, sizeof name, "/%s-%d", arguments[1], same ? 0 : i);
+                if (make(name, 4096) || shm_unlink(name) != 0)
+                    return 1;
+                if (!same)
+                    close(memfd_create("filler", 0));
+            }
+            snprintf(name, sizeof name, "/%s-left", arguments[1]);
+            return make(name, 1 << 20);
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "cycles", &[]);
+    for (how, cycles) in [("same", "9000"), ("other", "5000")] {
+        let base = object();
+        for options in [&["--report", "off"][..], &["--json"]] {
+            let ran = bench.run(options).arg(bench.path("cycles")).args(&[&base, how, cycles]).done();
+            fs::remove_file(format!("/dev/shm/{base}-left")).expect("it was left behind");
+            if options == ["--json"] {
+                let summary = ran.summary();
+                let made = summary["made"].as_array().expect("a list");
+                let times = |one: &&Value| one["state"] == "removed" && one["times"].is_u64();
+                let listed: u64 = made.iter().filter(times).filter_map(|one| one["times"].as_u64()).sum();
+                let gone = made.iter().filter(|one| one["state"] == "gone").count() as u64;
+                let all = listed + gone + summary["removed_not_listed"].as_u64().expect("a number");
+                assert_eq!(all, if how == "same" { 9000 } else { 10_000 }, "{how}");
+                assert_eq!((&summary["events_not_kept"], &summary["objects_not_kept"]), (&0.into(), &0.into()));
+                let left: Vec<_> = made.iter().filter(|one| one["state"] == "left_behind").collect();
+                assert_eq!(left.len(), 1, "{how}");
+                assert_eq!((&left[0]["size"], &left[0]["times"]), (&(1 << 20).into(), &1.into()), "{how}");
+                continue;
+            }
+            assert!(ran.err.lines().next().is_some_and(|line| line.ends_with(" 1 object left behind")), "{ran}");
+            let left = ran.err.lines().find(|line| line.contains(&format!("posix:/{base}-left ")));
+            assert!(left.is_some_and(|line| line.contains(" 1.0M  LEFT BEHIND  by cycles[")), "{ran}");
+            let words = format!("posix:/{base}-0 (9000) ");
+            assert!(
+                how != "same" || ran.err.contains(&words) && ran.err.contains(" 35.2M  removed  by cycles["),
+                "{ran}"
+            );
+        }
+    }
+}
+
+#[test]
+fn more_processes_than_are_counted_are_told_and_what_they_leave_is_found() {
+    let bench = Bench::new();
+    let source = bench.path("crowd.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            char name[300];
+            for (int i = 0; i < 1100; i++) {
+                snprintf(name, sizeof name, "/%s-%d", arguments[1], i);
+                pid_t child = fork();
+                if (child == 0) {
+                    int fd = shm_open(name, O_RDWR | O_CREAT, 0600);
+                    _exit(fd == -1 || ftruncate(fd, 4096) != 0 || (i != 1090 && shm_unlink(name) != 0));
+                }
+                int status = 1;
+                if (waitpid(child, &status, 0) != child || status != 0)
+                    return 1;
+            }
+            return 0;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "crowd", &[]);
+    let base = object();
+    let ran = bench.run(&["--report", "off"]).arg(bench.path("crowd")).arg(&base).done();
+    fs::remove_file(format!("/dev/shm/{base}-1090")).expect("it was left behind");
+    let first = ran.err.lines().next().unwrap_or_default();
+    assert!(first.starts_with("shmkit: 1101 processes, "), "{ran}");
+    assert!(first.ends_with(" 1 object left behind; NOT COUNTED: calls of 77 processes"), "{ran}");
+    let left = ran.err.lines().find(|line| line.contains(&format!("posix:/{base}-1090 ")));
+    assert!(left.is_some_and(|line| line.contains("4.0K  LEFT BEHIND  by crowd[")), "{ran}");
+}
+
+#[test]
 fn what_is_repeated_is_reported_some_times_and_counted_always() {
     let bench = Bench::new();
     let source = bench.path("repeats.c");
@@ -698,6 +1259,7 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
                 close(fd);
             for (int fd = 2000; fd > 1000; fd--)
                 close(fd);
+            wait(0);
             return 0;
         }
     "#;

@@ -9,7 +9,8 @@
 //! * `stage`: whether all is ready, what was asked for; the constructor, forks, the end
 //! * `account`: counts and events, in a file that `shmkit run` reads (`record`)
 //! * `opens`: files on the file system of objects
-//! * `inject`, `trace`, `fault`, `follow`, `site`: faults on purpose, one line a call, crashes explained, children, callers
+//! * `inject`, `trace`, `fault`, `follow`, `ahead`, `site`: faults on purpose, one line a call, crashes explained, children,
+//!   sanitizers, callers
 //!
 //! In a hook: no allocation, no lock of the standard library, no storage of the thread's own, errno as the call left
 //! it. A program must not be able to tell that this is here but by what it asks for: see `docs/run.md`.
@@ -34,6 +35,7 @@ pub mod calls;
 pub mod capi;
 
 mod account;
+mod ahead;
 mod fault;
 mod follow;
 mod hooks;

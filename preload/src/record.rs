@@ -7,16 +7,21 @@
 //! | 0 | `Head` |
 //! | `SPOTS_AT` | `SPOTS` spots: how often a rule was broken at one place of a program |
 //! | `PROCESSES_AT` | `PROCESSES` places for processes |
+//! | `KEYS_AT` | `OBJECTS` keys of objects |
+//! | `OBJECTS_AT` | the objects of these keys: what was made, and what became of it |
 //! | `EVENTS_AT` | `EVENTS` places for events, taken in order |
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// "shmkrun" and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x03");
-/// Most processes that are counted; later ones go uncounted, and `Head::processes` says how many there were.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x04");
+/// Most processes whose calls are counted; `Head::processes` says how many there were. What the others make, remove and
+/// break is kept as everyone's.
 pub const PROCESSES: usize = 1024;
 /// Most events that are kept.
-pub const EVENTS: usize = 8192;
+pub const EVENTS: usize = 4096;
+/// Most objects. The place of one that was removed is given to another when there is no other left.
+pub const OBJECTS: usize = 4096;
 /// Most spots; a rule that is broken at one more is counted with the events that had no room.
 pub const SPOTS: usize = 2048;
 /// Kinds of calls that have counters.
@@ -24,7 +29,9 @@ pub const CALLS: usize = 48;
 
 pub const SPOTS_AT: usize = 4096;
 pub const PROCESSES_AT: usize = SPOTS_AT + SPOTS * size_of::<Spot>();
-pub const EVENTS_AT: usize = PROCESSES_AT + PROCESSES * size_of::<Process>();
+pub const KEYS_AT: usize = PROCESSES_AT + PROCESSES * size_of::<Process>();
+pub const OBJECTS_AT: usize = KEYS_AT + OBJECTS * size_of::<u64>();
+pub const EVENTS_AT: usize = OBJECTS_AT + OBJECTS * size_of::<Object>();
 pub const SIZE: usize = EVENTS_AT + EVENTS * size_of::<Event>();
 
 #[repr(C)]
@@ -37,6 +44,12 @@ pub struct Head {
     pub ticks: u32,
     /// How many reports one spot may make; 0 for all.
     pub repeats: u32,
+    /// Events and broken rules that had no room.
+    pub lost_events: AtomicU32,
+    /// Objects that had no room.
+    pub lost_objects: AtomicU32,
+    /// Objects that were removed again, and whose places others have now.
+    pub ended: AtomicU64,
 }
 
 /// A rule, what became of the call, and where it was made: by all processes of the run together.
@@ -77,17 +90,47 @@ pub struct Process {
     pub counters: [Counter; CALLS],
 }
 
+/// What has become of an object.
+pub mod stage {
+    /// The rest is being written.
+    pub const CHANGES: u32 = 1;
+    /// It was made, and no process of the run has removed it.
+    pub const MADE: u32 = 2;
+    /// A process of the run removed it.
+    pub const REMOVED: u32 = 3;
+}
+
+/// Something that a process made and that can outlive it. Found by its key, a number made of its name or id, among the
+/// keys: from `key % OBJECTS` on, up to the first that is 0.
+#[repr(C)]
+pub struct Object {
+    /// A `stage`; 0 while nothing is written yet.
+    pub stage: AtomicU32,
+    /// The call that made it.
+    pub call: AtomicU32,
+    /// The process that made it, and the one that removed it.
+    pub pid: AtomicU32,
+    pub removed_by: AtomicU32,
+    /// An id or device, and a key or number on the device; 0 and 0 where that was not asked for.
+    pub a: AtomicU64,
+    pub b: AtomicU64,
+    /// The most bytes that it had.
+    pub size: AtomicU64,
+    /// Nanoseconds of the monotonic clock, when it was made.
+    pub time: AtomicU64,
+    /// How many times its process made and removed this before, and the bytes of all those.
+    pub times: AtomicU64,
+    pub bytes: AtomicU64,
+    /// The name of the program that made it, as in `Process`.
+    pub program: [AtomicU64; 2],
+    /// What the call was given, terminated.
+    pub subject: [u8; 288],
+}
+
 /// What an event tells; the fields that are meant are named.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An object was made: `call`, `subject`; `a` an id or device, `b` a number on the device (0 and 0 where that was
-    /// not asked for: the next `Sized` of this name tells), `c` a size.
-    Made = 1,
-    /// An object got a size: `subject` (its name without slashes), `a` its device, `b` its number, `c`.
-    Sized = 2,
-    /// A name or segment was removed: `call`, `subject`, `a`.
-    Removed = 3,
     /// A rule was broken: `rule`, `outcome`, `subject` (the call in words), `site`. `a` is the key of the spot that counts
     /// all that are like this first one; 0 when this is one alone.
     Broken = 4,
@@ -95,14 +138,15 @@ pub enum Kind {
     Injected = 5,
     /// A crash: `errno` (the signal), `a` (the address), `subject` (words).
     Crashed = 6,
+    /// The process cannot reach its ledger any more: what it made since is not kept.
+    Lost = 7,
 }
 
 #[repr(C)]
 pub struct Event {
     /// A `Kind`, written last; 0 while the rest is not whole.
     pub kind: AtomicU32,
-    /// The index of the process's place.
-    pub process: u32,
+    pub pid: u32,
     /// Nanoseconds of the monotonic clock.
     pub time: u64,
     pub call: u32,
@@ -118,3 +162,5 @@ pub struct Event {
 }
 
 const _: () = assert!(size_of::<Event>() == 512 && SPOTS_AT >= size_of::<Head>() && PROCESSES_AT.is_multiple_of(4096));
+const _: () =
+    assert!(size_of::<Object>().is_multiple_of(8) && KEYS_AT.is_multiple_of(8) && EVENTS_AT.is_multiple_of(8));

@@ -19,7 +19,7 @@ use crate::record::{Kind, state};
 use crate::spec::What;
 use crate::sys::{self, process};
 use crate::text::{Text, Writer};
-use crate::{fault, follow, inject, site, trace};
+use crate::{ahead, fault, follow, inject, site, trace};
 
 /// Counts, faults or a trace were asked for.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -59,6 +59,7 @@ extern "C" fn begin() {
         policy::listening();
         process::at_fork(nothing, nothing, in_child);
         fault::begin();
+        ahead::begin();
         follow::begin();
         BUSY.store(busy, Relaxed);
     });
@@ -76,6 +77,9 @@ extern "C" fn end() {
     sys::preserving_errno(|| {
         exit::report_leftovers();
         if OWN.load(Relaxed) == process::pid() {
+            if ledger::is_lost() {
+                account::event(Kind::Lost, &Facts::default());
+            }
             account::end(state::EXITED);
         }
     });
@@ -127,11 +131,10 @@ fn observe(detail: &Detail, rule: Rule, outcome: report::Outcome, out: &mut Writ
     repeat
 }
 
-/// A number for a rule, an outcome and a place in the program: FNV-1a of 64 bits; never 0.
+/// A number for a rule, an outcome and a place in the program.
 fn spot(rule: Rule, outcome: report::Outcome, site: &[u8]) -> u64 {
     let numbers = (rule as u32 * 4 + outcome as u32).to_ne_bytes();
-    let bytes = numbers.iter().chain(site);
-    bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)).max(1)
+    account::number(numbers.iter().chain(site))
 }
 
 /// What a call answered, for the trace.
@@ -352,10 +355,13 @@ fn note(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
 /// An object behind a descriptor got a size.
 fn sized(fd: i32, size: u64) {
     ledger::look_at(fd, |object| {
-        if matches!(object.kind, Object::Posix | Object::Memfd) {
-            let (a, b) = object.identity;
-            account::event(Kind::Sized, &Facts { a, b, c: size, subject: object.name.bytes(), ..Facts::default() });
-        }
+        let call = match object.kind {
+            Object::Posix => Call::ShmOpen,
+            Object::Memfd => Call::MemfdCreate,
+            _ => return,
+        };
+        let (a, b) = object.identity;
+        account::sized(&Facts { call, a, b, c: size, subject: object.name.bytes(), ..Facts::default() });
     });
 }
 
@@ -364,7 +370,7 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
     sys::preserving_errno(|| {
         let number = if let Outcome::Number(number) = outcome { number } else { 0 };
         let mut facts = Facts { call, ..Facts::default() };
-        let kind = match call {
+        let is_new = match call {
             Call::ShmOpen | Call::Open => {
                 if args[1] as i32 & libc::O_CREAT == 0 {
                     return;
@@ -372,18 +378,18 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 // What the checked call asked of the kernel; nothing when it made a new object.
                 let Some((_, identity, true)) = ledger::facts(number as i32) else { return };
                 (facts.a, facts.b) = identity;
-                Kind::Made
+                true
             }
             Call::MemfdCreate => {
                 let Ok(status) = sys::file::status(number as i32) else { return };
                 (facts.a, facts.b) = (status.dev, status.ino);
-                Kind::Made
+                true
             }
             Call::SemOpen if args[1] as i32 & libc::O_CREAT != 0 => {
                 let Some(own) = ledger::own_semaphore(name_read(name)) else { return };
                 (facts.a, facts.b) = own.identity;
                 facts.c = size_of::<libc::sem_t>() as u64;
-                Kind::Made
+                true
             }
             Call::Shmget | Call::Semget => {
                 let made = match call {
@@ -398,7 +404,7 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                     return;
                 }
                 (facts.a, facts.b, facts.c) = (number as u64, args[0], args[1]);
-                Kind::Made
+                true
             }
             Call::Ftruncate => {
                 // The checked call looked what is behind the descriptor.
@@ -411,18 +417,26 @@ fn keep(call: Call, name: *const c_char, args: &[u64; 6], outcome: Outcome) {
                 ledger::confirm(fd, &status);
                 return sized(fd, status.size);
             }
-            Call::ShmUnlink | Call::SemUnlink | Call::Remove => Kind::Removed,
+            Call::ShmUnlink | Call::SemUnlink | Call::Remove => false,
             Call::Shmctl if args[1] as i32 == libc::IPC_RMID => {
                 facts.a = args[0];
-                Kind::Removed
+                false
             }
             Call::Semctl if args[2] as i32 == libc::IPC_RMID => {
                 facts.a = args[0];
-                Kind::Removed
+                false
             }
             _ => return,
         };
         facts.subject = name_read(name);
-        account::event(kind, &facts);
+        if !is_new {
+            return account::removed(&facts);
+        }
+        account::made(&facts, || match call {
+            Call::ShmOpen | Call::Open => {
+                sys::file::status(number as i32).map_or((0, 0), |status| (status.dev, status.ino))
+            }
+            _ => (0, 0),
+        });
     });
 }

@@ -153,6 +153,11 @@ fn with<R>(work: impl FnOnce(&mut Ledger) -> R) -> Option<R> {
     LEDGER.with(work)
 }
 
+/// Whether the ledger cannot be had any more, as after a jump out of a signal handler that interrupted work on it.
+pub fn is_lost() -> bool {
+    with(|_| ()).is_none()
+}
+
 fn hash_name(name: &[u8]) -> u32 {
     // FNV-1a, 32 bits.
     name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))

@@ -2,14 +2,18 @@
 //! program does unless faults or a stricter policy were asked for. Next: `record.rs` reads what the processes kept,
 //! `summary.rs` prints it, `program.rs` looks at the program before it runs.
 
+mod living;
 mod program;
 mod record;
 mod signals;
 mod source;
+mod streams;
 mod summary;
 
 use std::ffi::OsString;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -117,9 +121,9 @@ struct Plan<'a> {
 pub fn run(args: &Args, output: &Output) -> Done {
     let report = match args.report.split_once(':').unwrap_or((&args.report, "")) {
         ("text", "") => "stderr".to_owned(),
-        ("text", file) => writable(Path::new(file))?,
+        ("text", file) => writable(Path::new(file), false)?,
         ("json", "") => "json:stderr".to_owned(),
-        ("json", file) => format!("json:{}", writable(Path::new(file))?),
+        ("json", file) => format!("json:{}", writable(Path::new(file), false)?),
         ("off", "") => String::new(),
         _ => {
             return Err(Failure::new(
@@ -160,12 +164,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
 pub fn trace(args: &TraceArgs, output: &Output) -> Done {
     let json = if output.json { "json:" } else { "" };
     let report = match &args.output {
-        Some(path) => {
-            // The interposer appends.
-            std::fs::write(path, "")
-                .map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
-            format!("{json}{}", writable(path)?)
-        }
+        // The interposer appends.
+        Some(path) => format!("{json}{}", writable(path, true)?),
         None => format!("{json}stderr"),
     };
     let plan = Plan {
@@ -182,13 +182,24 @@ pub fn trace(args: &TraceArgs, output: &Output) -> Done {
     carry_out(&plan, output)
 }
 
-/// The path of a file for reports, as programs of the run in any folder can use it; tried now, while it can be told.
-fn writable(path: &Path) -> Result<String, Failure> {
+/// The path of a file for reports, as programs of the run in any folder can use it; tried now, while it can be told. It
+/// stays open, so that who reads a FIFO sees no end before the run's.
+fn writable(path: &Path, from_begin: bool) -> Result<String, Failure> {
     let tried = std::path::absolute(path).and_then(|path| {
-        std::fs::File::options().create(true).append(true).open(&path)?;
+        let mut options = std::fs::File::options();
+        options.create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = if from_begin { options.write(true).truncate(true) } else { options.append(true) }.open(&path)?;
+        std::mem::forget(file);
         Ok(path)
     });
-    let path = tried.map_err(|error| cannot(&format!("{} cannot be written", path.display()), &error))?;
+    let path = tried.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => Failure::new(
+            Exit::RunFailed,
+            format!("{} cannot be written: nobody reads from it", path.display()),
+            "begin its reader first",
+        ),
+        _ => cannot(&format!("{} cannot be written", path.display()), &error),
+    })?;
     path.into_os_string().into_string().map_err(|path| {
         Failure::new(Exit::RunFailed, format!("{path:?} is no text in UTF-8"), "write reports to another file")
     })
@@ -233,8 +244,8 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let file = record::create(plan.trace.is_some(), plan.repeats)
         .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
-    let (mut child, inherited) = start(plan, &interposer, &record::path(&file))?;
-    let status = wait(&mut child, &inherited)?;
+    let mut child = start(plan, &program, &interposer, &record::path(&file))?;
+    let status = wait(&mut child)?;
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
@@ -245,14 +256,20 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
         ));
         return Ok(Exit::RunFailed);
     }
-    if plan.summary {
-        summary::print(&record, status, output)?;
+    // A summary that cannot be written is told, and the program's end stays what it was.
+    if plan.summary
+        && let Err(failure) = summary::print(&record, status, output)
+    {
+        output::tell(format_args!("shmkit: {failure}\n"));
     }
     end_as(status)
 }
 
-fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, signals::Inherited), Failure> {
-    let mut preload = OsString::from(interposer);
+fn start(plan: &Plan<'_>, program: &Path, interposer: &Path, record: &Path) -> Result<Child, Failure> {
+    // A sanitizer's library refuses to be loaded behind another.
+    let ahead = program::sanitizer(program);
+    let mut preload = OsString::from(ahead.iter().map(|name| format!("{name}:")).collect::<String>());
+    preload.push(interposer);
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty()) {
         preload.push(":");
         preload.push(before);
@@ -274,6 +291,7 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, si
         ("SHMKIT_INJECT", Some(plan.inject.as_str()).filter(|inject| !inject.is_empty())),
         ("SHMKIT_SEED", Some(seed.as_str())),
         ("SHMKIT_TRACE", plan.trace),
+        ("SHMKIT_AHEAD", ahead.as_deref()),
         ("SHMKIT_FOLLOW", if plan.follow { None } else { Some("off") }),
     ] {
         match value {
@@ -282,37 +300,46 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, si
         };
     }
     let inherited = signals::take_over();
-    // SAFETY: between fork and exec only dispositions and the mask of signals are set, which is async-signal-safe.
+    // SAFETY: between fork and exec only dispositions and the mask of signals are set and descriptors closed, which is
+    // async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             inherited.give_back();
+            streams::give_back();
             Ok(())
         });
     }
-    let child = command.spawn().map_err(|error| match error.kind() {
+    command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::new(Exit::NoProgram, format!("{:?} cannot be found", plan.command[0]), ""),
         _ => Failure::new(Exit::CannotRun, format!("{:?} cannot be run: {error}", plan.command[0]), ""),
-    })?;
-    Ok((child, inherited))
+    })
 }
 
-fn wait(child: &mut Child, inherited: &signals::Inherited) -> Result<ExitStatus, Failure> {
-    signals::pass_on_to(child.id() as i32, inherited);
-    let status = child.wait().map_err(|error| cannot("the program cannot be waited for", &error));
-    signals::pass_on_to(0, inherited);
-    status
+fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
+    signals::pass_on_to(child.id() as i32);
+    // Its number is its own until it is waited for.
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the place is writable.
+    let mut ended =
+        || unsafe { libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
+    while ended() == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+    signals::keep();
+    child.wait().map_err(|error| cannot("the program cannot be waited for", &error))
 }
 
 /// Ends as the program did: with its exit status, or by its signal.
 fn end_as(status: ExitStatus) -> Done {
     if let Some(signal) = status.signal() {
-        // SAFETY: takes pointers to nothing; without a core file of its own, and with the default action, so that it ends
-        // here.
+        // SAFETY: the set is writable; without a core file of its own, with the default action, and not held back by the
+        // mask that this process was given, so that it ends here.
         unsafe {
+            let mut own = MaybeUninit::<libc::sigset_t>::zeroed();
+            libc::sigaddset(own.as_mut_ptr(), signal);
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             libc::setrlimit(libc::RLIMIT_CORE, &none);
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
+            libc::sigprocmask(libc::SIG_UNBLOCK, own.as_ptr(), std::ptr::null_mut());
         }
     }
     Ok(Exit::Program(status.code().unwrap_or(125) as u8))

@@ -1,6 +1,6 @@
 //! The program before it runs: where it is, and whether the loader will put the interposer into it. Next: `mod.rs`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -40,6 +40,13 @@ fn require(path: &Path, depth: u32) -> Result<(), Failure> {
             "run a copy without those bits, as the user that it becomes",
         ));
     }
+    if real_user() != 0 && has_capabilities(path) {
+        return Err(refuse(
+            path,
+            "has capabilities of its own (setcap): the loader ignores LD_PRELOAD there",
+            "run a copy without them, as a user that may do what it does",
+        ));
+    }
     let mut bytes = Vec::new();
     let mut file = match fs::File::open(path) {
         Ok(file) => file,
@@ -74,6 +81,23 @@ fn require(path: &Path, depth: u32) -> Result<(), Failure> {
     }
 }
 
+/// Whether a file gives capabilities to who runs it: in `vfs_cap_data`, a word whose lowest bit makes them effective, then
+/// those that are permitted and those that can be inherited, in two halves.
+fn has_capabilities(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let mut data = [0u8; 24];
+    // SAFETY: both strings are terminated; the place is writable for its length.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), data.as_mut_ptr().cast(), data.len()) };
+    let word = |at: usize| u32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+    length >= 12 && (word(0) & 1 != 0 || word(4) != 0 || word(12) != 0)
+}
+
+fn real_user() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getuid() }
+}
+
 fn effective_user() -> u32 {
     // SAFETY: takes no pointers.
     unsafe { libc::geteuid() }
@@ -84,6 +108,41 @@ enum Elf {
     Dynamic,
     Static,
     Foreign,
+}
+
+/// The shared library of a sanitizer that a program is linked with: it must be the first of all.
+pub fn sanitizer(path: &Path) -> Option<String> {
+    const LIBRARIES: [&str; 6] =
+        ["libasan.so", "liblsan.so", "libtsan.so", "libhwasan.so", "libclang_rt.asan", "libclang_rt.tsan"];
+    let bytes = fs::read(path).ok()?;
+    if !matches!(elf(&bytes), Elf::Dynamic) {
+        return None;
+    }
+    let half = |at: usize| bytes.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+    let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?) as usize);
+    let kind = |at: usize| bytes.get(at).copied();
+    const LOAD: u8 = 1;
+    const DYNAMIC: u8 = 2;
+    let (start, size, count) = (word(32)?, half(54)? as usize, half(56)? as usize);
+    let heads = || (0..count).map(|index| start + index * size);
+    let dynamic = word(heads().find(|head| kind(*head) == Some(DYNAMIC))? + 8)?;
+    // Tags with their values, to the one that is 0.
+    let entries = || (0..).map_while(|index| Some((word(dynamic + index * 16)?, word(dynamic + index * 16 + 8)?)));
+    let tagged = |tag: usize| {
+        entries().take_while(|(found, _)| *found != 0).filter(move |(found, _)| *found == tag).map(|(_, value)| value)
+    };
+    const NEEDED: usize = 1;
+    const STRINGS: usize = 5;
+    let strings = tagged(STRINGS).next()?;
+    // An address: where in the file that is.
+    let strings = heads().filter(|head| kind(*head) == Some(LOAD)).find_map(|head| {
+        let (offset, address, length) = (word(head + 8)?, word(head + 16)?, word(head + 32)?);
+        strings.checked_sub(address).filter(|within| *within < length).map(|within| offset + within)
+    })?;
+    let names = tagged(NEEDED).filter_map(|at| bytes.get(strings.checked_add(at)?..)?.split(|byte| *byte == 0).next());
+    let names = names.filter_map(|name| std::str::from_utf8(name).ok());
+    let mut found = names.filter(|name| LIBRARIES.iter().any(|library| name.starts_with(library)));
+    found.next().map(str::to_owned)
 }
 
 /// What the header and the program headers of an ELF file say.

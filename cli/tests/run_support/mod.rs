@@ -137,7 +137,15 @@ pub fn open_to_all(folder: &Path, mode: u32) {
 /// A command without anything in its environment that asks something of shmkit.
 pub fn plain(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for name in ["SHMKIT_POLICY", "SHMKIT_REPORT", "SHMKIT_INJECT", "SHMKIT_TRACE", "SHMKIT_FOLLOW", "LD_PRELOAD"] {
+    for name in [
+        "SHMKIT_POLICY",
+        "SHMKIT_REPORT",
+        "SHMKIT_INJECT",
+        "SHMKIT_TRACE",
+        "SHMKIT_FOLLOW",
+        "SHMKIT_AHEAD",
+        "LD_PRELOAD",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());
@@ -203,8 +211,7 @@ impl Run<'_> {
 
     /// Runs it to its end.
     pub fn done(mut self) -> Ran {
-        let output = self.command.output().expect("the tool can be run");
-        Ran::new(output, &self.reports)
+        Ran::new(output(&mut self.command), &self.reports)
     }
 }
 
@@ -264,7 +271,17 @@ impl std::fmt::Display for Ran {
     }
 }
 
+/// What a command prints. A file that was just written may be open in a child that another test is beginning.
+fn output(command: &mut Command) -> Output {
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => return output.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        }
+    }
+}
+
 /// The same without the interposer.
 pub fn without(command: &mut Command) -> Ran {
-    Ran::new(command.output().expect("the program can be run"), Path::new("/nonexistent"))
+    Ran::new(output(command), Path::new("/nonexistent"))
 }
