@@ -27,6 +27,23 @@ fn calls_answer_as_without_wherever_they_are_made() {
     }
 }
 
+/// Figures for a failure, reports, lines of trace, faults on purpose, a wait for the ledger: none is a cancellation point.
+#[test]
+fn no_call_becomes_a_cancellation_point() {
+    let bench = Bench::new();
+    bench.program("places");
+    for place in ["cancelled_failures", "cancelled_contention", "cancelled_posts"] {
+        for options in [&["-q", "--repeats", "0"] as &[&str], &["-q", "--report", "off"]] {
+            both(&bench, options, place, "1");
+        }
+    }
+    both(&bench, &["-q", "--inject", "sem_post:50us,sem_trywait:EAGAIN@/2"], "cancelled_posts", "1");
+    let mut command = plain(bench.path("shmkit"));
+    command.arg("trace").arg("-o").arg(bench.path("lines")).arg("--").arg(bench.path("places"));
+    let ran = without(command.args(["cancelled_posts", &object(), "1"]));
+    assert!(ran.code == Some(0) && ran.out.starts_with("cancelled 20, lost 0\n"), "{ran}");
+}
+
 #[test]
 fn eight_threads_for_two_seconds_with_reports() {
     let bench = Bench::new();

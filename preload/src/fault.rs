@@ -337,9 +337,7 @@ fn explain_elsewhere(fault: Fault) {
             break;
         }
         // Another thread crashed as well. Not for ever: its words are worth less than this thread's own end.
-        let span = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-        // SAFETY: the span is readable.
-        unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };
+        process::sleep_ns(1_000_000);
     }
     // SAFETY: as above.
     unsafe {

@@ -119,9 +119,7 @@ pub fn wait(time: u64) {
     sys::preserving_errno(|| {
         let end = process::monotonic_ns().saturating_add(time);
         while let left @ 1.. = end.saturating_sub(process::monotonic_ns()) {
-            let span = libc::timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
-            // SAFETY: the span is readable.
-            unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };
+            sys::kernel::sleep(left);
         }
     });
 }

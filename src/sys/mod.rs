@@ -7,6 +7,7 @@
 pub mod file;
 pub mod futex;
 pub mod guard;
+pub mod kernel;
 pub mod limits;
 pub mod lock;
 pub mod memory;

@@ -52,9 +52,7 @@ pub fn yield_now() {
 
 /// Sleeps for about this long; may return early.
 pub fn sleep_ns(nanoseconds: i64) {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds as _ };
-    // SAFETY: the time is readable, and a null second argument means that the rest is not wanted.
-    unsafe { libc::nanosleep(&time, core::ptr::null_mut()) };
+    super::kernel::sleep(nanoseconds.max(0) as u64);
 }
 
 /// Nanoseconds of a clock that only goes forward.

@@ -138,7 +138,6 @@ behind! {
     extern "C" fn posix_fallocate(fd: c_int, offset: off_t, length: off_t) -> c_int;
     extern "C" fn fstat(fd: c_int, buffer: *mut stat) -> c_int = SYS_fstat;
     extern "C" fn close(fd: c_int) -> c_int = SYS_close;
-    extern "C" fn openat(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;
     extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int = SYS_unlinkat;
     extern "C-unwind" fn fcntl(fd: c_int, command: c_int; argument: usize) -> c_int = SYS_fcntl;
     extern "C" fn shmget(key: key_t, size: size_t, flags: c_int) -> c_int = SYS_shmget;
