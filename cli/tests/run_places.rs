@@ -181,3 +181,32 @@ fn names_are_known_where_memory_cannot_be_asked_for() {
         "{ran}"
     );
 }
+
+/// The thread that loads a library holds the loader's lock, and may wait for another one meanwhile.
+#[test]
+fn calls_and_reports_do_not_wait_for_the_loader() {
+    let bench = Bench::new();
+    bench.program_with("plugin", "plugin.so", &["-shared", "-fPIC"]);
+    let source = bench.path("loads.c");
+    let text = r#"
+        #include <dlfcn.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            alarm(20);
+            return dlopen(arguments[1], RTLD_NOW) != NULL && count == 2 ? 0 : 1;
+        }
+    "#;
+    std::fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "loads", &["-ldl"]);
+    for breaks in [false, true] {
+        let mut run = bench.run(&["-q"]);
+        if breaks {
+            run = run.env("PLUGIN_BREAKS", "1");
+        }
+        let ran = run.arg(bench.path("loads")).arg(bench.path("plugin.so")).done();
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "plugin ready\n"), "{ran}");
+        assert_eq!(ran.rules(), vec!["SHM-FD-CLOSED"; usize::from(breaks)], "{ran}");
+        assert!(!breaks || ran.reports[0]["site"].as_str().is_some_and(|site| site.contains("plugin.so+0x")), "{ran}");
+    }
+}

@@ -180,6 +180,7 @@ fn held(signal: c_int, handler: usize) -> usize {
 }
 
 crate::sys::real::behind! {
+    mod names;
     extern "C" fn signal(signal: c_int, handler: usize) -> usize;
     extern "C" fn bsd_signal(signal: c_int, handler: usize) -> usize;
     extern "C" fn ssignal(signal: c_int, handler: usize) -> usize;

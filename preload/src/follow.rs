@@ -197,6 +197,7 @@ fn own_environment() -> *const *const c_char {
 }
 
 crate::sys::real::behind! {
+    mod names;
     extern "C" fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int = SYS_execve;
     extern "C" fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;

@@ -13,6 +13,7 @@ use crate::stage::call;
 use crate::sys::{self, file, memory};
 
 crate::sys::real::behind! {
+    mod names;
     extern "C-unwind" fn open(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
     extern "C-unwind" fn open64(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
     extern "C-unwind" fn openat(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;

@@ -19,7 +19,7 @@ use crate::record::{Kind, state};
 use crate::spec::What;
 use crate::sys::{self, process};
 use crate::text::{Text, Writer};
-use crate::{fault, follow, inject, site, trace};
+use crate::{fault, follow, hooks, inject, opens, site, trace};
 
 /// Counts, faults or a trace were asked for.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -28,6 +28,17 @@ static OWN: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn begin() {
     sys::preserving_errno(|| {
+        // Later it could be too late: see `real::Next`.
+        for look_up in [
+            sys::real::all::look_up,
+            sys::real::of_gnu::look_up,
+            hooks::behind::names::look_up,
+            opens::names::look_up,
+            fault::names::look_up,
+            follow::names::look_up,
+        ] {
+            look_up();
+        }
         ledger::process();
         OWN.store(process::pid(), Relaxed);
         let mut busy = false;
