@@ -178,3 +178,17 @@ fn dispositions_are_shown_as_the_program_set_them() {
     assert!(bare.code == Some(0) && bare.out.lines().count() > 60, "{bare}");
     assert_eq!(bare.behaviour(), ran.behaviour(), "{ran}");
 }
+
+#[test]
+fn what_a_child_sets_in_its_parents_memory_is_not_the_parents() {
+    let bench = Bench::new();
+    bench.program("vforked");
+    for way in ["vfork", "clone"] {
+        for signal in ["bus", "segv"] {
+            let bare = without(plain(bench.path("vforked")).args([way, signal]));
+            let ran = bench.run(&["-q"]).arg(bench.path("vforked")).args(&[way, signal]).done();
+            assert_eq!((bare.code, bare.out.lines().count()), (Some(7), 2), "{bare}");
+            assert_eq!(bare.behaviour(), ran.behaviour(), "{way} {signal}: {ran}");
+        }
+    }
+}

@@ -39,6 +39,12 @@ fn index(signal: c_int) -> Option<usize> {
     if ON.load(Relaxed) { SIGNALS.iter().position(|known| *known == signal) } else { None }
 }
 
+/// Whether what is kept here is of this process. A child that shares its parent's memory (vfork) sets dispositions of
+/// its own, and must leave the parent's as they are; one made behind the C library is taken for one.
+fn is_own() -> bool {
+    ledger::process() == process::pid()
+}
+
 /// Puts the handlers in place; unless SHMKIT_EXPLAIN=off.
 pub fn begin() {
     if process::environment(c"SHMKIT_EXPLAIN", |value| value == b"off") == Some(true) {
@@ -109,6 +115,26 @@ fn install(index: usize, signal: c_int, wanted: &libc::sigaction) -> c_int {
     }
 }
 
+/// For a child that keeps nothing: the kernel's own answer, with the program's handler in the place of ours.
+///
+/// # Safety
+/// As the C library's function.
+#[cold]
+unsafe fn in_child(index: usize, signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let result = real::sigaction(signal, new, old);
+        if result == 0
+            && !old.is_null()
+            && (*old).sa_sigaction == handle as *const () as usize
+            && let Some(wanted) = WANTED[index].with(|kept| *kept).flatten()
+        {
+            *old = wanted;
+        }
+        result
+    }
+}
+
 /// # Safety
 /// As the C library's function.
 #[unsafe(no_mangle)]
@@ -117,6 +143,10 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
         // SAFETY: the caller's promise.
         return unsafe { real::sigaction(signal, new, old) };
     };
+    if !is_own() {
+        // SAFETY: the caller's promise.
+        return unsafe { in_child(index, signal, new, old) };
+    }
     // SAFETY: the caller's promise. The new one is read before the old one is written: they may be the same.
     unsafe {
         let wanted = if new.is_null() { None } else { Some(*new) };
@@ -140,13 +170,17 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
     }
 }
 
-fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
+/// Sets a handler, with the signal itself in its mask or with nothing in it.
+fn simple(signal: c_int, handler: usize, flags: c_int, masked: bool) -> usize {
     let mut new = MaybeUninit::<libc::sigaction>::zeroed();
     let mut old = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zero is valid for both; the handler is the program's.
     unsafe {
         let new = new.assume_init_mut();
         (new.sa_sigaction, new.sa_flags) = (handler, flags);
+        if masked {
+            libc::sigaddset(&mut new.sa_mask, signal);
+        }
         if sigaction(signal, new, old.as_mut_ptr()) == 0 { old.assume_init().sa_sigaction } else { libc::SIG_ERR }
     }
 }
@@ -170,7 +204,7 @@ fn held(signal: c_int, handler: usize) -> usize {
             }
             now.assume_init().sa_sigaction
         } else {
-            simple(signal, handler, 0)
+            simple(signal, handler, 0, false)
         };
         if before == libc::SIG_ERR || libc::sigprocmask(how, mask.as_ptr(), core::ptr::null_mut()) != 0 {
             return libc::SIG_ERR;
@@ -193,7 +227,7 @@ crate::sys::real::behind! {
 
 /// Each is the C library's function of its name, and for our two signals what that does, over `sigaction` above.
 mod hooks {
-    use super::{INTERRUPTS, Relaxed, WANTED, c_int, held, index, simple};
+    use super::{INTERRUPTS, Relaxed, WANTED, c_int, held, index, is_own, simple};
 
     macro_rules! hooks {
         ($(fn $function:ident: $ours:expr;)*) => {$(
@@ -213,11 +247,11 @@ mod hooks {
 
     fn restarting(signal: c_int, handler: usize) -> usize {
         let interrupts = index(signal).is_some_and(|index| INTERRUPTS[index].load(Relaxed));
-        simple(signal, handler, if interrupts { 0 } else { libc::SA_RESTART })
+        simple(signal, handler, if interrupts { 0 } else { libc::SA_RESTART }, true)
     }
 
     fn once(signal: c_int, handler: usize) -> usize {
-        simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER)
+        simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER, false)
     }
 
     hooks! {
@@ -237,7 +271,7 @@ mod hooks {
     pub unsafe extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
         // SAFETY: the caller's promise.
         let result = unsafe { super::siginterrupt(signal, interrupts) };
-        if let (Some(index), 0) = (index(signal), result) {
+        if let (Some(index), 0, true) = (index(signal), result, is_own()) {
             INTERRUPTS[index].store(interrupts != 0, Relaxed);
             WANTED[index].with(|kept| {
                 if let Some(kept) = kept {
@@ -254,7 +288,7 @@ mod hooks {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn sigignore(signal: c_int) -> c_int {
         if index(signal).is_some() {
-            return if simple(signal, libc::SIG_IGN, 0) == libc::SIG_ERR { -1 } else { 0 };
+            return if simple(signal, libc::SIG_IGN, 0, false) == libc::SIG_ERR { -1 } else { 0 };
         }
         // SAFETY: the caller's promise.
         unsafe { super::sigignore(signal) }
@@ -283,7 +317,7 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
         }
         return;
     }
-    if ONCE[index].load(Relaxed) {
+    if ONCE[index].load(Relaxed) && is_own() {
         // The kernel put the default in our place.
         HANDLERS[index].store(libc::SIG_DFL, Relaxed);
         SPENT[index].store(true, Relaxed);
