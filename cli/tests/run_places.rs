@@ -182,6 +182,51 @@ fn names_are_known_where_memory_cannot_be_asked_for() {
     );
 }
 
+/// A filter that kills: after it a program has no other system calls than those that it makes.
+#[test]
+fn a_filter_that_kills_finds_nothing_at_the_end() {
+    let bench = Bench::new();
+    let source = bench.path("sandbox.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <stdlib.h>
+        #include <sys/mman.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        #define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+        int main(int count, char **arguments)
+        {
+            struct sock_filter steps[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                ALLOW(write), ALLOW(exit_group), ALLOW(close), ALLOW(munmap),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+            };
+            struct sock_fprog program = { sizeof steps / sizeof *steps, steps };
+            int fd = shm_open(arguments[1], O_RDWR | O_CREAT, 0600);
+            if (fd == -1 || ftruncate(fd, 4096) != 0 || shm_unlink(arguments[1]) != 0 || count != 2)
+                return 1;
+            void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+                return 2;
+            if (munmap(at, 4096) != 0 || close(fd) != 0 || write(1, "in the sandbox\n", 15) != 15)
+                return 3;
+            exit(0);
+        }
+    "#;
+    std::fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "sandbox", &[]);
+    let bare = without(plain(bench.path("sandbox")).arg(format!("/{}", object())));
+    assert_eq!((bare.code, bare.out.as_str()), (Some(0), "in the sandbox\n"), "{bare}");
+    let ran = bench.run(&["--json"]).arg(bench.path("sandbox")).arg(format!("/{}", object())).done();
+    assert!(ran.code == Some(0) && ran.out.starts_with("in the sandbox\n"), "{ran}");
+    assert_eq!(ran.summary()["processes"][0]["end"], "exited", "{ran}");
+}
+
 /// The thread that loads a library holds the loader's lock, and may wait for another one meanwhile.
 #[test]
 fn calls_and_reports_do_not_wait_for_the_loader() {

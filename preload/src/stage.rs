@@ -4,7 +4,7 @@
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::null;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicBool, AtomicI32};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
@@ -17,14 +17,45 @@ use crate::checks::words::{Call, Invocation, push_call};
 use crate::error::Errno;
 use crate::record::{Kind, state};
 use crate::spec::What;
-use crate::sys::{self, process};
+use crate::sys::limits::page_size;
+use crate::sys::{self, memory, process};
 use crate::text::{Text, Writer};
 use crate::{fault, follow, hooks, inject, opens, site, trace};
 
 /// Counts, faults or a trace were asked for.
 static BUSY: AtomicBool = AtomicBool::new(false);
-/// The process that the account is of: another one after a fork behind the C library.
-static OWN: AtomicI32 = AtomicI32::new(0);
+/// A page that the kernel empties in every child, so that one made behind the C library is known for what it is without
+/// a system call: a program may have forbidden itself all but its own. 0 where the kernel cannot (before Linux 4.14).
+static MARK: AtomicUsize = AtomicUsize::new(0);
+
+fn mark() -> Option<&'static AtomicBool> {
+    match MARK.load(Relaxed) {
+        0 => None,
+        // SAFETY: the page is mapped until the process ends, and used for nothing else.
+        at => Some(unsafe { &*(at as *const AtomicBool) }),
+    }
+}
+
+/// Makes the page, once; then, and in the child after a fork, says that this process is one that we know of.
+fn put_mark() {
+    if MARK.load(Relaxed) == 0 {
+        let (page, flags) = (page_size(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        if let Ok(at) = memory::mmap(0, page, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) {
+            match memory::madvise(at, page, libc::MADV_WIPEONFORK) {
+                Ok(()) => MARK.store(at, Relaxed),
+                Err(_) => drop(memory::munmap(at, page)),
+            }
+        }
+    }
+    if let Some(mark) = mark() {
+        mark.store(true, Relaxed);
+    }
+}
+
+/// Whether this process is the one that the account and the ledger are of.
+fn is_own() -> bool {
+    mark().map_or_else(|| ledger::process() == process::pid(), |mark| mark.load(Relaxed))
+}
 
 extern "C" fn begin() {
     sys::preserving_errno(|| {
@@ -40,7 +71,7 @@ extern "C" fn begin() {
             look_up();
         }
         ledger::process();
-        OWN.store(process::pid(), Relaxed);
+        put_mark();
         let mut busy = false;
         process::environment(c"SHMKIT_RUN", |path| {
             let mut text = Text::<4097>::new();
@@ -78,15 +109,15 @@ extern "C" fn begin() {
 extern "C" fn nothing() {}
 
 extern "C" fn in_child() {
-    OWN.store(process::pid(), Relaxed);
+    put_mark();
     fault::after_fork();
     sys::preserving_errno(account::begin);
 }
 
 extern "C" fn end() {
     sys::preserving_errno(|| {
-        exit::report_leftovers();
-        if OWN.load(Relaxed) == process::pid() {
+        if is_own() {
+            exit::report_leftovers();
             account::end(state::EXITED);
         }
     });
