@@ -255,3 +255,94 @@ fn calls_and_reports_do_not_wait_for_the_loader() {
         assert!(!breaks || ran.reports[0]["site"].as_str().is_some_and(|site| site.contains("plugin.so+0x")), "{ran}");
     }
 }
+
+/// How often a rule was reported on a standard error.
+fn told(err: &str) -> usize {
+    err.matches("SHM-FD-CLOSED, failed").count()
+}
+
+#[test]
+fn reports_go_to_the_tools_standard_error_whatever_the_programs_is() {
+    let bench = Bench::new();
+    let noisy = bench.program("noisy");
+    let text = ["-q", "--repeats", "0", "--report", "text"];
+    let ran = bench.run(&text).arg(&noisy).args(&["3"]).arg(bench.path("data")).done();
+    assert_eq!((ran.code, told(&ran.err)), (Some(0), 3), "{ran}");
+    assert_eq!(std::fs::read_to_string(bench.path("data")).expect("it was written"), "one\ntwo\n");
+    // Without the tool there is only the program's own, and that is another file now.
+    let mut command = plain(&noisy);
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_REPORT", "stderr");
+    let ran = without(command.arg("3").arg(bench.path("data")));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran}");
+    let mut command = plain(&noisy);
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_REPORT", "stderr");
+    let ran = without(command.arg("3"));
+    assert_eq!((ran.code, told(&ran.err)), (Some(0), 3), "{ran}");
+    // A child's is a pipe that nobody reads.
+    let ran = bench.run(&text).arg(&noisy).args(&["1000", "wait"]).done();
+    assert_eq!((ran.code, told(&ran.err)), (Some(0), 1000), "{}", ran.err.len());
+    // A file that is not opened for appending: the tool, the program and its child write over nothing.
+    let both = "'$0' 2 2>/dev/null; echo middle >&2; '$0' 2".replace("'$0'", &noisy.display().to_string());
+    let file = bench.path("errors");
+    let mut run = bench.run(&["--report", "text"]);
+    run = run.args(&["sh", "-c", &both]);
+    run.command.stderr(std::fs::File::create(&file).expect("the folder is writable"));
+    let ran = run.done();
+    let written = std::fs::read_to_string(&file).expect("it was written");
+    assert_eq!((ran.code, told(&written)), (Some(0), 4), "{written}");
+    assert!(written.contains("\nmiddle\n") && written.contains("\nshmkit: 3 processes"), "{written}");
+}
+
+#[test]
+fn reports_that_nobody_takes_neither_end_the_program_nor_hold_it_up() {
+    let bench = Bench::new();
+    let noisy = bench.program("noisy");
+    let tool = bench.path("shmkit");
+    let shell = |script: &str| {
+        let script = script.replace("RUN", &format!("'{}' run --json --repeats 0 --", tool.display()));
+        let script = script.replace("NOISY", &format!("'{}'", noisy.display()));
+        without(plain("bash").arg("-c").arg(script).current_dir(bench.folder.path()))
+    };
+    let lost = |ran: &Ran| ran.summary()["reports_not_written"].as_u64();
+    // Files may not grow so far: SIGXFSZ. The tool's own standard output is a pipe.
+    let ran = shell("(ulimit -S -f 8; RUN NOISY 500 2> limited); echo $?");
+    assert!(ran.out.ends_with("\n0\n") && ran.out.contains("\"reports_not_written\": 4"), "{ran}");
+    let ran = shell("(ulimit -f 8; RUN true); echo $?");
+    assert!(ran.out.ends_with("125\n") && ran.err.contains("File too large"), "{ran}");
+    // Nobody reads: SIGPIPE.
+    let ran = shell("RUN NOISY 50 2> >(exec true) ; echo $?");
+    assert!(ran.out.ends_with("\n0\n"), "{ran}");
+    // Somebody may read, and does not.
+    let mut run = bench.run(&["--json", "--repeats", "0", "--report", "text"]).arg(&noisy).args(&["1000"]);
+    run.command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = run.command.spawn().expect("the tool can be run");
+    let mut out = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().expect("a pipe"), &mut out).expect("it is text");
+    let mut err = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("a pipe"), &mut err).expect("it is text");
+    let status = child.wait().expect("a child");
+    let ran = Ran { code: status.code(), signal: None, out, err, reports: Vec::new() };
+    let lost = lost(&ran).unwrap_or(0);
+    assert!(ran.code == Some(0) && lost > 0 && told(&ran.err) as u64 + lost == 1000, "{} {lost}", told(&ran.err));
+}
+
+#[test]
+fn after_a_change_of_root_no_file_of_reports_is_made_there() {
+    let bench = Bench::new();
+    let noisy = bench.program("noisy");
+    let reports = bench.path("reports");
+    let root = bench.path("root");
+    let there = root.join(reports.strip_prefix("/").expect("it is absolute"));
+    std::fs::create_dir_all(there.parent().expect("it has a folder")).expect("the folder is writable");
+    let target = format!("text:{}", reports.display());
+    for there_is_one in [false, true] {
+        if there_is_one {
+            std::fs::write(&there, "another's\n").expect("the folder is writable");
+        }
+        let mut run = bench.run_rooted(&["--json", "--report", &target]).arg(&noisy).args(&["3", "chroot"]).arg(&root);
+        run.command.stdin(std::process::Stdio::null());
+        let ran = run.done();
+        assert_eq!((ran.code, ran.summary()["reports_not_written"].as_u64()), (Some(0), Some(3)), "{ran}");
+        assert_eq!(std::fs::read_to_string(&there).ok(), there_is_one.then(|| "another's\n".into()), "{ran}");
+    }
+}

@@ -135,6 +135,13 @@ pub fn repeated(key: u64) -> Option<(u64, u64)> {
     None
 }
 
+/// Counts a report that could not be written.
+pub fn report_lost() {
+    if let Some(head) = head() {
+        head.reports_lost.fetch_add(1, Relaxed);
+    }
+}
+
 /// What an event says beside its kind.
 #[derive(Clone, Copy, Default)]
 pub struct Facts<'a> {

@@ -587,7 +587,7 @@ fn explain(signal: c_int, code: c_int, address: usize) {
         Kind::Crashed,
         &Facts { errno: signal, a: address as u64, subject: words.bytes(), ..Facts::default() },
     );
-    report::write_line(|line, json| {
+    report::write_line(report::PATIENCE, |line, json| {
         let name = if signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
         if json {
             line.push_str("{\"schema\":1,\"kind\":\"crash\",\"time_ns\":");

@@ -16,11 +16,12 @@ use crate::sys::{self, memory, process};
 use crate::text::Text;
 
 /// Variables that go with a child.
-const NAMES: [&CStr; 8] = [
+const NAMES: [&CStr; 9] = [
     c"LD_PRELOAD",
     c"SHMKIT_RUN",
     c"SHMKIT_POLICY",
     c"SHMKIT_REPORT",
+    c"SHMKIT_STDERR",
     c"SHMKIT_INJECT",
     c"SHMKIT_SEED",
     c"SHMKIT_TRACE",

@@ -12,7 +12,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// "shmkrun" and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x03");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x04");
 /// Most processes that are counted; later ones go uncounted, and `Head::processes` says how many there were.
 pub const PROCESSES: usize = 1024;
 /// Most events that are kept.
@@ -37,6 +37,9 @@ pub struct Head {
     pub ticks: u32,
     /// How many reports one spot may make; 0 for all.
     pub repeats: u32,
+    /// Reports and lines of a trace that could not be written.
+    pub reports_lost: AtomicU32,
+    pub unused: u32,
 }
 
 /// A rule, what became of the call, and where it was made: by all processes of the run together.

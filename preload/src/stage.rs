@@ -97,8 +97,10 @@ extern "C" fn begin() {
         site::begin();
         if account::is_on() {
             report::set_observer(observe);
+            report::set_loss(account::report_lost);
         }
         policy::listening();
+        report::learn_standard_error();
         process::at_fork(nothing, nothing, in_child);
         fault::begin();
         follow::begin();

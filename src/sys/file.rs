@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use super::{Sys, check, kernel, real};
+use super::{Sys, check, kernel, process, real};
 use crate::error::Errno;
 
 /// ftruncate(fd, length)—sets the size of a file or object.
@@ -139,6 +139,16 @@ fn status_without_times(fd: i32) -> Sys<Status> {
         gid: stat.stx_gid,
         block: u64::from(stat.stx_blksize),
     })
+}
+
+/// The status of what a path leads to.
+pub fn status_behind(path: &CStr) -> Sys<Status> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: as in `status`; the path is terminated and outlives the call.
+    unsafe {
+        check(libc::stat(path.as_ptr(), stat.as_mut_ptr()))?;
+        Ok(status_of(stat.assume_init_ref()))
+    }
 }
 
 /// The status of what a path names, without following a symbolic link.
@@ -329,21 +339,39 @@ pub fn link_of(fd: i32, buffer: &mut [u8]) -> Sys<usize> {
     if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
 }
 
-/// Writes one report: to standard error, or appended to the file at `path`.
-///
-/// The file is opened for each report and closed again: a descriptor kept open could be closed by the program and
-/// its number given to one of the program's own files.
-pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
-    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT;
-    let fd = match path {
-        None => libc::STDERR_FILENO,
-        Some(path) => kernel::openat(libc::AT_FDCWD, path, flags, 0o600)?,
-    };
-    let result = kernel::write(fd, bytes).map(drop);
-    if path.is_some() {
-        let _ = close(fd);
-    }
-    result
+/// Opens a file for one report, which is closed again after it: a descriptor kept open could be closed by the program and
+/// its number given to one of the program's own files. Waits for nobody who would read it.
+pub fn open_for_report(path: &CStr, create: bool) -> Sys<i32> {
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | if create { libc::O_CREAT } else { 0 };
+    kernel::openat(libc::AT_FDCWD, path, flags, 0o600)
+}
+
+/// Writes one report. Whoever should read it may be slow, or gone, or the file too large: after so many nanoseconds it
+/// is given up, and no signal of it reaches the program.
+pub fn write_report(fd: i32, bytes: &[u8], patience: u64) -> Sys<()> {
+    process::without_signals_of_writing(|| {
+        let end = process::monotonic_ns().saturating_add(patience);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let left = end.saturating_sub(process::monotonic_ns());
+            match kernel::poll(fd, libc::POLLOUT, left) {
+                // A report is no longer than what a pipe that is ready takes at once (PIPE_BUF): no write waits.
+                Ok(true) => {}
+                Ok(false) => return Err(Errno(libc::EAGAIN)),
+                Err(Errno(libc::EINTR)) => continue,
+                // A filter of system calls may not know this one.
+                Err(_) => {}
+            }
+            match kernel::write(fd, rest) {
+                Ok(0) => return Err(Errno(libc::EIO)),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                // Another writer was faster.
+                Err(Errno(libc::EAGAIN | libc::EINTR)) if left > 0 => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    })
 }
 
 /// open(path, flags, mode) relative to a folder; AT_FDCWD for the current one. Always close-on-exec, never a terminal.

@@ -2,10 +2,12 @@
 //! program does unless faults or a stricter policy were asked for. Next: `record.rs` reads what the processes kept,
 //! `summary.rs` prints it, `program.rs` looks at the program before it runs.
 
+mod limit;
 mod program;
 mod record;
 mod signals;
 mod source;
+mod stderr;
 mod summary;
 
 use std::ffi::OsString;
@@ -230,10 +232,11 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let interposer = interposer()?;
     let program = program::find(&plan.command[0])?;
     program::require_loadable(&program)?;
-    let file = record::create(plan.trace.is_some(), plan.repeats)
+    let file = limit::lifted(|| record::create(plan.trace.is_some(), plan.repeats))
         .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
-    let (mut child, inherited) = start(plan, &interposer, &record::path(&file))?;
+    let stderr = stderr::Shared::new();
+    let (mut child, inherited) = start(plan, &interposer, &record::path(&file), &stderr)?;
     let status = wait(&mut child, &inherited)?;
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
@@ -247,11 +250,19 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     }
     if plan.summary {
         summary::print(&record, status, output)?;
+    } else if plan.trace.is_some() && record.lost_reports > 0 {
+        eprintln!("shmkit: {} lines could not be written", record.lost_reports);
     }
+    drop(stderr);
     end_as(status)
 }
 
-fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, signals::Inherited), Failure> {
+fn start(
+    plan: &Plan<'_>,
+    interposer: &Path,
+    record: &Path,
+    stderr: &stderr::Shared,
+) -> Result<(Child, signals::Inherited), Failure> {
     let mut preload = OsString::from(interposer);
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty()) {
         preload.push(":");
@@ -269,8 +280,10 @@ fn start(plan: &Plan<'_>, interposer: &Path, record: &Path) -> Result<(Child, si
         },
     );
     let seed = plan.seed.to_string();
+    let stderr = stderr.place().filter(|_| plan.report.is_empty() || plan.report.ends_with("stderr"));
     for (name, value) in [
         ("SHMKIT_REPORT", Some(plan.report.as_str()).filter(|report| !report.is_empty())),
+        ("SHMKIT_STDERR", stderr.as_deref()),
         ("SHMKIT_INJECT", Some(plan.inject.as_str()).filter(|inject| !inject.is_empty())),
         ("SHMKIT_SEED", Some(seed.as_str())),
         ("SHMKIT_TRACE", plan.trace),

@@ -67,6 +67,8 @@ pub struct Record {
     /// More than there was room for.
     pub lost_processes: usize,
     pub lost_events: usize,
+    /// Reports and lines of a trace that could not be written.
+    pub lost_reports: u32,
 }
 
 /// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be
@@ -155,6 +157,7 @@ impl Record {
             spots,
             lost_processes: taken.saturating_sub(PROCESSES),
             lost_events: kept.saturating_sub(EVENTS),
+            lost_reports: head.reports_lost.load(Relaxed),
         })
     }
 }

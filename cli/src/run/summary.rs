@@ -26,6 +26,7 @@ struct Summary {
     processes: Vec<ProcessFacts>,
     processes_not_counted: usize,
     events_not_kept: usize,
+    reports_not_written: u32,
     made: Vec<Made>,
     rules: Vec<Broken>,
     crashes: Vec<Crash>,
@@ -101,6 +102,7 @@ pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(),
         processes: processes(record),
         processes_not_counted: record.lost_processes,
         events_not_kept: record.lost_events,
+        reports_not_written: record.lost_reports,
         made: made(record),
         rules: rules(record),
         crashes: crashes(record),
@@ -393,6 +395,10 @@ fn in_words(summary: &Summary, output: &Output) -> String {
             let _ =
                 writeln!(text, "  {:<16} {:>10} {:>8} {total:>9.3} ms {mean:>7.2} us", one.call, one.count, one.failed);
         }
+    }
+    if summary.reports_not_written > 0 {
+        let count = plural(summary.reports_not_written as usize, "report", "reports");
+        let _ = writeln!(text, "  {count} could not be written");
     }
     if summary.events_not_kept > 0 {
         let _ = writeln!(text, "  {} more events had no room", summary.events_not_kept);
