@@ -677,6 +677,7 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
     let source = bench.path("repeats.c");
     let text = r#"
         #include <sys/mman.h>
+        #include <sys/wait.h>
         #include <unistd.h>
         static void sync_pages(char *at)
         {
@@ -695,7 +696,7 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
                 close(fd);
             for (int fd = 2000; fd > 1000; fd--)
                 close(fd);
-            return 0;
+            return wait(0) == child ? 0 : 1;
         }
     "#;
     fs::write(&source, text).expect("the folder is writable");
