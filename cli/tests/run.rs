@@ -208,6 +208,55 @@ fn children_of_every_kind_are_followed_and_behave_as_without() {
     }
 }
 
+/// A child by vfork that becomes another program leaves in its parent's memory what it was begun with.
+#[test]
+fn children_by_vfork_leave_no_memory_behind() {
+    let bench = Bench::new();
+    let source = bench.path("spawns.c");
+    let text = r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        static int mappings(void)
+        {
+            int lines = 0, letter;
+            FILE *file = fopen("/proc/self/maps", "r");
+            while ((letter = getc(file)) != EOF)
+                lines += letter == '\n';
+            fclose(file);
+            return lines;
+        }
+        int main(void)
+        {
+            char *own[] = { "true", NULL }, *others[2000] = { NULL };
+            int before = 0, failed = 0;
+            for (int i = 0; i < 1999; i++)
+                others[i] = i % 2 ? "A=b" : "LD_PRELOAD=libm.so.6";
+            for (int i = 0; i < 60; i++) {
+                int status = -1;
+                pid_t child = vfork();
+                if (child == 0) {
+                    execve("/bin/true", own, i % 3 ? others + 1990 : others);
+                    _exit(1);
+                }
+                waitpid(child, &status, 0);
+                failed += status != 0;
+                if (i == 5)
+                    before = mappings();
+            }
+            printf("%d failed, %s\n", failed, mappings() - before < 10 ? "no more memory" : "more memory");
+            return failed;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "spawns", &[]);
+    let bare = without(&mut plain(bench.path("spawns")));
+    let ran = bench.run(&["-q"]).arg(bench.path("spawns")).done();
+    assert_eq!(bare.out, "0 failed, no more memory\n", "{bare}");
+    assert_eq!(bare.behaviour(), ran.behaviour(), "{ran}");
+}
+
 #[test]
 fn without_following_children_are_left_alone() {
     let bench = Bench::new();
