@@ -47,6 +47,13 @@ pub fn begin(text: &str, seed: u64) {
     COUNT.store(count, Relaxed);
 }
 
+/// In a forked child: each process counts by itself.
+pub fn after_fork() {
+    // SAFETY: only read since the constructor, but for atomics.
+    let faults = unsafe { &*FAULTS.0.get() };
+    faults.iter().flatten().for_each(|fault| fault.seen.store(0, Relaxed));
+}
+
 /// Whether any faults were asked for.
 #[inline(always)]
 pub fn is_on() -> bool {

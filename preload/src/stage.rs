@@ -113,6 +113,7 @@ extern "C" fn nothing() {}
 extern "C" fn in_child() {
     put_mark();
     fault::after_fork();
+    inject::after_fork();
     sys::preserving_errno(account::begin);
 }
 
@@ -280,21 +281,27 @@ fn surrounded<T: Answer>(
     checked: impl FnOnce() -> T,
     real: impl FnOnce() -> T,
 ) -> T {
-    match inject::next(call) {
-        Some(What::Errno(errno)) => return T::failure(errno),
-        Some(What::Delay(time)) => inject::wait(time),
+    let injected = match inject::next(call) {
+        Some(What::Errno(errno)) => Some(errno),
+        Some(What::Delay(time)) => {
+            inject::wait(time);
+            None
+        }
         Some(What::Short) => {
             fall_short(call, &args);
-            return T::failure(libc::ENOSPC);
+            Some(libc::ENOSPC)
         }
-        None => {}
-    }
+        None => None,
+    };
     let traced = trace::wants(call, &args);
-    if matches!(call, Call::Munmap | Call::Shmdt) {
-        fault::leaving(call, args[0] as usize);
+    if matches!(call, Call::Munmap | Call::Shmdt | Call::Mremap) && injected.is_none() {
+        fault::leaving(call, &args);
     }
     let begin = account::now();
-    let answer = rescued(checked(), real);
+    let answer = match injected {
+        Some(errno) => T::failure(errno),
+        None => rescued(checked(), real),
+    };
     let time = account::now().saturating_sub(begin);
     let outcome = answer.outcome();
     let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Errno(1..));
