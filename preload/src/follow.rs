@@ -268,6 +268,7 @@ crate::sys::real::behind! {
     extern "C" fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int = SYS_execve;
     extern "C" fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    extern "C" fn execveat(folder: c_int, path: *const c_char, argv: *const *const c_char, envp: *const *const c_char, flags: c_int) -> c_int = SYS_execveat;
     extern "C" fn posix_spawn(pid: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn posix_spawnp(pid: *mut libc::pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
 }
@@ -313,8 +314,27 @@ mod hooks {
     /// As the C library's function.
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
+        // SAFETY: the caller's promise. Of all these the C library refuses this one without an environment.
+        unsafe {
+            if envp.is_null() {
+                return super::fexecve(fd, argv, envp);
+            }
+            with_us(envp, |envp| replaced(|| super::fexecve(fd, argv, envp)))
+        }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn execveat(
+        folder: c_int,
+        path: *const c_char,
+        argv: Strings,
+        envp: Strings,
+        flags: c_int,
+    ) -> c_int {
         // SAFETY: the caller's promise.
-        unsafe { with_us(envp, |envp| replaced(|| super::fexecve(fd, argv, envp))) }
+        unsafe { with_us(envp, |envp| replaced(|| super::execveat(folder, path, argv, envp, flags))) }
     }
 
     /// # Safety
