@@ -106,6 +106,36 @@ fn the_interposer_must_be_there_and_must_be_loaded() {
     assert!(ran.code == Some(125) && ran.err.contains("ran without the interposer"), "{ran}");
 }
 
+/// The loader may run a library's own code before it is done with the interposer.
+#[test]
+fn a_program_that_ends_before_the_interposer_begins_is_told_of() {
+    let bench = Bench::new();
+    let source = bench.path("resolves.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <unistd.h>
+        static int one(void) { return 1; }
+        static void *resolve(void)
+        {
+            close(open("/proc/cpuinfo", O_RDONLY));
+            return one;
+        }
+        static int chosen(void) __attribute__((ifunc("resolve")));
+        int (*pointer)(void) = chosen;
+        int number(void) { return pointer(); }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    let library = bench.compile(&source, "libresolves.so", &["-shared", "-fPIC", "-fno-plt", "-Wl,-z,now"]);
+    fs::write(&source, "int number(void); int main(void) { return number() - 1; }\n").expect("the folder is writable");
+    let folder = format!("-Wl,-rpath,{}", bench.folder.path().display());
+    let library = library.to_str().expect("names are ASCII");
+    bench.compile(&source, "resolves", &[library, "-Wl,-z,now", &folder]);
+    let bare = without(&mut plain(bench.path("resolves")));
+    assert_eq!(bare.code, Some(0), "{bare}");
+    let ran = bench.run(&[]).arg(bench.path("resolves")).done();
+    assert!(ran.code == Some(125) && ran.err.contains("was ended by signal 11 before the interposer"), "{ran}");
+}
+
 #[test]
 fn status_and_signals_of_the_program_are_returned() {
     let bench = Bench::new();

@@ -241,11 +241,19 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
-        eprintln!(
-            "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
-             is it linked with another C library, or made to ignore LD_PRELOAD?",
-            program.display()
-        );
+        match status.signal() {
+            None => eprintln!(
+                "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
+                 is it linked with another C library, or made to ignore LD_PRELOAD?",
+                program.display()
+            ),
+            // The loader is not done then, nor is the interposer.
+            Some(signal) => eprintln!(
+                "shmkit: {} was ended by signal {signal} before the interposer in it began, so nothing was checked; \
+                 does it run without, and has it a library whose IFUNC resolver calls what is checked (open, mmap)?",
+                program.display()
+            ),
+        }
         return Ok(Exit::RunFailed);
     }
     if plan.summary {
