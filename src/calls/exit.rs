@@ -17,13 +17,34 @@ use crate::text::Text;
 /// Reports what is left behind. Runs after the program's own exit handlers and destructors; `_exit`, `abort` and
 /// signals bypass it, as they bypass every handler.
 pub fn report_leftovers() {
-    // A child made behind the C library's back shares its parent's records, but made none of these. The interposer has
-    // looked itself, and must not ask: a program may have forbidden itself all system calls but its own.
-    let is_other = || !cfg!(interposer) && ledger::process() != process::pid();
-    if !policy::attentive() || policy::listening() == 0 || is_other() {
+    if !policy::attentive() || policy::listening() == 0 {
         return;
     }
-    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left, set_left));
+    sys::preserving_errno(|| {
+        ledger::left_behind(
+            |object| {
+                if is_own() {
+                    object_left(object)
+                }
+            },
+            |segment| {
+                if is_own() {
+                    segment_left(segment)
+                }
+            },
+            |set| {
+                if is_own() {
+                    set_left(set)
+                }
+            },
+        )
+    });
+}
+
+/// Whether the records are this process's: a child made behind the C library's back shares its parent's, but made none of
+/// these. Asked only when there are some: a program may have forbidden itself all system calls but its own.
+fn is_own() -> bool {
+    ledger::process() == process::pid()
 }
 
 fn object_left(object: &Object) {
