@@ -678,7 +678,7 @@ fn explain(fault: &Fault) {
         Kind::Crashed,
         &Facts { errno: signal, a: address as u64, subject: words.bytes(), ..Facts::default() },
     );
-    report::write_line(report::PATIENCE, |line, json| {
+    report::write_line(report::Patience::Bounded, |line, json| {
         let name = if signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
         if json {
             line.push_str("{\"schema\":1,\"kind\":\"crash\",\"time_ns\":");

@@ -85,7 +85,7 @@ fn tell(call: Call, what: What, number: u64, part: usize) {
     let errno = if let What::Errno(errno) = what { errno } else { 0 };
     account::event(Kind::Injected, &Facts { call, errno, a: number, b: part as u64, ..Facts::default() });
     sys::preserving_errno(|| {
-        report::write_line(report::PATIENCE, |line, json| {
+        report::write_line(report::Patience::Bounded, |line, json| {
             let mut words = crate::text::Text::<64>::new();
             match what {
                 What::Errno(errno) => words.push_str(errno_name(errno)),

@@ -108,10 +108,15 @@ static PEN: Guarded<Pen> = Guarded::new(Pen {
     line: Text::new(),
 });
 
-/// How long a report waits for whoever reads it, in nanoseconds.
-pub const PATIENCE: u64 = 1_000_000_000;
-/// For what is worth nothing unless it is whole.
-pub const ENDLESS: u64 = u64::MAX;
+/// How long a line waits for whoever reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A second; and no more than that for all lines until there is room again.
+    Bounded,
+    /// As long as it takes: for what is worth nothing unless it is whole.
+    Endless,
+}
+
 /// The last report waited in vain: the next ones do not wait.
 static STUCK: AtomicBool = AtomicBool::new(false);
 /// Hears of each report that could not be written.
@@ -358,9 +363,14 @@ fn put_at(path: &CStr, pen: &Pen, patience: u64) -> Result<(), Errno> {
 }
 
 /// One report, one write: reports of several processes do not mix in a file opened for appending.
-fn write_out(pen: &Pen, patience: u64) {
-    let patience = if STUCK.load(Relaxed) && patience != ENDLESS { 0 } else { patience };
-    let result = put(pen, patience);
+fn write_out(pen: &Pen, patience: Patience) {
+    const SECOND: u64 = 1_000_000_000;
+    let nanoseconds = match patience {
+        Patience::Endless => u64::MAX,
+        Patience::Bounded if STUCK.load(Relaxed) => 0,
+        Patience::Bounded => SECOND,
+    };
+    let result = put(pen, nanoseconds);
     STUCK.store(result == Err(Errno(libc::EAGAIN)), Relaxed);
     if result.is_err() {
         lost();
@@ -387,7 +397,7 @@ fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
         if repeat == Repeat::Last && !pen.json {
             pen.line.push_str("    more of this rule at this place are only counted\n");
         }
-        write_out(pen, PATIENCE);
+        write_out(pen, Patience::Bounded);
     });
     if done.is_none() {
         lost();
@@ -396,7 +406,7 @@ fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
 
 /// Writes a line of another kind to where reports go, and to standard error when they go nowhere: `fill` is told whether
 /// JSON is wanted.
-pub fn write_line(patience: u64, fill: impl FnOnce(&mut Writer, bool)) {
+pub fn write_line(patience: Patience, fill: impl FnOnce(&mut Writer, bool)) {
     let done = PEN.with(|pen| {
         pen.line.clear();
         fill(&mut pen.line, pen.json);
