@@ -5,7 +5,7 @@ mod support;
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shmkit::calls::ledger;
@@ -446,6 +446,39 @@ fn a_thread_may_be_cancelled_in_close_and_msync() {
                 assert_eq!(libc::pthread_join(thread, &mut result), 0);
                 assert_eq!(result as isize, -1, "the thread did not end by its cancellation");
             }
+        }
+    });
+}
+
+/// Set while a call is made that is no cancellation point.
+static WITHIN: AtomicBool = AtomicBool::new(false);
+
+/// Failures that ask the kernel for figures, and unmapping of what may not be mapped.
+extern "C" fn cancelled_between_failures(_nothing: *mut c_void) -> *mut c_void {
+    loop {
+        WITHIN.store(true, Ordering::SeqCst);
+        // The first fails, as no address space is that large; the second leads nowhere.
+        memory::shmkit_mmap(null_mut(), 1 << 46, 3, ANON, -1, 0);
+        memory::shmkit_munmap((1usize << 45) as *mut c_void, PAGE);
+        WITHIN.store(false, Ordering::SeqCst);
+        file::shmkit_close(-1);
+    }
+}
+
+#[test]
+fn no_other_call_is_a_cancellation_point() {
+    alone("no_other_call_is_a_cancellation_point", &[("SHMKIT_REPORT", "/dev/null")], || {
+        for _ in 0..50 {
+            // SAFETY: the thread is made, cancelled and joined here; it holds nothing.
+            unsafe {
+                let mut thread: libc::pthread_t = std::mem::zeroed();
+                let body = cancelled_between_failures;
+                assert_eq!(libc::pthread_create(&mut thread, std::ptr::null(), body, null_mut()), 0);
+                std::thread::sleep(Duration::from_millis(2));
+                assert_eq!(pthread_cancel(thread), 0);
+                assert_eq!(libc::pthread_join(thread, &mut null_mut()), 0);
+            }
+            assert!(!WITHIN.swap(false, Ordering::SeqCst), "cancelled in a call that is no cancellation point");
         }
     });
 }

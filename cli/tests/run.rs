@@ -139,6 +139,36 @@ fn the_interposer_must_be_there_and_must_be_loaded() {
     assert!(ran.code == Some(125) && ran.err.contains("ran without the interposer"), "{ran}");
 }
 
+/// The loader may run a library's own code before it is done with the interposer.
+#[test]
+fn a_program_that_ends_before_the_interposer_begins_is_told_of() {
+    let bench = Bench::new();
+    let source = bench.path("resolves.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <unistd.h>
+        static int one(void) { return 1; }
+        static void *resolve(void)
+        {
+            close(open("/proc/cpuinfo", O_RDONLY));
+            return one;
+        }
+        static int chosen(void) __attribute__((ifunc("resolve")));
+        int (*pointer)(void) = chosen;
+        int number(void) { return pointer(); }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    let library = bench.compile(&source, "libresolves.so", &["-shared", "-fPIC", "-fno-plt", "-Wl,-z,now"]);
+    fs::write(&source, "int number(void); int main(void) { return number() - 1; }\n").expect("the folder is writable");
+    let folder = format!("-Wl,-rpath,{}", bench.folder.path().display());
+    let library = library.to_str().expect("names are ASCII");
+    bench.compile(&source, "resolves", &[library, "-Wl,-z,now", &folder]);
+    let bare = without(&mut plain(bench.path("resolves")));
+    assert_eq!(bare.code, Some(0), "{bare}");
+    let ran = bench.run(&[]).arg(bench.path("resolves")).done();
+    assert!(ran.code == Some(125) && ran.err.contains("was ended by signal 11 before the interposer"), "{ran}");
+}
+
 #[test]
 fn status_and_signals_of_the_program_are_returned() {
     let bench = Bench::new();
@@ -372,7 +402,8 @@ fn the_program_inherits_the_dispositions_that_the_tool_was_given() {
 
 // Children.
 
-const FOLLOWED: [&str; 16] = [
+const FOLLOWED: [&str; 17] = [
+    "execveat",
     "fork",
     "fork_exec",
     "vfork",
@@ -411,6 +442,55 @@ fn children_of_every_kind_are_followed_and_behave_as_without() {
             summary["processes"].as_array().into_iter().flatten().filter_map(|one| one["end"].as_str()).collect();
         assert!(!ends.contains(&"not followed"), "{way}: {ran}");
     }
+}
+
+/// A child by vfork that becomes another program leaves in its parent's memory what it was begun with.
+#[test]
+fn children_by_vfork_leave_no_memory_behind() {
+    let bench = Bench::new();
+    let source = bench.path("spawns.c");
+    let text = r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        static int mappings(void)
+        {
+            int lines = 0, letter;
+            FILE *file = fopen("/proc/self/maps", "r");
+            while ((letter = getc(file)) != EOF)
+                lines += letter == '\n';
+            fclose(file);
+            return lines;
+        }
+        int main(void)
+        {
+            char *own[] = { "true", NULL }, *others[2000] = { NULL };
+            int before = 0, failed = 0;
+            for (int i = 0; i < 1999; i++)
+                others[i] = i % 2 ? "A=b" : "LD_PRELOAD=libm.so.6";
+            for (int i = 0; i < 60; i++) {
+                int status = -1;
+                pid_t child = vfork();
+                if (child == 0) {
+                    execve("/bin/true", own, i % 3 ? others + 1990 : others);
+                    _exit(1);
+                }
+                waitpid(child, &status, 0);
+                failed += status != 0;
+                if (i == 5)
+                    before = mappings();
+            }
+            printf("%d failed, %s\n", failed, mappings() - before < 10 ? "no more memory" : "more memory");
+            return failed;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "spawns", &[]);
+    let bare = without(&mut plain(bench.path("spawns")));
+    let ran = bench.run(&["-q"]).arg(bench.path("spawns")).done();
+    assert_eq!(bare.out, "0 failed, no more memory\n", "{bare}");
+    assert_eq!(bare.behaviour(), ran.behaviour(), "{ran}");
 }
 
 #[test]
@@ -570,6 +650,54 @@ fn faults_strike_the_calls_that_were_named_and_each_is_told() {
     let ran = with_fault(&bench, &["--report", "text", "--inject", "shm_open:ENOSPC@3"]);
     assert!(ran.err.contains("] injected: shm_open number 3: ENOSPC\n"), "{ran}");
     assert!(ran.err.contains("injected: 1 fault\n"), "{ran}");
+}
+
+/// Each process counts its calls by itself, whether it was begun by fork or by exec; what was injected is a call like others.
+#[test]
+fn faults_are_counted_by_each_process_and_as_calls() {
+    let bench = Bench::new();
+    let source = bench.path("forks.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        static void three(const char *who, const char *name)
+        {
+            for (int i = 1; i <= 3; i++)
+                printf("%s %d: %d\n", who, i, shm_open(name, O_RDWR | O_CREAT, 0600) >= 0);
+            fflush(stdout);
+        }
+        int main(int count, char **arguments)
+        {
+            three("parent", arguments[1]);
+            if (fork() == 0) {
+                three("child", arguments[1]);
+                _exit(0);
+            }
+            wait(0);
+            return shm_unlink(arguments[1]) == 0 && count == 2 ? 0 : 1;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "forks", &[]);
+    let expected = "parent 1: 1\nparent 2: 0\nparent 3: 1\nchild 1: 1\nchild 2: 0\nchild 3: 1\n";
+    let options = ["--json", "--inject", "shm_open:EMFILE@2"];
+    let ran = bench.run(&options).arg(bench.path("forks")).arg(format!("/{}", object())).done();
+    assert!(ran.code == Some(0) && ran.out.starts_with(expected), "{ran}");
+    let calls = ran.summary()["calls"].clone();
+    let opened = calls.as_array().into_iter().flatten().find(|one| one["call"] == "shm_open").cloned();
+    let opened = opened.expect("it was called");
+    assert_eq!((&opened["count"], &opened["failed"]), (&6.into(), &2.into()), "{ran}");
+    let lines = bench.path("lines");
+    let mut command = plain(bench.path("forks"));
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_TRACE", "shared");
+    command.env("SHMKIT_REPORT", &lines).env("SHMKIT_INJECT", "shm_open:EMFILE@2").arg(format!("/{}", object()));
+    let ran = without(&mut command);
+    let text = fs::read_to_string(&lines).expect("the lines were written");
+    assert_eq!(text.matches("] shm_open(\"").count(), 6, "{ran}\n{text}");
+    assert_eq!(text.matches(" = -1 EMFILE (").count(), 2, "{text}");
 }
 
 #[test]
@@ -839,6 +967,46 @@ fn only_what_a_process_made_itself_is_said_to_be_made() {
     let ran = bench.run(&["--json"]).arg(bench.path("find")).args(&[&base, &key.to_string()]).done();
     clean_up(&base, key);
     assert_eq!((ran.code, states(&ran.summary())), (Some(0), vec![]), "{ran}");
+}
+
+/// Paths that lead to the same, and the names that a program has for opening when it is compiled with _FORTIFY_SOURCE.
+#[test]
+fn objects_are_known_by_every_spelling_of_their_path() {
+    let bench = Bench::new();
+    let source = bench.path("spelled.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        int __openat_2(int folder, const char *path, int flags);
+        int __openat64_2(int folder, const char *path, int flags);
+        int main(int count, char **arguments)
+        {
+            const char *folders[] = { "//dev/shm/", "/dev//shm/", "/./dev/././shm//./", "/dev/shm/./" };
+            char path[4][300];
+            for (int i = 0; i < 4; i++) {
+                snprintf(path[i], sizeof path[i], "%s%s-%d", folders[i], arguments[1], i);
+                if (open(path[i], O_RDWR | O_CREAT | O_EXCL, 0600) == -1)
+                    return 1;
+            }
+            if (__openat_2(AT_FDCWD, path[1], O_RDWR) == -1 || __openat64_2(AT_FDCWD, path[2], O_RDWR) == -1)
+                return 2;
+            if (open("/dev/./null", O_RDWR) == -1 || open("/dev/", O_RDONLY) == -1 || open("/", O_RDONLY) == -1)
+                return 3;
+            return unlink(path[0]) != 0 || unlink(path[1]) != 0 || count != 2;
+        }
+    "#;
+    fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "spelled", &[]);
+    let base = object();
+    let ran = bench.run(&["--json"]).arg(bench.path("spelled")).arg(&base).done();
+    let left = [2, 3].map(|number| fs::remove_file(format!("/dev/shm/{base}-{number}")).is_ok());
+    let ends = ["removed", "removed", "left_behind", "left_behind"];
+    let expected = (0..4).map(|number| (format!("posix:/{base}-{number}"), ends[number].to_owned(), 0)).collect();
+    assert_eq!((ran.code, states(&ran.summary()), left), (Some(0), expected, [true; 2]), "{ran}");
+    let calls = ran.summary()["calls"].clone();
+    let opened = calls.as_array().into_iter().flatten().find(|one| one["call"] == "open").cloned();
+    assert_eq!(opened.expect("it was called")["count"], 6, "{ran}");
 }
 
 #[test]
@@ -1259,8 +1427,7 @@ fn what_is_repeated_is_reported_some_times_and_counted_always() {
                 close(fd);
             for (int fd = 2000; fd > 1000; fd--)
                 close(fd);
-            wait(0);
-            return 0;
+            return wait(0) == child ? 0 : 1;
         }
     "#;
     fs::write(&source, text).expect("the folder is writable");

@@ -8,19 +8,26 @@ use std::collections::BTreeMap;
 use run_support::{Bench, Ran, object, plain, rooted, unprivileged, without};
 
 /// Causes, the signal of each, and words that its explanation must have.
-const CAUSES: [(&str, i32, &[&str]); 7] = [
+const CAUSES: [(&str, i32, &[&str]); 9] = [
     ("never", libc::SIGBUS, &["byte 0 of posix:/", "it was never sized"]),
     ("truncated", libc::SIGBUS, &["is 0 bytes long now and was 16384 when it was mapped", "truncated"]),
     ("memfd", libc::SIGBUS, &["byte 8192 of memfd:", "is 4096 bytes long", "the mapping is longer"]),
     ("read_only", libc::SIGSEGV, &["mapped for reading only"]),
     ("none", libc::SIGSEGV, &["PROT_NONE"]),
+    ("jumped", libc::SIGSEGV, &["byte 0 of posix:/", "not mapped to be executed"]),
+    ("cut", libc::SIGSEGV, &["moved or cut (mremap)", "8192 bytes into it"]),
     ("unmapped", libc::SIGSEGV, &["unmapped (munmap)", "100 bytes into it"]),
     ("detached", libc::SIGSEGV, &["segment was mapped here, and detached (shmdt)", "5000 bytes into it"]),
 ];
 
 /// Crashes that have nothing to do with shared memory: nothing is said of them.
-const NOT_OURS: [(&str, i32); 4] =
-    [("overflow", libc::SIGSEGV), ("null", libc::SIGSEGV), ("private", libc::SIGSEGV), ("sent", libc::SIGBUS)];
+const NOT_OURS: [(&str, i32); 5] = [
+    ("overflow", libc::SIGSEGV),
+    ("null", libc::SIGSEGV),
+    ("private", libc::SIGSEGV),
+    ("replaced", libc::SIGSEGV),
+    ("sent", libc::SIGBUS),
+];
 
 const HANDLERS: [&str; 12] =
     ["none", "info", "plain", "once", "alternate", "small", "jump", "nodefer", "signal", "sigset", "sysv", "ignored"];
@@ -64,7 +71,7 @@ fn every_cause_is_explained_and_every_handler_runs_as_without() {
         }
     }
     // Of twelve ways three end by the signal (none, once, ignored) and two by a jump.
-    assert_eq!(ends, BTreeMap::from([("signal", 3 * 7), ("handler", 7 * 7), ("jump", 2 * 7)]));
+    assert_eq!(ends, BTreeMap::from([("signal", 3 * 9), ("handler", 7 * 9), ("jump", 2 * 9)]));
 }
 
 #[test]
@@ -152,6 +159,19 @@ fn without_privileges_the_size_is_still_told() {
     }
 }
 
+/// Without /proc, what is remembered is said.
+#[test]
+fn after_a_change_of_root_the_object_is_still_named() {
+    let bench = Bench::new();
+    bench.program("crash");
+    let bare = without(rooted(bench.path("crash")).args(["root", "none", &object()]));
+    let ran = bench.run_rooted(&["--json"]).arg(bench.path("crash")).args(&["root", "none", &object()]).done();
+    assert_eq!((bare.signal, ran.signal), (Some(libc::SIGBUS), Some(libc::SIGBUS)), "{bare}{ran}");
+    let said = ran.summary()["crashes"][0]["cause"].to_string();
+    let words = ["byte 5000 of posix:/", "is 4096 bytes long now and was 8192 when it was mapped"];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
 /// Every handler runs, and crashes are explained one after the other, when several threads crash at once.
 #[test]
 fn threads_that_crash_at_once() {
@@ -177,4 +197,18 @@ fn dispositions_are_shown_as_the_program_set_them() {
     let ran = bench.run(&["-q"]).arg(bench.path("dispositions")).done();
     assert!(bare.code == Some(0) && bare.out.lines().count() > 60, "{bare}");
     assert_eq!(bare.behaviour(), ran.behaviour(), "{ran}");
+}
+
+#[test]
+fn what_a_child_sets_in_its_parents_memory_is_not_the_parents() {
+    let bench = Bench::new();
+    bench.program("vforked");
+    for way in ["vfork", "clone"] {
+        for signal in ["bus", "segv"] {
+            let bare = without(plain(bench.path("vforked")).args([way, signal]));
+            let ran = bench.run(&["-q"]).arg(bench.path("vforked")).args(&[way, signal]).done();
+            assert_eq!((bare.code, bare.out.lines().count()), (Some(7), 2), "{bare}");
+            assert_eq!(bare.behaviour(), ran.behaviour(), "{way} {signal}: {ran}");
+        }
+    }
 }

@@ -27,6 +27,23 @@ fn calls_answer_as_without_wherever_they_are_made() {
     }
 }
 
+/// Figures for a failure, reports, lines of trace, faults on purpose, a wait for the ledger: none is a cancellation point.
+#[test]
+fn no_call_becomes_a_cancellation_point() {
+    let bench = Bench::new();
+    bench.program("places");
+    for place in ["cancelled_failures", "cancelled_contention", "cancelled_posts"] {
+        for options in [&["-q", "--repeats", "0"] as &[&str], &["-q", "--report", "off"]] {
+            both(&bench, options, place, "1");
+        }
+    }
+    both(&bench, &["-q", "--inject", "sem_post:50us,sem_trywait:EAGAIN@/2"], "cancelled_posts", "1");
+    let mut command = plain(bench.path("shmkit"));
+    command.arg("trace").arg("-o").arg(bench.path("lines")).arg("--").arg(bench.path("places"));
+    let ran = without(command.args(["cancelled_posts", &object(), "1"]));
+    assert!(ran.code == Some(0) && ran.out.starts_with("cancelled 20, lost 0\n"), "{ran}");
+}
+
 #[test]
 fn eight_threads_for_two_seconds_with_reports() {
     let bench = Bench::new();
@@ -163,4 +180,169 @@ fn names_are_known_where_memory_cannot_be_asked_for() {
         (&format!("posix:/{name}").into(), &"removed".into()),
         "{ran}"
     );
+}
+
+/// A filter that kills: after it a program has no other system calls than those that it makes.
+#[test]
+fn a_filter_that_kills_finds_nothing_at_the_end() {
+    let bench = Bench::new();
+    let source = bench.path("sandbox.c");
+    let text = r#"
+        #include <fcntl.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <stdlib.h>
+        #include <sys/mman.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        #define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+        int main(int count, char **arguments)
+        {
+            struct sock_filter steps[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                ALLOW(write), ALLOW(exit_group), ALLOW(close), ALLOW(munmap),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+            };
+            struct sock_fprog program = { sizeof steps / sizeof *steps, steps };
+            int fd = shm_open(arguments[1], O_RDWR | O_CREAT, 0600);
+            if (fd == -1 || ftruncate(fd, 4096) != 0 || shm_unlink(arguments[1]) != 0 || count != 2)
+                return 1;
+            void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+                return 2;
+            if (munmap(at, 4096) != 0 || close(fd) != 0 || write(1, "in the sandbox\n", 15) != 15)
+                return 3;
+            exit(0);
+        }
+    "#;
+    std::fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "sandbox", &[]);
+    let bare = without(plain(bench.path("sandbox")).arg(format!("/{}", object())));
+    assert_eq!((bare.code, bare.out.as_str()), (Some(0), "in the sandbox\n"), "{bare}");
+    let ran = bench.run(&["--json"]).arg(bench.path("sandbox")).arg(format!("/{}", object())).done();
+    assert!(ran.code == Some(0) && ran.out.starts_with("in the sandbox\n"), "{ran}");
+    assert_eq!(ran.summary()["processes"][0]["end"], "exited", "{ran}");
+}
+
+/// The thread that loads a library holds the loader's lock, and may wait for another one meanwhile.
+#[test]
+fn calls_and_reports_do_not_wait_for_the_loader() {
+    let bench = Bench::new();
+    bench.program_with("plugin", "plugin.so", &["-shared", "-fPIC"]);
+    let source = bench.path("loads.c");
+    let text = r#"
+        #include <dlfcn.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            alarm(20);
+            return dlopen(arguments[1], RTLD_NOW) != NULL && count == 2 ? 0 : 1;
+        }
+    "#;
+    std::fs::write(&source, text).expect("the folder is writable");
+    bench.compile(&source, "loads", &["-ldl"]);
+    for breaks in [false, true] {
+        let mut run = bench.run(&["-q"]);
+        if breaks {
+            run = run.env("PLUGIN_BREAKS", "1");
+        }
+        let ran = run.arg(bench.path("loads")).arg(bench.path("plugin.so")).done();
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "plugin ready\n"), "{ran}");
+        assert_eq!(ran.rules(), vec!["SHM-FD-CLOSED"; usize::from(breaks)], "{ran}");
+        assert!(!breaks || ran.reports[0]["site"].as_str().is_some_and(|site| site.contains("plugin.so+0x")), "{ran}");
+    }
+}
+
+/// How often a rule was reported on a standard error.
+fn told(err: &str) -> usize {
+    err.matches("SHM-FD-CLOSED, failed").count()
+}
+
+#[test]
+fn reports_go_to_the_tools_standard_error_whatever_the_programs_is() {
+    let bench = Bench::new();
+    let noisy = bench.program("noisy");
+    let text = ["-q", "--repeats", "0", "--report", "text"];
+    let ran = bench.run(&text).arg(&noisy).args(&["3"]).arg(bench.path("data")).done();
+    assert_eq!((ran.code, told(&ran.err)), (Some(0), 3), "{ran}");
+    assert_eq!(std::fs::read_to_string(bench.path("data")).expect("it was written"), "one\ntwo\n");
+    // Without the tool there is only the program's own, and that is another file now.
+    let mut command = plain(&noisy);
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_REPORT", "stderr");
+    let ran = without(command.arg("3").arg(bench.path("data")));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran}");
+    let mut command = plain(&noisy);
+    command.env("LD_PRELOAD", bench.path("libshmkit_preload.so")).env("SHMKIT_REPORT", "stderr");
+    let ran = without(command.arg("3"));
+    assert_eq!((ran.code, told(&ran.err)), (Some(0), 3), "{ran}");
+    // A child's is a pipe that nobody reads.
+    let ran = bench.run(&text).arg(&noisy).args(&["1000", "wait"]).done();
+    assert_eq!((ran.code, told(&ran.err)), (Some(0), 1000), "{}", ran.err.len());
+    // A file that is not opened for appending: the tool, the program and its child write over nothing.
+    let both = "'$0' 2 2>/dev/null; echo middle >&2; '$0' 2".replace("'$0'", &noisy.display().to_string());
+    let file = bench.path("errors");
+    let mut run = bench.run(&["--report", "text"]);
+    run = run.args(&["sh", "-c", &both]);
+    run.command.stderr(std::fs::File::create(&file).expect("the folder is writable"));
+    let ran = run.done();
+    let written = std::fs::read_to_string(&file).expect("it was written");
+    assert_eq!((ran.code, told(&written)), (Some(0), 4), "{written}");
+    assert!(written.contains("\nmiddle\n") && written.contains("\nshmkit: 3 processes"), "{written}");
+}
+
+#[test]
+fn reports_that_nobody_takes_neither_end_the_program_nor_hold_it_up() {
+    let bench = Bench::new();
+    let noisy = bench.program("noisy");
+    let tool = bench.path("shmkit");
+    let shell = |script: &str| {
+        let script = script.replace("RUN", &format!("'{}' run --json --repeats 0 --", tool.display()));
+        let script = script.replace("NOISY", &format!("'{}'", noisy.display()));
+        without(plain("bash").arg("-c").arg(script).current_dir(bench.folder.path()))
+    };
+    let lost = |ran: &Ran| ran.summary()["reports_not_written"].as_u64();
+    // Files may not grow so far: SIGXFSZ. The tool's own standard output is a pipe.
+    let ran = shell("(ulimit -S -f 8; RUN NOISY 500 2> limited); echo $?");
+    assert!(ran.out.ends_with("\n0\n") && ran.out.contains("\"reports_not_written\": 4"), "{ran}");
+    let ran = shell("(ulimit -f 8; RUN true); echo $?");
+    assert!(ran.out.ends_with("125\n") && ran.err.contains("File too large"), "{ran}");
+    // Nobody reads: SIGPIPE.
+    let ran = shell("RUN NOISY 50 2> >(exec true) ; echo $?");
+    assert!(ran.out.ends_with("\n0\n"), "{ran}");
+    // Somebody may read, and does not.
+    let mut run = bench.run(&["--json", "--repeats", "0", "--report", "text"]).arg(&noisy).args(&["1000"]);
+    run.command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = run.command.spawn().expect("the tool can be run");
+    let mut out = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().expect("a pipe"), &mut out).expect("it is text");
+    let mut err = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("a pipe"), &mut err).expect("it is text");
+    let status = child.wait().expect("a child");
+    let ran = Ran { code: status.code(), signal: None, out, err, reports: Vec::new() };
+    let lost = lost(&ran).unwrap_or(0);
+    assert!(ran.code == Some(0) && lost > 0 && told(&ran.err) as u64 + lost == 1000, "{} {lost}", told(&ran.err));
+}
+
+#[test]
+fn after_a_change_of_root_no_file_of_reports_is_made_there() {
+    let bench = Bench::new();
+    let noisy = bench.program("noisy");
+    let reports = bench.path("reports");
+    let root = bench.path("root");
+    let there = root.join(reports.strip_prefix("/").expect("it is absolute"));
+    std::fs::create_dir_all(there.parent().expect("it has a folder")).expect("the folder is writable");
+    let target = format!("text:{}", reports.display());
+    for there_is_one in [false, true] {
+        if there_is_one {
+            std::fs::write(&there, "another's\n").expect("the folder is writable");
+        }
+        let mut run = bench.run_rooted(&["--json", "--report", &target]).arg(&noisy).args(&["3", "chroot"]).arg(&root);
+        run.command.stdin(std::process::Stdio::null());
+        let ran = run.done();
+        assert_eq!((ran.code, ran.summary()["reports_not_written"].as_u64()), (Some(0), Some(3)), "{ran}");
+        assert_eq!(std::fs::read_to_string(&there).ok(), there_is_one.then(|| "another's\n".into()), "{ran}");
+    }
 }

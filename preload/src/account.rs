@@ -145,6 +145,13 @@ pub fn repeated(key: u64) -> Option<(u64, u64)> {
     None
 }
 
+/// Counts a report that could not be written.
+pub fn report_lost() {
+    if let Some(head) = head() {
+        head.reports_lost.fetch_add(1, Relaxed);
+    }
+}
+
 /// A number for bytes: FNV-1a of 64 bits; never 0.
 pub fn number<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)).max(1)

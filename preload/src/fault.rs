@@ -39,6 +39,12 @@ fn index(signal: c_int) -> Option<usize> {
     if ON.load(Relaxed) { SIGNALS.iter().position(|known| *known == signal) } else { None }
 }
 
+/// Whether what is kept here is of this process. A child that shares its parent's memory (vfork) sets dispositions of
+/// its own, and must leave the parent's as they are; one made behind the C library is taken for one.
+fn is_own() -> bool {
+    ledger::process() == process::pid()
+}
+
 /// Puts the handlers in place; unless SHMKIT_EXPLAIN=off.
 pub fn begin() {
     if process::environment(c"SHMKIT_EXPLAIN", |value| value == b"off") == Some(true) {
@@ -109,6 +115,26 @@ fn install(index: usize, signal: c_int, wanted: &libc::sigaction) -> c_int {
     }
 }
 
+/// For a child that keeps nothing: the kernel's own answer, with the program's handler in the place of ours.
+///
+/// # Safety
+/// As the C library's function.
+#[cold]
+unsafe fn in_child(index: usize, signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let result = real::sigaction(signal, new, old);
+        if result == 0
+            && !old.is_null()
+            && (*old).sa_sigaction == handle as *const () as usize
+            && let Some(wanted) = WANTED[index].with(|kept| *kept).flatten()
+        {
+            *old = wanted;
+        }
+        result
+    }
+}
+
 /// # Safety
 /// As the C library's function.
 #[unsafe(no_mangle)]
@@ -117,6 +143,10 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
         // SAFETY: the caller's promise.
         return unsafe { real::sigaction(signal, new, old) };
     };
+    if !is_own() {
+        // SAFETY: the caller's promise.
+        return unsafe { in_child(index, signal, new, old) };
+    }
     // SAFETY: the caller's promise. The new one is read before the old one is written: they may be the same.
     unsafe {
         let wanted = if new.is_null() { None } else { Some(*new) };
@@ -140,13 +170,17 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, o
     }
 }
 
-fn simple(signal: c_int, handler: usize, flags: c_int) -> usize {
+/// Sets a handler, with the signal itself in its mask or with nothing in it.
+fn simple(signal: c_int, handler: usize, flags: c_int, masked: bool) -> usize {
     let mut new = MaybeUninit::<libc::sigaction>::zeroed();
     let mut old = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zero is valid for both; the handler is the program's.
     unsafe {
         let new = new.assume_init_mut();
         (new.sa_sigaction, new.sa_flags) = (handler, flags);
+        if masked {
+            libc::sigaddset(&mut new.sa_mask, signal);
+        }
         if sigaction(signal, new, old.as_mut_ptr()) == 0 { old.assume_init().sa_sigaction } else { libc::SIG_ERR }
     }
 }
@@ -170,7 +204,7 @@ fn held(signal: c_int, handler: usize) -> usize {
             }
             now.assume_init().sa_sigaction
         } else {
-            simple(signal, handler, 0)
+            simple(signal, handler, 0, false)
         };
         if before == libc::SIG_ERR || libc::sigprocmask(how, mask.as_ptr(), core::ptr::null_mut()) != 0 {
             return libc::SIG_ERR;
@@ -180,6 +214,7 @@ fn held(signal: c_int, handler: usize) -> usize {
 }
 
 crate::sys::real::behind! {
+    mod names;
     extern "C" fn signal(signal: c_int, handler: usize) -> usize;
     extern "C" fn bsd_signal(signal: c_int, handler: usize) -> usize;
     extern "C" fn ssignal(signal: c_int, handler: usize) -> usize;
@@ -192,7 +227,7 @@ crate::sys::real::behind! {
 
 /// Each is the C library's function of its name, and for our two signals what that does, over `sigaction` above.
 mod hooks {
-    use super::{INTERRUPTS, Relaxed, WANTED, c_int, held, index, simple};
+    use super::{INTERRUPTS, Relaxed, WANTED, c_int, held, index, is_own, simple};
 
     macro_rules! hooks {
         ($(fn $function:ident: $ours:expr;)*) => {$(
@@ -212,11 +247,11 @@ mod hooks {
 
     fn restarting(signal: c_int, handler: usize) -> usize {
         let interrupts = index(signal).is_some_and(|index| INTERRUPTS[index].load(Relaxed));
-        simple(signal, handler, if interrupts { 0 } else { libc::SA_RESTART })
+        simple(signal, handler, if interrupts { 0 } else { libc::SA_RESTART }, true)
     }
 
     fn once(signal: c_int, handler: usize) -> usize {
-        simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER)
+        simple(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER, false)
     }
 
     hooks! {
@@ -236,7 +271,7 @@ mod hooks {
     pub unsafe extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
         // SAFETY: the caller's promise.
         let result = unsafe { super::siginterrupt(signal, interrupts) };
-        if let (Some(index), 0) = (index(signal), result) {
+        if let (Some(index), 0, true) = (index(signal), result, is_own()) {
             INTERRUPTS[index].store(interrupts != 0, Relaxed);
             WANTED[index].with(|kept| {
                 if let Some(kept) = kept {
@@ -253,7 +288,7 @@ mod hooks {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn sigignore(signal: c_int) -> c_int {
         if index(signal).is_some() {
-            return if simple(signal, libc::SIG_IGN, 0) == libc::SIG_ERR { -1 } else { 0 };
+            return if simple(signal, libc::SIG_IGN, 0, false) == libc::SIG_ERR { -1 } else { 0 };
         }
         // SAFETY: the caller's promise.
         unsafe { super::sigignore(signal) }
@@ -265,7 +300,8 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     // SAFETY: the kernel's own struct.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     if code > 0 {
-        sys::preserving_errno(|| explain_elsewhere(Fault { signal, code, address }));
+        let fetched = was_fetch(context);
+        sys::preserving_errno(|| explain_elsewhere(Fault { signal, code, address, fetched }));
     }
     let handler = HANDLERS[index].load(Relaxed);
     if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
@@ -282,7 +318,7 @@ extern "C-unwind" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
         }
         return;
     }
-    if ONCE[index].load(Relaxed) {
+    if ONCE[index].load(Relaxed) && is_own() {
         // The kernel put the default in our place.
         HANDLERS[index].store(libc::SIG_DFL, Relaxed);
         SPENT[index].store(true, Relaxed);
@@ -304,6 +340,23 @@ struct Fault {
     signal: c_int,
     code: c_int,
     address: usize,
+    /// The processor wanted an instruction there.
+    fetched: bool,
+}
+
+/// Whether the processor wanted an instruction: as its error code says.
+fn was_fetch(context: *mut c_void) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the kernel's own struct, as the handler was given it.
+    unsafe {
+        const INSTRUCTION: i64 = 0x10;
+        (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_ERR as usize] & INSTRUCTION != 0
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = context;
+        false
+    }
 }
 
 /// Explaining has a stack of its own, one for all threads: the thread's may be small, or what overflowed, and the
@@ -337,9 +390,7 @@ fn explain_elsewhere(fault: Fault) {
             break;
         }
         // Another thread crashed as well. Not for ever: its words are worth less than this thread's own end.
-        let span = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-        // SAFETY: the span is readable.
-        unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };
+        process::sleep_ns(1_000_000);
     }
     // SAFETY: as above.
     unsafe {
@@ -350,7 +401,7 @@ fn explain_elsewhere(fault: Fault) {
 extern "C" fn explain_fault(fault: *const c_void) {
     // SAFETY: `explain_elsewhere` waits for the end of this.
     let fault = unsafe { &*fault.cast::<Fault>() };
-    explain(fault.signal, fault.code, fault.address);
+    explain(fault);
 }
 
 /// Calls `work` with `data` on another stack, which ends at `top`.
@@ -379,13 +430,20 @@ unsafe fn on_stack(_top: usize, work: extern "C" fn(*const c_void), data: *const
     work(data);
 }
 
+#[derive(Clone, Copy)]
+struct Access {
+    read: bool,
+    write: bool,
+    execute: bool,
+}
+
 /// A line of /proc/self/maps.
 #[derive(Clone, Copy)]
 struct Mapping {
     start: usize,
     end: usize,
-    read: bool,
-    write: bool,
+    /// What may be done there: nothing is known of it without /proc.
+    access: Option<Access>,
     shared: bool,
     offset: u64,
     /// Device and number on it.
@@ -393,11 +451,11 @@ struct Mapping {
     path: Text<272>,
 }
 
-/// The mapping at an address, as the kernel has it.
+/// The mapping at an address, as the kernel has it; without /proc, as after a chroot, as it is remembered.
 fn mapping_at(address: usize) -> Option<Mapping> {
     let mut found = None;
     let mut line = Text::<400>::new();
-    let _ = file::read_all(c"/proc/self/maps", |byte| {
+    let read = file::read_all(c"/proc/self/maps", |byte| {
         if byte != b'\n' {
             line.push(byte);
             return true;
@@ -406,7 +464,39 @@ fn mapping_at(address: usize) -> Option<Mapping> {
         line.clear();
         found.is_none()
     });
-    found
+    match read {
+        Ok(()) => found,
+        Err(_) => remembered_at(address),
+    }
+}
+
+fn remembered_at(address: usize) -> Option<Mapping> {
+    ledger::at(address, |range, object, segment| {
+        let mut path = Text::new();
+        match (object, segment) {
+            (Some(object), _) if matches!(object.kind, Object::Posix | Object::Memfd) => {
+                path.push_str(if object.kind == Object::Posix { "/dev/shm/" } else { "/memfd:" });
+                path.push_printable(object.name.bytes());
+            }
+            (_, Some(segment)) => {
+                // As the kernel writes it there: without 0x.
+                let mut key = Text::<20>::new();
+                key.push_hex(u64::from(segment.key as u32));
+                path.push_str("/SYSV");
+                path.push_bytes(key.bytes().get(2..).unwrap_or_default());
+            }
+            _ => return None,
+        }
+        Some(Mapping {
+            start: range.start as usize,
+            end: range.end as usize,
+            access: None,
+            shared: true,
+            offset: range.offset,
+            identity: object.map_or((0, 0), |object| object.identity),
+            path,
+        })
+    })?
 }
 
 fn parse(line: &[u8]) -> Option<Mapping> {
@@ -422,8 +512,11 @@ fn parse(line: &[u8]) -> Option<Mapping> {
     Some(Mapping {
         start: hex(&range[..dash])?,
         end: hex(&range[dash + 1..])?,
-        read: permissions.first() == Some(&b'r'),
-        write: permissions.get(1) == Some(&b'w'),
+        access: Some(Access {
+            read: permissions.first() == Some(&b'r'),
+            write: permissions.get(1) == Some(&b'w'),
+            execute: permissions.get(2) == Some(&b'x'),
+        }),
         shared: permissions.get(3) == Some(&b's'),
         offset: hex(offset)? as u64,
         identity: (device, inode),
@@ -501,11 +594,16 @@ struct Gone {
 const REMEMBERED: usize = 32;
 static GONE: Guarded<([Option<Gone>; REMEMBERED], usize)> = Guarded::new(([None; REMEMBERED], 0));
 
-/// Remembers a range of shared memory that is about to be unmapped or detached.
-pub fn leaving(call: Call, addr: usize) {
-    ledger::at(addr, |range, object, segment| {
+/// The addresses that are remembered lie between these, so that nobody else has to look.
+static GONE_WITHIN: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
+
+/// Remembers a range of shared memory that is about to be unmapped, detached, moved or cut; and forgets what lay where
+/// other memory is unmapped now.
+pub fn leaving(call: Call, args: &[u64; 6]) {
+    let (addr, length) = (args[0] as usize, args[1] as usize);
+    let seen = ledger::at(addr, |range, object, segment| {
         if !matches!(range.content, Content::File | Content::Segment) {
-            return;
+            return false;
         }
         let mut name = Text::new();
         match (object, segment) {
@@ -530,6 +628,31 @@ pub fn leaving(call: Call, addr: usize) {
             all[*next % REMEMBERED] = Some(gone);
             *next = next.wrapping_add(1);
         });
+        GONE_WITHIN.0.fetch_min(gone.start, Relaxed);
+        GONE_WITHIN.1.fetch_max(gone.end, Relaxed);
+        true
+    });
+    let end = addr.saturating_add(length);
+    if seen != Some(true) && addr < GONE_WITHIN.1.load(Relaxed) && end > GONE_WITHIN.0.load(Relaxed) {
+        forget(addr, end);
+    }
+}
+
+/// What is touched there next is no more what was mapped before.
+#[cold]
+fn forget(start: usize, end: usize) {
+    GONE.with(|(all, _)| {
+        for place in all.iter_mut() {
+            let Some(gone) = place else { continue };
+            if start <= gone.start && end > gone.start {
+                gone.start = end;
+            } else if start < gone.end && end > gone.start {
+                gone.end = start;
+            }
+            if gone.start >= gone.end {
+                *place = None;
+            }
+        }
     });
 }
 
@@ -541,10 +664,11 @@ fn gone_at(address: usize) -> Option<Gone> {
 }
 
 /// Says why. Nothing is said of addresses that have nothing to do with shared memory.
-fn explain(signal: c_int, code: c_int, address: usize) {
+fn explain(fault: &Fault) {
+    let Fault { signal, address, .. } = *fault;
     let mut words = Text::<512>::new();
     let described = match mapping_at(address) {
-        Some(mapping) => describe(signal, code, address, &mapping, &mut words),
+        Some(mapping) => describe(fault, &mapping, &mut words),
         None => describe_gone(address, &mut words),
     };
     if !described {
@@ -554,7 +678,7 @@ fn explain(signal: c_int, code: c_int, address: usize) {
         Kind::Crashed,
         &Facts { errno: signal, a: address as u64, subject: words.bytes(), ..Facts::default() },
     );
-    report::write_line(|line, json| {
+    report::write_line(report::Patience::Bounded, |line, json| {
         let name = if signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
         if json {
             line.push_str("{\"schema\":1,\"kind\":\"crash\",\"time_ns\":");
@@ -582,7 +706,8 @@ fn explain(signal: c_int, code: c_int, address: usize) {
     });
 }
 
-fn describe(signal: c_int, code: c_int, address: usize, mapping: &Mapping, out: &mut Writer) -> bool {
+fn describe(fault: &Fault, mapping: &Mapping, out: &mut Writer) -> bool {
+    let Fault { signal, code, address, fetched } = *fault;
     let path = mapping.path.bytes();
     let memory = path.starts_with(b"/dev/shm/") || path.starts_with(b"/memfd:") || path.starts_with(b"/SYSV");
     if !(mapping.shared || memory || signal == libc::SIGBUS && path.starts_with(b"/")) {
@@ -600,7 +725,17 @@ fn describe(signal: c_int, code: c_int, address: usize, mapping: &Mapping, out: 
         if code != SEGV_ACCERR {
             return false;
         }
-        out.push_str(match (mapping.read, mapping.write) {
+        let Some(access) = mapping.access else {
+            out.push_str(
+                "its protection does not allow what the program did: compare the mapping's PROT_ flags, and mprotect",
+            );
+            return true;
+        };
+        if fetched && !access.execute {
+            out.push_str("the program jumped to it, and it is not mapped to be executed: look for a wrong pointer to a function, or map it with PROT_EXEC");
+            return true;
+        }
+        out.push_str(match (access.read, access.write) {
             (false, _) => "it is mapped without access (PROT_NONE): mprotect it, or map it with PROT_READ",
             (true, false) => {
                 "it is mapped for reading only, and the program wrote to it: map it with PROT_WRITE, or do not write to it"
@@ -655,7 +790,11 @@ fn describe_gone(address: usize, out: &mut Writer) -> bool {
     let Some(gone) = gone_at(address) else { return false };
     out.push_printable(gone.name.bytes());
     out.push_str(" was mapped here, and ");
-    out.push_str(if gone.call == Call::Shmdt { "detached (shmdt)" } else { "unmapped (munmap)" });
+    out.push_str(match gone.call {
+        Call::Shmdt => "detached (shmdt)",
+        Call::Mremap => "moved or cut (mremap)",
+        _ => "unmapped (munmap)",
+    });
     out.push_str(" by this program before it was touched: ");
     out.push_number((address - gone.start) as u64);
     out.push_str(" bytes into it");

@@ -4,7 +4,9 @@
 //! machines other than x86-64 `execle`, because a variadic function cannot be written here. Next: `stage.rs`, which
 //! every new image begins with.
 
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::account;
 use crate::calls::ledger;
@@ -16,11 +18,12 @@ use crate::sys::{self, memory, process};
 use crate::text::Text;
 
 /// Variables that go with a child.
-const NAMES: [&CStr; 8] = [
+const NAMES: [&CStr; 9] = [
     c"LD_PRELOAD",
     c"SHMKIT_RUN",
     c"SHMKIT_POLICY",
     c"SHMKIT_REPORT",
+    c"SHMKIT_STDERR",
     c"SHMKIT_INJECT",
     c"SHMKIT_SEED",
     c"SHMKIT_TRACE",
@@ -114,8 +117,93 @@ unsafe fn has_us(environment: *const *const c_char) -> bool {
     false
 }
 
+/// Room for copies of environments. What a child used that shares its parent's memory (vfork) stays in the parent: the
+/// child became another program. So room is used again, and not given back.
+struct Room {
+    /// The thread that uses it, and of which process; 0 and 0 when it is free.
+    thread: AtomicUsize,
+    process: AtomicI32,
+    copy: UnsafeCell<Copied>,
+}
+
+struct Copied {
+    pointers: Array<usize>,
+    preload: Array<u8>,
+}
+
+// SAFETY: the copy is only reached by the thread that took the room.
+unsafe impl Sync for Room {}
+
+const ROOMS: usize = 64;
+static ALL_ROOMS: [Room; ROOMS] = [const {
+    Room {
+        thread: AtomicUsize::new(0),
+        process: AtomicI32::new(0),
+        copy: UnsafeCell::new(Copied { pointers: Array::new(), preload: Array::new() }),
+    }
+}; ROOMS];
+
+impl Room {
+    /// Room for this thread. What a child of it left is known by the thread, which a child by vfork shares and which runs
+    /// only when that child is gone, and by the process, which is neither this one nor the parent: a signal handler may
+    /// have interrupted either just here.
+    fn take() -> Option<&'static Room> {
+        let (thread, process, own) = (process::thread_pointer(), process::pid(), ledger::process());
+        let left = |room: &&Room| {
+            let by = room.process.load(Relaxed);
+            room.thread.load(Relaxed) == thread && by != process && by != own
+        };
+        let free = |room: &&Room| room.thread.compare_exchange(0, thread, Acquire, Relaxed).is_ok();
+        let room = ALL_ROOMS.iter().find(left).or_else(|| ALL_ROOMS.iter().find(free))?;
+        room.process.store(process, Relaxed);
+        Some(room)
+    }
+
+    fn give_back(&self) {
+        self.process.store(0, Relaxed);
+        self.thread.store(0, Release);
+    }
+}
+
+impl Copied {
+    /// The environment with what was kept; false where there is no memory for it.
+    ///
+    /// # Safety
+    /// As for `has_us`.
+    unsafe fn fill(&mut self, environment: *const *const c_char) -> bool {
+        let Copied { pointers, preload } = self;
+        pointers.clear();
+        preload.clear();
+        let whole = KEPT.with(|kept| {
+            let own = || kept.bytes.as_slice().split_inclusive(|byte| *byte == 0);
+            let mut whole = true;
+            let mut at = environment;
+            // SAFETY: the caller's promise.
+            while let Some(text) = unsafe { next_of(&mut at) } {
+                let name = text.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
+                if name == b"LD_PRELOAD=" {
+                    // What the child was to have goes behind ours.
+                    let ours = own().find(|own| own.starts_with(name)).unwrap_or_default();
+                    let (ours, theirs) = (ours.strip_suffix(b"\0").unwrap_or(ours), &text[name.len()..]);
+                    whole &= ours.iter().chain(b":").chain(theirs).all(|byte| preload.push(*byte));
+                } else if !own().any(|own| own.starts_with(name)) {
+                    whole &= pointers.push(text.as_ptr() as usize);
+                }
+            }
+            for text in own().filter(|own| preload.as_slice().is_empty() || !own.starts_with(b"LD_PRELOAD=")) {
+                whole &= pointers.push(text.as_ptr() as usize);
+            }
+            if !preload.as_slice().is_empty() {
+                whole &= pointers.push(preload.as_slice().as_ptr() as usize);
+            }
+            whole && pointers.push(0)
+        });
+        whole == Some(true)
+    }
+}
+
 /// Runs `work` with an environment that we are in: the given one, or a copy of it with what was kept. Where there is no
-/// memory for a copy, the given one.
+/// room for a copy, the given one.
 ///
 /// # Safety
 /// As for `has_us`.
@@ -124,36 +212,15 @@ unsafe fn with_us<R>(environment: *const *const c_char, work: impl FnOnce(*const
     if !KEPT.with(|kept| kept.on).unwrap_or(false) || !is_readable(environment) || unsafe { has_us(environment) } {
         return work(environment);
     }
-    // The copies live until the next program takes this one's place, or until `work` fails.
-    let (mut pointers, mut preload) = (Array::<usize>::new(), Array::<u8>::new());
-    let whole = KEPT.with(|kept| {
-        let own = || kept.bytes.as_slice().split_inclusive(|byte| *byte == 0);
-        let mut whole = true;
-        let mut at = environment;
-        // SAFETY: the caller's promise.
-        while let Some(text) = unsafe { next_of(&mut at) } {
-            let name = text.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
-            if name == b"LD_PRELOAD=" {
-                // What the child was to have goes behind ours.
-                let ours = own().find(|own| own.starts_with(name)).unwrap_or_default();
-                let (ours, theirs) = (ours.strip_suffix(b"\0").unwrap_or(ours), &text[name.len()..]);
-                whole &= ours.iter().chain(b":").chain(theirs).all(|byte| preload.push(*byte));
-            } else if !own().any(|own| own.starts_with(name)) {
-                whole &= pointers.push(text.as_ptr() as usize);
-            }
-        }
-        for text in own().filter(|own| preload.as_slice().is_empty() || !own.starts_with(b"LD_PRELOAD=")) {
-            whole &= pointers.push(text.as_ptr() as usize);
-        }
-        if !preload.as_slice().is_empty() {
-            whole &= pointers.push(preload.as_slice().as_ptr() as usize);
-        }
-        whole && pointers.push(0)
-    });
-    match whole {
-        Some(true) => work(pointers.as_slice().as_ptr().cast()),
-        _ => work(environment),
-    }
+    let Some(room) = Room::take() else { return work(environment) };
+    // SAFETY: the room is this thread's until it is given back; the caller's promise.
+    let copy = unsafe {
+        let copy = &mut *room.copy.get();
+        if copy.fill(environment) { copy.pointers.as_slice().as_ptr().cast() } else { environment }
+    };
+    let result = work(copy);
+    room.give_back();
+    result
 }
 
 /// The next string of an environment, terminated.
@@ -197,9 +264,11 @@ fn own_environment() -> *const *const c_char {
 }
 
 crate::sys::real::behind! {
+    mod names;
     extern "C" fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int = SYS_execve;
     extern "C" fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    extern "C" fn execveat(folder: c_int, path: *const c_char, argv: *const *const c_char, envp: *const *const c_char, flags: c_int) -> c_int = SYS_execveat;
     extern "C" fn posix_spawn(pid: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     extern "C" fn posix_spawnp(pid: *mut libc::pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
 }
@@ -245,8 +314,27 @@ mod hooks {
     /// As the C library's function.
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
+        // SAFETY: the caller's promise. Of all these the C library refuses this one without an environment.
+        unsafe {
+            if envp.is_null() {
+                return super::fexecve(fd, argv, envp);
+            }
+            with_us(envp, |envp| replaced(|| super::fexecve(fd, argv, envp)))
+        }
+    }
+
+    /// # Safety
+    /// As the C library's function.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn execveat(
+        folder: c_int,
+        path: *const c_char,
+        argv: Strings,
+        envp: Strings,
+        flags: c_int,
+    ) -> c_int {
         // SAFETY: the caller's promise.
-        unsafe { with_us(envp, |envp| replaced(|| super::fexecve(fd, argv, envp))) }
+        unsafe { with_us(envp, |envp| replaced(|| super::execveat(folder, path, argv, envp, flags))) }
     }
 
     /// # Safety

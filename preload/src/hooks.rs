@@ -15,10 +15,11 @@ use crate::stage::{Direct, call};
 use crate::sys::real;
 
 /// What the layers have no use for: they make keys themselves.
-mod behind {
+pub mod behind {
     use super::{c_char, c_int, key_t};
 
     crate::sys::real::behind! {
+        mod names;
         extern "C" fn ftok(path: *const c_char, id: c_int) -> key_t;
     }
 }

@@ -47,6 +47,13 @@ pub fn begin(text: &str, seed: u64) {
     COUNT.store(count, Relaxed);
 }
 
+/// In a forked child: each process counts by itself.
+pub fn after_fork() {
+    // SAFETY: only read since the constructor, but for atomics.
+    let faults = unsafe { &*FAULTS.0.get() };
+    faults.iter().flatten().for_each(|fault| fault.seen.store(0, Relaxed));
+}
+
 /// Whether any faults were asked for.
 #[inline(always)]
 pub fn is_on() -> bool {
@@ -78,7 +85,7 @@ fn tell(call: Call, what: What, number: u64, part: usize) {
     let errno = if let What::Errno(errno) = what { errno } else { 0 };
     account::event(Kind::Injected, &Facts { call, errno, a: number, b: part as u64, ..Facts::default() });
     sys::preserving_errno(|| {
-        report::write_line(|line, json| {
+        report::write_line(report::Patience::Bounded, |line, json| {
             let mut words = crate::text::Text::<64>::new();
             match what {
                 What::Errno(errno) => words.push_str(errno_name(errno)),
@@ -119,9 +126,7 @@ pub fn wait(time: u64) {
     sys::preserving_errno(|| {
         let end = process::monotonic_ns().saturating_add(time);
         while let left @ 1.. = end.saturating_sub(process::monotonic_ns()) {
-            let span = libc::timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
-            // SAFETY: the span is readable.
-            unsafe { libc::nanosleep(&span, core::ptr::null_mut()) };
+            sys::kernel::sleep(left);
         }
     });
 }

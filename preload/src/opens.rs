@@ -11,14 +11,18 @@ use crate::error::Errno;
 use crate::inject;
 use crate::stage::call;
 use crate::sys::{self, file, memory};
+use crate::text::Text;
 
 crate::sys::real::behind! {
+    mod names;
     extern "C-unwind" fn open(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
     extern "C-unwind" fn open64(path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_open;
     extern "C-unwind" fn openat(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;
     extern "C-unwind" fn openat64(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;
     extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int;
     extern "C-unwind" fn __open64_2(path: *const c_char, flags: c_int) -> c_int;
+    extern "C-unwind" fn __openat_2(folder: c_int, path: *const c_char, flags: c_int) -> c_int;
+    extern "C-unwind" fn __openat64_2(folder: c_int, path: *const c_char, flags: c_int) -> c_int;
     extern "C-unwind" fn creat(path: *const c_char, mode: mode_t) -> c_int = SYS_creat;
     extern "C-unwind" fn creat64(path: *const c_char, mode: mode_t) -> c_int = SYS_creat;
     extern "C" fn unlink(path: *const c_char) -> c_int = SYS_unlink;
@@ -32,7 +36,7 @@ crate::sys::real::behind! {
 /// # Safety
 /// `path` is null, or leads nowhere, or is a terminated string: as the call that it is for demands.
 unsafe fn object<'a>(path: *const c_char, trusted: bool) -> Option<&'a CStr> {
-    const FOLDER: &[u8] = b"/dev/shm/";
+    const FOLDER: [&[u8]; 2] = [b"dev", b"shm"];
     if (path as usize) < 4096 {
         return None;
     }
@@ -44,13 +48,44 @@ unsafe fn object<'a>(path: *const c_char, trusted: bool) -> Option<&'a CStr> {
     }
     // SAFETY: the caller's promise; each byte is read only when those before it are the folder's, so none behind the end.
     unsafe {
-        for (index, byte) in FOLDER.iter().enumerate() {
-            if *path.cast::<u8>().add(index) != *byte {
-                return None;
+        let mut at = path.cast::<u8>();
+        for part in FOLDER {
+            at = behind_slash(at)?;
+            for byte in part {
+                if *at != *byte {
+                    return None;
+                }
+                at = at.add(1);
             }
         }
-        Some(CStr::from_ptr(path.add(FOLDER.len())))
+        Some(CStr::from_ptr(behind_slash(at)?.cast()))
     }
+}
+
+/// What comes after a slash, and after what means no more than one: `//`, `/./`.
+///
+/// # Safety
+/// `at` lies within a terminated string.
+unsafe fn behind_slash(mut at: *const u8) -> Option<*const u8> {
+    // SAFETY: the caller's promise; each byte is read only when the one before it is not the last.
+    unsafe {
+        if *at != b'/' {
+            return None;
+        }
+        while *at == b'/' || *at == b'.' && *at.add(1) == b'/' {
+            at = at.add(1);
+        }
+        Some(at)
+    }
+}
+
+/// The plain path of an object, for the words and the record.
+fn plain(name: &CStr) -> Text<300> {
+    let mut path = Text::new();
+    path.push_str("/dev/shm/");
+    path.push_bytes(name.to_bytes());
+    path.push(0);
+    path
 }
 
 /// Whether the kernel could not read a path; errno is the call's.
@@ -68,7 +103,7 @@ unsafe fn opened(path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn(
         // SAFETY: the caller's promise.
         return match unsafe { object(path, false) }.filter(|name| named(name)) {
             None => real(),
-            Some(name) => of_object(name, path, flags, mode, real),
+            Some(name) => of_object(name, flags, mode, real),
         };
     }
     let fd = real();
@@ -81,7 +116,7 @@ unsafe fn opened(path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn(
         None => fd,
         Some(name) => {
             let errno = sys::errno();
-            of_object(name, path, flags, mode, || {
+            of_object(name, flags, mode, || {
                 sys::set_errno(errno);
                 fd
             })
@@ -90,13 +125,13 @@ unsafe fn opened(path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn(
 }
 
 #[cold]
-fn of_object(name: &CStr, path: *const c_char, flags: c_int, mode: mode_t, real: impl Fn() -> c_int) -> c_int {
+fn of_object(name: &CStr, flags: c_int, mode: mode_t, real: impl Fn() -> c_int) -> c_int {
+    let path = plain(name);
     let mode = if flags & libc::O_CREAT == 0 { 0 } else { mode };
     let noted = || {
         let creates = flags & libc::O_CREAT != 0 && {
-            // SAFETY: a terminated string: its beginning was read just now.
-            let path = unsafe { CStr::from_ptr(path) };
-            sys::preserving_errno(|| file::status_at(path)).is_err()
+            let there = |path| sys::preserving_errno(|| file::status_at(path)).is_ok();
+            !CStr::from_bytes_until_nul(path.bytes()).is_ok_and(there)
         };
         let fd = real();
         if fd >= 0 {
@@ -105,7 +140,7 @@ fn of_object(name: &CStr, path: *const c_char, flags: c_int, mode: mode_t, real:
         }
         fd
     };
-    call(Call::Open, path, [0, flags as u64, u64::from(mode), 0, 0, 0], noted, &real)
+    call(Call::Open, path.bytes().as_ptr().cast(), [0, flags as u64, u64::from(mode), 0, 0, 0], noted, &real)
 }
 
 /// # Safety
@@ -124,7 +159,7 @@ unsafe fn removed(path: *const c_char, real: impl Fn() -> c_int) -> c_int {
         }
         result
     };
-    call(Call::Remove, path, [0; 6], noted, &real)
+    call(Call::Remove, plain(name).bytes().as_ptr().cast(), [0; 6], noted, &real)
 }
 
 /// Each is the C library's function of its name, `opened` or `removed`.
@@ -152,6 +187,8 @@ mod hooks {
         fn openat64(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t): path, flags, mode;
         fn __open_2(path: *const c_char, flags: c_int): path, flags, 0;
         fn __open64_2(path: *const c_char, flags: c_int): path, flags, 0;
+        fn __openat_2(folder: c_int, path: *const c_char, flags: c_int): path, flags, 0;
+        fn __openat64_2(folder: c_int, path: *const c_char, flags: c_int): path, flags, 0;
         fn creat(path: *const c_char, mode: mode_t): path, MAKES, mode;
         fn creat64(path: *const c_char, mode: mode_t): path, MAKES, mode;
     }

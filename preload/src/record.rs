@@ -14,7 +14,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// "shmkrun" and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x04");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"shmkrun\x05");
 /// Most processes whose calls are counted; `Head::processes` says how many there were. What the others make, remove and
 /// break is kept as everyone's.
 pub const PROCESSES: usize = 1024;
@@ -50,6 +50,9 @@ pub struct Head {
     pub lost_objects: AtomicU32,
     /// Objects that were removed again, and whose places others have now.
     pub ended: AtomicU64,
+    /// Reports and lines of a trace that could not be written.
+    pub reports_lost: AtomicU32,
+    pub unused: u32,
 }
 
 /// A rule, what became of the call, and where it was made: by all processes of the run together.

@@ -1,7 +1,10 @@
 //! Where in the program a call was made: the first return address outside this library, as module and offset.
-//! Only for what is reported: it walks the stack. Next: `cli/src/run`, which turns the offset into a line of source.
+//! Only for what is reported: it walks the stack. The loader's lock is not taken where the C library can do without
+//! (glibc 2.35): a thread that holds it may wait for the one that reports. Next: `cli/src/run`, which turns the offset
+//! into a line of source.
 
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::text::Writer;
@@ -18,9 +21,49 @@ unsafe extern "C" {
 
 /// Where this library begins in memory; 0 while that is not known.
 static OWN: AtomicUsize = AtomicUsize::new(0);
+/// `_dl_find_object`; 0 where there is none.
+static FIND: AtomicUsize = AtomicUsize::new(0);
+/// What the program was called as: the loader's own list has no name for it.
+static PROGRAM: AtomicUsize = AtomicUsize::new(0);
+
+/// As in dlfcn.h, with room for more than any version has.
+#[repr(C)]
+struct Found {
+    flags: u64,
+    start: usize,
+    end: usize,
+    module: *const Module,
+    rest: [usize; 12],
+}
+
+/// The beginning of a `struct link_map`, as in link.h.
+#[repr(C)]
+struct Module {
+    base: usize,
+    name: *const c_char,
+}
 
 fn module(at: usize) -> Option<(usize, &'static CStr)> {
-    let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    let find = FIND.load(Relaxed);
+    if find == 0 {
+        return module_by_loader(at);
+    }
+    let mut found = MaybeUninit::<Found>::zeroed();
+    // SAFETY: the C library's function of this declaration; the place is writable. Names live as long as their modules.
+    unsafe {
+        let find: extern "C" fn(usize, *mut Found) -> c_int = core::mem::transmute(find);
+        if find(at, found.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let found = found.assume_init();
+        let name = if found.module.is_null() { core::ptr::null() } else { (*found.module).name };
+        let name = if name.is_null() || *name == 0 { PROGRAM.load(Relaxed) as *const c_char } else { name };
+        Some((found.start, if name.is_null() { c"" } else { CStr::from_ptr(name) }))
+    }
+}
+
+fn module_by_loader(at: usize) -> Option<(usize, &'static CStr)> {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: the place is writable; an address of no module is answered with 0. Names live as long as their modules.
     unsafe {
         if libc::dladdr(at as *const c_void, info.as_mut_ptr()) == 0 {
@@ -33,6 +76,18 @@ fn module(at: usize) -> Option<(usize, &'static CStr)> {
 
 /// Looks up where this library lies; at the beginning, so that nothing is resolved for the first time in a handler.
 pub fn begin() {
+    // SAFETY: takes no pointers. The program's headers lie in the program.
+    if let Some((_, name)) = module_by_loader(unsafe { libc::getauxval(libc::AT_PHDR) } as usize) {
+        PROGRAM.store(name.as_ptr() as usize, Relaxed);
+    }
+    // SAFETY: the name is terminated; what went wrong is not for the program to hear.
+    unsafe {
+        let find = libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr());
+        if find.is_null() {
+            libc::dlerror();
+        }
+        FIND.store(find as usize, Relaxed);
+    }
     if let Some((base, _)) = module(begin as *const () as usize) {
         OWN.store(base, Relaxed);
     }

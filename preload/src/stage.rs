@@ -4,7 +4,7 @@
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::null;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicBool, AtomicI32};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::account::{self, Facts};
 use crate::calls::detail::Detail;
@@ -17,19 +17,61 @@ use crate::checks::words::{Call, Invocation, push_call};
 use crate::error::Errno;
 use crate::record::{Kind, state};
 use crate::spec::What;
-use crate::sys::{self, process};
+use crate::sys::limits::page_size;
+use crate::sys::{self, memory, process};
 use crate::text::{Text, Writer};
-use crate::{ahead, fault, follow, inject, site, trace};
+use crate::{ahead, fault, follow, hooks, inject, opens, site, trace};
 
 /// Counts, faults or a trace were asked for.
 static BUSY: AtomicBool = AtomicBool::new(false);
-/// The process that the account is of: another one after a fork behind the C library.
-static OWN: AtomicI32 = AtomicI32::new(0);
+/// A page that the kernel empties in every child, so that one made behind the C library is known for what it is without
+/// a system call: a program may have forbidden itself all but its own. 0 where the kernel cannot (before Linux 4.14).
+static MARK: AtomicUsize = AtomicUsize::new(0);
+
+fn mark() -> Option<&'static AtomicBool> {
+    match MARK.load(Relaxed) {
+        0 => None,
+        // SAFETY: the page is mapped until the process ends, and used for nothing else.
+        at => Some(unsafe { &*(at as *const AtomicBool) }),
+    }
+}
+
+/// Makes the page, once; then, and in the child after a fork, says that this process is one that we know of.
+fn put_mark() {
+    if MARK.load(Relaxed) == 0 {
+        let (page, flags) = (page_size(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        if let Ok(at) = memory::mmap(0, page, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) {
+            match memory::madvise(at, page, libc::MADV_WIPEONFORK) {
+                Ok(()) => MARK.store(at, Relaxed),
+                Err(_) => drop(memory::munmap(at, page)),
+            }
+        }
+    }
+    if let Some(mark) = mark() {
+        mark.store(true, Relaxed);
+    }
+}
+
+/// Whether this process is the one that the account and the ledger are of.
+fn is_own() -> bool {
+    mark().map_or_else(|| ledger::process() == process::pid(), |mark| mark.load(Relaxed))
+}
 
 extern "C" fn begin() {
     sys::preserving_errno(|| {
+        // Later it could be too late: see `real::Next`.
+        for look_up in [
+            sys::real::all::look_up,
+            sys::real::of_gnu::look_up,
+            hooks::behind::names::look_up,
+            opens::names::look_up,
+            fault::names::look_up,
+            follow::names::look_up,
+        ] {
+            look_up();
+        }
         ledger::process();
-        OWN.store(process::pid(), Relaxed);
+        put_mark();
         let mut busy = false;
         process::environment(c"SHMKIT_RUN", |path| {
             let mut text = Text::<4097>::new();
@@ -55,8 +97,10 @@ extern "C" fn begin() {
         site::begin();
         if account::is_on() {
             report::set_observer(observe);
+            report::set_loss(account::report_lost);
         }
         policy::listening();
+        report::learn_standard_error();
         process::at_fork(nothing, nothing, in_child);
         fault::begin();
         ahead::begin();
@@ -68,15 +112,16 @@ extern "C" fn begin() {
 extern "C" fn nothing() {}
 
 extern "C" fn in_child() {
-    OWN.store(process::pid(), Relaxed);
+    put_mark();
     fault::after_fork();
+    inject::after_fork();
     sys::preserving_errno(account::begin);
 }
 
 extern "C" fn end() {
     sys::preserving_errno(|| {
-        exit::report_leftovers();
-        if OWN.load(Relaxed) == process::pid() {
+        if is_own() {
+            exit::report_leftovers();
             if ledger::is_lost() {
                 account::event(Kind::Lost, &Facts::default());
             }
@@ -239,21 +284,27 @@ fn surrounded<T: Answer>(
     checked: impl FnOnce() -> T,
     real: impl FnOnce() -> T,
 ) -> T {
-    match inject::next(call) {
-        Some(What::Errno(errno)) => return T::failure(errno),
-        Some(What::Delay(time)) => inject::wait(time),
+    let injected = match inject::next(call) {
+        Some(What::Errno(errno)) => Some(errno),
+        Some(What::Delay(time)) => {
+            inject::wait(time);
+            None
+        }
         Some(What::Short) => {
             fall_short(call, &args);
-            return T::failure(libc::ENOSPC);
+            Some(libc::ENOSPC)
         }
-        None => {}
-    }
+        None => None,
+    };
     let traced = trace::wants(call, &args);
-    if matches!(call, Call::Munmap | Call::Shmdt) {
-        fault::leaving(call, args[0] as usize);
+    if matches!(call, Call::Munmap | Call::Shmdt | Call::Mremap) && injected.is_none() {
+        fault::leaving(call, &args);
     }
     let begin = account::now();
-    let answer = rescued(checked(), real);
+    let answer = match injected {
+        Some(errno) => T::failure(errno),
+        None => rescued(checked(), real),
+    };
     let time = account::now().saturating_sub(begin);
     let outcome = answer.outcome();
     let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Errno(1..));

@@ -96,7 +96,7 @@ pub fn line(call: &Invocation, outcome: Outcome, time: u64) {
             Outcome::Errno(0) => answer.push(b'0'),
             Outcome::Errno(errno) => push_errno(errno, &mut answer),
         }
-        report::write_line(|line, json| {
+        report::write_line(report::Patience::Endless, |line, json| {
             if json {
                 line.push_str("{\"schema\":1,\"kind\":\"trace\",\"time_ns\":");
                 line.push_number(process::wall_clock_ns());

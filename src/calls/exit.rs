@@ -17,11 +17,34 @@ use crate::text::Text;
 /// Reports what is left behind. Runs after the program's own exit handlers and destructors; `_exit`, `abort` and
 /// signals bypass it, as they bypass every handler.
 pub fn report_leftovers() {
-    // A child made behind the C library's back shares its parent's records, but made none of these.
-    if !policy::attentive() || policy::listening() == 0 || ledger::process() != process::pid() {
+    if !policy::attentive() || policy::listening() == 0 {
         return;
     }
-    sys::preserving_errno(|| ledger::left_behind(object_left, segment_left, set_left));
+    sys::preserving_errno(|| {
+        ledger::left_behind(
+            |object| {
+                if is_own() {
+                    object_left(object)
+                }
+            },
+            |segment| {
+                if is_own() {
+                    segment_left(segment)
+                }
+            },
+            |set| {
+                if is_own() {
+                    set_left(set)
+                }
+            },
+        )
+    });
+}
+
+/// Whether the records are this process's: a child made behind the C library's back shares its parent's, but made none of
+/// these. Asked only when there are some: a program may have forbidden itself all system calls but its own.
+fn is_own() -> bool {
+    ledger::process() == process::pid()
 }
 
 fn object_left(object: &Object) {
@@ -55,7 +78,7 @@ fn segment_left(segment: &Segment) {
     let Ok(status) = sysv::status(segment.id) else {
         return;
     };
-    if status.mode & sysv::SHM_DEST != 0 || status.creator != process::pid() {
+    if status.mode & sysv::SHM_DEST != 0 || status.creator != ledger::process() {
         return;
     }
     let call = Invocation::new(Call::Exit, [0; 6]);

@@ -198,7 +198,7 @@ pub fn explain_fstat(fd: i32, buffer: usize, errno: Errno) -> Errno {
 pub fn close(fd: i32) -> Result<(), Errno> {
     // Before the kernel frees the number, because afterwards another thread can be given it.
     ledger::closing(fd);
-    sys_file::close(fd).map_err(|errno| {
+    sys_file::close_for_program(fd).map_err(|errno| {
         let call = Invocation::new(Call::Close, [fd as u64, 0, 0, 0, 0, 0]);
         match errno.0 {
             libc::EBADF if cfg!(interposer) && is_sweep(fd) => errno,

@@ -1,7 +1,9 @@
 //! Where reports go when somebody asked for them: a callback, standard error, a file, as text or JSON lines.
-//! Never writes unasked, never keeps a descriptor open, never allocates. Next: `judge.rs`, which calls it.
+//! Never writes unasked, never keeps a descriptor open, never allocates. What nobody takes is given up, and counted.
+//! Next: `judge.rs`, which calls it.
 
 use core::ffi::{CStr, c_char, c_void};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::OnceLock;
 
 use super::detail::{Detail, Words};
@@ -9,10 +11,10 @@ use super::ledger;
 use super::policy::{self, CALLBACK, OBSERVER, TARGET};
 use crate::checks::words::{Call, Invocation};
 use crate::checks::{Rule, Verdict};
-use crate::error::errno_name;
+use crate::error::{Errno, errno_name};
 use crate::sys::lock::Guarded;
 use crate::sys::{self, process};
-use crate::text::{Text, Writer};
+use crate::text::{Text, Writer, leading_number};
 
 /// What became of the call that is reported.
 #[repr(i32)]
@@ -82,6 +84,12 @@ struct Listener {
 struct Pen {
     /// Terminated; empty for standard error.
     path: Text<4097>,
+    /// Device and number of the file at the path; 0 and 0 where any file will do.
+    identity: (u64, u64),
+    /// Reports go to standard error: to the path, where `shmkit run` gave one, or else to descriptor 2.
+    standard: bool,
+    /// What descriptor 2 was when this began; 0 and 0 where that does not matter.
+    second: (u64, u64),
     json: bool,
     words: Words,
     site: Text<256>,
@@ -89,8 +97,30 @@ struct Pen {
 }
 
 static LISTENER: Guarded<Listener> = Guarded::new(Listener { callback: None, user: 0 });
-static PEN: Guarded<Pen> =
-    Guarded::new(Pen { path: Text::new(), json: false, words: Words::new(), site: Text::new(), line: Text::new() });
+static PEN: Guarded<Pen> = Guarded::new(Pen {
+    path: Text::new(),
+    identity: (0, 0),
+    standard: true,
+    second: (0, 0),
+    json: false,
+    words: Words::new(),
+    site: Text::new(),
+    line: Text::new(),
+});
+
+/// How long a line waits for whoever reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A second; and no more than that for all lines until there is room again.
+    Bounded,
+    /// As long as it takes: for what is worth nothing unless it is whole.
+    Endless,
+}
+
+/// The last report waited in vain: the next ones do not wait.
+static STUCK: AtomicBool = AtomicBool::new(false);
+/// Hears of each report that could not be written.
+static LOSS: OnceLock<fn()> = OnceLock::new();
 
 std::thread_local! {
     static IN_CALLBACK: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
@@ -109,6 +139,17 @@ pub fn set_observer(observer: Observer) {
     }
 }
 
+/// Sets who hears of reports that could not be written, once and for all.
+pub fn set_loss(heard: fn()) {
+    let _ = LOSS.set(heard);
+}
+
+fn lost() {
+    if let Some(heard) = LOSS.get() {
+        heard();
+    }
+}
+
 /// Sets where reports are written: `stderr`, `FILE`, `json:stderr`, `json:FILE`; `off` or nothing for nowhere.
 /// False when the file cannot be written.
 pub fn set_target(target: &[u8]) -> bool {
@@ -122,18 +163,31 @@ pub fn set_target(target: &[u8]) -> bool {
     };
     let set = PEN.with(|pen| {
         // The line is free while no report is made: the new path is tried there before it replaces the old one.
-        let Pen { path, line, .. } = pen;
+        let Pen { path, identity, standard, second, line, .. } = pen;
         line.clear();
-        if target != b"stderr" {
+        let mut found = (0, 0);
+        if target == b"stderr" {
+            if cfg!(interposer) {
+                (found, *second) = standard_error(line);
+            }
+        } else {
             if !process::push_absolute(target, line) {
                 return false;
             }
             line.push(0);
-            let file = CStr::from_bytes_until_nul(line.bytes()).ok();
-            if sys::preserving_errno(|| sys::file::append(file, b"")).is_err() {
-                return false;
+            let Ok(file) = CStr::from_bytes_until_nul(line.bytes()) else { return false };
+            let opened = sys::preserving_errno(|| {
+                let fd = sys::file::open_for_report(file, true)?;
+                let status = sys::file::status(fd);
+                sys::file::close(fd).and(status)
+            });
+            let Ok(status) = opened else { return false };
+            if cfg!(interposer) {
+                // After a change of root the path may lead elsewhere.
+                found = identity_of(status);
             }
         }
+        (*identity, *standard) = (found, target == b"stderr");
         path.clear();
         path.push_bytes(line.bytes());
         pen.json = json;
@@ -143,6 +197,36 @@ pub fn set_target(target: &[u8]) -> bool {
         policy::set_listening(TARGET, true);
     }
     set == Some(true)
+}
+
+fn identity_of(status: sys::file::Status) -> (u64, u64) {
+    (status.dev, status.ino)
+}
+
+/// The standard error of `shmkit run`, as `DEVICE:NUMBER:PATH` in the environment: puts the path into `out`, and gives the
+/// identity, and that of descriptor 2 as it is now. A program that was not written for this may give that number to a
+/// file of its own.
+fn standard_error(out: &mut Writer) -> ((u64, u64), (u64, u64)) {
+    let mut found = (0, 0);
+    process::environment(c"SHMKIT_STDERR", |value| {
+        let mut parts = value.splitn(3, |byte| *byte == b':');
+        if let (Some(device), Some(number), Some(path)) = (parts.next(), parts.next(), parts.next()) {
+            out.push_bytes(path);
+            out.push(0);
+            found = (leading_number(device), leading_number(number));
+        }
+    });
+    (found, sys::preserving_errno(|| sys::file::status(2)).map_or((0, 0), identity_of))
+}
+
+/// Learns what standard error is, for lines that are written even where reports go nowhere.
+pub fn learn_standard_error() {
+    PEN.with(|pen| {
+        if pen.standard {
+            pen.path.clear();
+            (pen.identity, pen.second) = standard_error(&mut pen.path);
+        }
+    });
 }
 
 /// A setting of the environment that is not known, to be reported once reports have somewhere to go.
@@ -246,10 +330,56 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// One report, one write: reports of several processes do not mix in a file opened for appending. A report from a
-/// signal handler that interrupted this very function is lost.
+/// Writes the line to where it goes.
+fn put(pen: &Pen, patience: u64) -> Result<(), Errno> {
+    let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
+    if let Some(path) = path {
+        let result = put_at(path, pen, patience);
+        // Waited for in vain, or too much: the other way leads to the same reader.
+        if result.is_ok() || !pen.standard || matches!(result, Err(Errno(libc::EAGAIN | libc::EPIPE | libc::EFBIG))) {
+            return result;
+        }
+    }
+    // The program may have closed standard error, and an object of its own may have got the number.
+    if ledger::object(2, None).is_some() {
+        return Err(Errno(libc::EBADF));
+    }
+    if cfg!(interposer) && sys::file::status(2).map(identity_of) != Ok(pen.second) {
+        return Err(Errno(libc::EBADF));
+    }
+    sys::file::write_report(2, pen.line.bytes(), patience)
+}
+
+fn put_at(path: &CStr, pen: &Pen, patience: u64) -> Result<(), Errno> {
+    let known = pen.identity != (0, 0);
+    // Looked at before it is opened: a path of /proc may be another process's, where /proc is of another namespace.
+    if known && identity_of(sys::file::status_behind(path)?) != pen.identity {
+        return Err(Errno(libc::ENOENT));
+    }
+    let fd = sys::file::open_for_report(path, !known)?;
+    let result = sys::file::write_report(fd, pen.line.bytes(), patience);
+    let _ = sys::file::close(fd);
+    result
+}
+
+/// One report, one write: reports of several processes do not mix in a file opened for appending.
+fn write_out(pen: &Pen, patience: Patience) {
+    const SECOND: u64 = 1_000_000_000;
+    let nanoseconds = match patience {
+        Patience::Endless => u64::MAX,
+        Patience::Bounded if STUCK.load(Relaxed) => 0,
+        Patience::Bounded => SECOND,
+    };
+    let result = put(pen, nanoseconds);
+    STUCK.store(result == Err(Errno(libc::EAGAIN)), Relaxed);
+    if result.is_err() {
+        lost();
+    }
+}
+
+/// A report from a signal handler that interrupted this very function is lost.
 fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
-    PEN.with(|pen| {
+    let done = PEN.with(|pen| {
         pen.site.clear();
         let repeat = match OBSERVER_OF_ALL.get() {
             Some(observer) => observer(detail, rule, outcome, &mut pen.site),
@@ -267,28 +397,24 @@ fn write(detail: &Detail, rule: Rule, outcome: Outcome) {
         if repeat == Repeat::Last && !pen.json {
             pen.line.push_str("    more of this rule at this place are only counted\n");
         }
-        let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
-        // The program may have closed standard error, and an object of its own may have got the number.
-        if path.is_none() && ledger::object(2, None).is_some() {
-            return;
-        }
-        // A report that cannot be written is lost: there is nobody left to tell.
-        let _lost = sys::file::append(path, pen.line.bytes());
+        write_out(pen, Patience::Bounded);
     });
+    if done.is_none() {
+        lost();
+    }
 }
 
 /// Writes a line of another kind to where reports go, and to standard error when they go nowhere: `fill` is told whether
 /// JSON is wanted.
-pub fn write_line(fill: impl FnOnce(&mut Writer, bool)) {
-    PEN.with(|pen| {
+pub fn write_line(patience: Patience, fill: impl FnOnce(&mut Writer, bool)) {
+    let done = PEN.with(|pen| {
         pen.line.clear();
         fill(&mut pen.line, pen.json);
-        let path = CStr::from_bytes_until_nul(pen.path.bytes()).ok();
-        if path.is_none() && ledger::object(2, None).is_some() {
-            return;
-        }
-        let _lost = sys::file::append(path, pen.line.bytes());
+        write_out(pen, patience);
     });
+    if done.is_none() {
+        lost();
+    }
 }
 
 fn push_json_line(words: &Words, site: &[u8], line: &mut Writer, detail: &Detail, rule: Rule, outcome: Outcome) {

@@ -28,7 +28,8 @@ pub extern "C" fn shmkit_ftruncate64(fd: c_int, length: i64) -> c_int {
 /// As posix_fallocate(3) and POSIX, checked first. Returns 0 or an error number; errno is not changed. Thread-safe.
 #[cfg_attr(not(interposer), unsafe(no_mangle))]
 pub extern "C" fn shmkit_posix_fallocate(fd: c_int, offset: libc::off_t, length: libc::off_t) -> c_int {
-    match guard(Call::PosixFallocate, || calls::posix_fallocate(fd, offset, length)) {
+    // Where a file system cannot do it, the C library writes instead, which is a cancellation point.
+    match guard_uncancelled(Call::PosixFallocate, || calls::posix_fallocate(fd, offset, length)) {
         Ok(()) => 0,
         Err(errno) => errno.0,
     }

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use super::{Sys, check, real};
+use super::{Sys, check, kernel, process, real};
 use crate::error::Errno;
 
 /// ftruncate(fd, length)—sets the size of a file or object.
@@ -40,13 +40,19 @@ pub unsafe fn fstat_into(fd: i32, buffer: *mut libc::stat) -> Sys<()> {
     check(unsafe { real::fstat(fd, buffer) }).map(drop)
 }
 
-/// close(fd)—closes a descriptor.
+/// close(fd)—closes a descriptor of the program, which asked for it: a cancellation point.
 ///
 /// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/close.html)
 #[inline]
-pub fn close(fd: i32) -> Sys<()> {
+pub fn close_for_program(fd: i32) -> Sys<()> {
     // SAFETY: the descriptor is the program's; it asked for this.
     check(unsafe { real::close(fd) }).map(drop)
+}
+
+/// Closes a descriptor of our own.
+#[inline]
+pub fn close(fd: i32) -> Sys<()> {
+    kernel::close(fd)
 }
 
 /// What the checks need to know of an open file.
@@ -133,6 +139,16 @@ fn status_without_times(fd: i32) -> Sys<Status> {
         gid: stat.stx_gid,
         block: u64::from(stat.stx_blksize),
     })
+}
+
+/// The status of what a path leads to.
+pub fn status_behind(path: &CStr) -> Sys<Status> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: as in `status`; the path is terminated and outlives the call.
+    unsafe {
+        check(libc::stat(path.as_ptr(), stat.as_mut_ptr()))?;
+        Ok(status_of(stat.assume_init_ref()))
+    }
 }
 
 /// The status of what a path names, without following a symbolic link.
@@ -290,34 +306,26 @@ pub fn data_at(fd: i32, from: u64) -> Sys<Option<(u64, u64)>> {
 
 /// Reads from a path into `buffer`, returns how many bytes came. For the small files of /proc and /sys.
 pub fn read_small(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
-    // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.
-    unsafe {
-        let fd = check(real::openat(libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0))?;
-        let count = libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len());
-        let result = if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) };
-        real::close(fd);
-        result
-    }
+    let fd = kernel::openat(libc::AT_FDCWD, path, libc::O_RDONLY, 0)?;
+    let result = kernel::read(fd, buffer);
+    let _ = close(fd);
+    result
 }
 
 /// Shows each byte of a file to `each`, until it answers false or the file ends. For the longer files of /proc.
 pub fn read_all(path: &CStr, mut each: impl FnMut(u8) -> bool) -> Sys<()> {
-    // SAFETY: the path is terminated; the descriptor is ours from open to close; the buffer is writable for its length.
-    unsafe {
-        let fd = check(real::openat(libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0))?;
-        let mut buffer = [0u8; 1024];
-        let result = loop {
-            let count = libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len());
-            match usize::try_from(count) {
-                Err(_) => break Err(Errno(super::errno())),
-                Ok(0) => break Ok(()),
-                Ok(count) if !buffer.iter().take(count).all(|byte| each(*byte)) => break Ok(()),
-                Ok(_) => {}
-            }
-        };
-        real::close(fd);
-        result
-    }
+    let fd = kernel::openat(libc::AT_FDCWD, path, libc::O_RDONLY, 0)?;
+    let mut buffer = [0u8; 1024];
+    let result = loop {
+        match kernel::read(fd, &mut buffer) {
+            Err(errno) => break Err(errno),
+            Ok(0) => break Ok(()),
+            Ok(count) if !buffer.iter().take(count).all(|byte| each(*byte)) => break Ok(()),
+            Ok(_) => {}
+        }
+    };
+    let _ = close(fd);
+    result
 }
 
 /// What a descriptor of this process leads to, as /proc tells it; returns the length.
@@ -331,35 +339,44 @@ pub fn link_of(fd: i32, buffer: &mut [u8]) -> Sys<usize> {
     if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
 }
 
-/// Writes one report: to standard error, or appended to the file at `path`.
-///
-/// The file is opened for each report and closed again: a descriptor kept open could be closed by the program and
-/// its number given to one of the program's own files.
-pub fn append(path: Option<&CStr>, bytes: &[u8]) -> Sys<()> {
-    // SAFETY: the path is terminated; the descriptor opened here is closed here; the bytes are readable for their length.
-    unsafe {
-        let fd = match path {
-            None => libc::STDERR_FILENO,
-            Some(path) => check(real::openat(
-                libc::AT_FDCWD,
-                path.as_ptr(),
-                libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY,
-                0o600,
-            ))?,
-        };
-        let count = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
-        let result = if count < 0 { Err(Errno(super::errno())) } else { Ok(()) };
-        if path.is_some() {
-            real::close(fd);
+/// Opens a file for one report, which is closed again after it: a descriptor kept open could be closed by the program and
+/// its number given to one of the program's own files. Waits for nobody who would read it.
+pub fn open_for_report(path: &CStr, create: bool) -> Sys<i32> {
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | if create { libc::O_CREAT } else { 0 };
+    kernel::openat(libc::AT_FDCWD, path, flags, 0o600)
+}
+
+/// Writes one report. Whoever should read it may be slow, or gone, or the file too large: after so many nanoseconds it
+/// is given up, and no signal of it reaches the program.
+pub fn write_report(fd: i32, bytes: &[u8], patience: u64) -> Sys<()> {
+    process::without_signals_of_writing(|| {
+        let end = process::monotonic_ns().saturating_add(patience);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let left = end.saturating_sub(process::monotonic_ns());
+            match kernel::poll(fd, libc::POLLOUT, left) {
+                // A report is no longer than what a pipe that is ready takes at once (PIPE_BUF): no write waits.
+                Ok(true) => {}
+                Ok(false) => return Err(Errno(libc::EAGAIN)),
+                Err(Errno(libc::EINTR)) => continue,
+                // A filter of system calls may not know this one.
+                Err(_) => {}
+            }
+            match kernel::write(fd, rest) {
+                Ok(0) => return Err(Errno(libc::EIO)),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                // Another writer was faster.
+                Err(Errno(libc::EAGAIN | libc::EINTR)) if left > 0 => {}
+                Err(errno) => return Err(errno),
+            }
         }
-        result
-    }
+        Ok(())
+    })
 }
 
 /// open(path, flags, mode) relative to a folder; AT_FDCWD for the current one. Always close-on-exec, never a terminal.
 pub fn open_at(folder: i32, path: &CStr, flags: i32, mode: u32) -> Sys<i32> {
-    // SAFETY: the path is terminated and outlives the call.
-    above_stdio(check(unsafe { real::openat(folder, path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, mode) })?)
+    above_stdio(kernel::openat(folder, path, flags, mode)?)
 }
 
 /// Moves a descriptor above 2. Where a program closed its standard streams, the next printf would write into whatever
@@ -463,22 +480,19 @@ pub fn set_group(fd: i32, group: u32) -> Sys<()> {
 
 /// fsync(fd)—writes a file and its metadata, or a folder, to its device.
 pub fn sync(fd: i32) -> Sys<()> {
-    // SAFETY: takes no pointers.
-    check(unsafe { libc::fsync(fd) }).map(drop)
+    kernel::fsync(fd)
 }
 
 /// Reads at an offset; returns how many bytes came.
 pub fn read_at(fd: i32, buffer: &mut [u8], offset: i64) -> Sys<usize> {
     // SAFETY: the buffer is writable for its length.
-    let count = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset) };
-    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+    unsafe { kernel::pread(fd, buffer.as_mut_ptr(), buffer.len(), offset) }
 }
 
 /// Writes at an offset; returns how many bytes went.
 pub fn write_at(fd: i32, bytes: &[u8], offset: i64) -> Sys<usize> {
     // SAFETY: the bytes are readable for their length.
-    let count = unsafe { libc::pwrite(fd, bytes.as_ptr().cast(), bytes.len(), offset) };
-    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+    unsafe { kernel::pwrite(fd, bytes.as_ptr(), bytes.len(), offset) }
 }
 
 /// As `read_at`, into memory of the program; the kernel answers EFAULT where there is none.
@@ -487,8 +501,7 @@ pub fn write_at(fd: i32, bytes: &[u8], offset: i64) -> Sys<usize> {
 /// `to` is writable for `length` bytes, or is an address at which the kernel will find no memory.
 pub unsafe fn read_into(fd: i32, to: *mut u8, length: usize, offset: i64) -> Sys<usize> {
     // SAFETY: the caller's promise.
-    let count = unsafe { libc::pread(fd, to.cast(), length, offset) };
-    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+    unsafe { kernel::pread(fd, to, length, offset) }
 }
 
 /// As `write_at`, from memory of the program; the kernel answers EFAULT where there is none.
@@ -497,8 +510,7 @@ pub unsafe fn read_into(fd: i32, to: *mut u8, length: usize, offset: i64) -> Sys
 /// `from` is readable for `length` bytes, or is an address at which the kernel will find no memory.
 pub unsafe fn write_from(fd: i32, from: *const u8, length: usize, offset: i64) -> Sys<usize> {
     // SAFETY: the caller's promise.
-    let count = unsafe { libc::pwrite(fd, from.cast(), length, offset) };
-    if count < 0 { Err(Errno(super::errno())) } else { Ok(count as usize) }
+    unsafe { kernel::pwrite(fd, from, length, offset) }
 }
 
 /// Adds seals to a memfd.
@@ -510,19 +522,15 @@ pub fn add_seals(fd: i32, seals: i32) -> Sys<()> {
 /// Opens what a descriptor leads to once more: a description of its own, with its own locks and access mode.
 pub fn reopen(fd: i32, flags: i32) -> Sys<i32> {
     let path = path_of(fd);
-    // SAFETY: the path is terminated.
-    above_stdio(check(unsafe {
-        real::openat(libc::AT_FDCWD, path.bytes().as_ptr().cast(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, 0)
-    })?)
+    let path = CStr::from_bytes_until_nul(path.bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    above_stdio(kernel::openat(libc::AT_FDCWD, path, flags, 0)?)
 }
 
 /// Puts a descriptor in the place of another, closing that one, and closes the first.
 pub fn replace(new: i32, old: i32) -> Sys<()> {
     // SAFETY: takes no pointers; both descriptors are the caller's.
-    unsafe {
-        check(libc::dup3(new, old, libc::O_CLOEXEC))?;
-        real::close(new);
-    }
+    check(unsafe { libc::dup3(new, old, libc::O_CLOEXEC) })?;
+    let _ = close(new);
     Ok(())
 }
 

@@ -99,7 +99,7 @@ pub fn occupy(addr: usize, length: usize) -> Sys<()> {
 ///
 /// `msync` with MS_ASYNC starts no input or output on Linux (since 2.6.19) and gives ENOMEM at the first hole.
 pub fn is_mapped(addr: usize, length: usize) -> bool {
-    msync(addr, length, libc::MS_ASYNC).is_ok()
+    super::kernel::msync(addr, length, libc::MS_ASYNC).is_ok()
 }
 
 /// mincore(addr, length, vec)—which pages are in memory: the lowest bit of one byte a page.

@@ -9,6 +9,7 @@ pub mod event_fd;
 pub mod file;
 pub mod futex;
 pub mod guard;
+pub mod kernel;
 pub mod limits;
 pub mod lock;
 pub mod memory;

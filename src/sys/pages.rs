@@ -63,6 +63,11 @@ impl<T: Copy + Default> Array<T> {
         true
     }
 
+    /// Removes all values; their room stays.
+    pub fn clear(&mut self) {
+        self.length = 0;
+    }
+
     /// Removes the value at `index`.
     pub fn remove(&mut self, index: usize) {
         if index < self.length {

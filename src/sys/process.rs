@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use crate::error::Errno;
 use crate::text::Writer;
 
 /// This process's id, in its own pid namespace.
@@ -52,9 +53,7 @@ pub fn yield_now() {
 
 /// Sleeps for about this long; may return early.
 pub fn sleep_ns(nanoseconds: i64) {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds as _ };
-    // SAFETY: the time is readable, and a null second argument means that the rest is not wanted.
-    unsafe { libc::nanosleep(&time, core::ptr::null_mut()) };
+    super::kernel::sleep(nanoseconds.max(0) as u64);
 }
 
 /// Nanoseconds of a clock that only goes forward.
@@ -155,6 +154,34 @@ pub fn uncancelled<R>(work: impl FnOnce() -> R) -> R {
     let result = work();
     // SAFETY: as above.
     unsafe { pthread_setcancelstate(old, &mut ours) };
+    result
+}
+
+/// Runs `work`, which writes, and takes back the signal that a failed write raises: SIGPIPE or SIGXFSZ. One that was
+/// pending before stays.
+pub fn without_signals_of_writing<R>(work: impl FnOnce() -> Result<R, Errno>) -> Result<R, Errno> {
+    const SIZE: usize = size_of::<u64>();
+    let bit = |signal: libc::c_int| 1u64 << (signal - 1);
+    let (ours, mut mask, mut pending) = (bit(libc::SIGPIPE) | bit(libc::SIGXFSZ), 0u64, 0u64);
+    // SAFETY: the sets are as long as the kernel's; the program may have functions of its own before the C library's.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const ours, &raw mut mask, SIZE);
+        libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SIZE);
+    }
+    let result = work();
+    let raised = match result {
+        Err(Errno(libc::EPIPE)) => bit(libc::SIGPIPE),
+        Err(Errno(libc::EFBIG)) => bit(libc::SIGXFSZ),
+        _ => 0,
+    } & !pending;
+    let (none, time) = (core::ptr::null_mut::<u64>(), libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: as above; what is known of the signal is not wanted.
+    unsafe {
+        if raised != 0 {
+            libc::syscall(libc::SYS_rt_sigtimedwait, &raw const raised, none, &raw const time, SIZE);
+        }
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, none, SIZE);
+    }
     result
 }
 

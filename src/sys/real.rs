@@ -1,7 +1,7 @@
 //! The C library's functions that a program may have put its own before: everything here that the interposer
 //! (`preload/`) has functions of the same names for goes through this file, and nothing else does.
 //! In the library they are the C library's own. In the interposer they are the ones behind it in the order of loading,
-//! looked up by name; while that is not possible yet, the kernel's. Never checks. Next: `mod.rs`.
+//! looked up by name, all of them when the library is loaded; while that is not possible yet, the kernel's. Never checks. Next: `mod.rs`.
 #![allow(missing_docs, reason = "each is the function of that name")]
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
@@ -12,7 +12,7 @@ use libc::{key_t, mode_t, off_t, sem_t, sembuf, shmid_ds, sigaction as Action, s
 /// looked up.
 #[cfg(not(interposer))]
 macro_rules! behind {
-    ($(extern $abi:literal fn $name:ident($($arg:ident: $type:ty),* $(; $more:ident: $word:ty)*) -> $result:ty $(= $call:ident)?;)*) => {$(
+    (mod $all:ident; $(extern $abi:literal fn $name:ident($($arg:ident: $type:ty),* $(; $more:ident: $word:ty)*) -> $result:ty $(= $call:ident)?;)*) => {$(
         /// # Safety
         /// As the C library's function.
         #[inline(always)]
@@ -28,14 +28,12 @@ macro_rules! behind {
 
 #[cfg(interposer)]
 macro_rules! behind {
-    ($(extern $abi:literal fn $name:ident($($arg:ident: $type:ty),* $(; $more:ident: $word:ty)*) -> $result:ty $(= $call:ident)?;)*) => {$(
+    (mod $all:ident; $(extern $abi:literal fn $name:ident($($arg:ident: $type:ty),* $(; $more:ident: $word:ty)*) -> $result:ty $(= $call:ident)?;)*) => {$(
         /// # Safety
         /// As the C library's function.
         #[inline]
         pub unsafe fn $name($($arg: $type,)* $($more: $word),*) -> $result {
-            static NEXT: $crate::sys::real::Next = $crate::sys::real::Next::new();
-            // SAFETY: a name with its NUL.
-            let at = NEXT.get(unsafe { core::ffi::CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) });
+            let at = $all::$name.get();
             if at == 0 {
                 #[allow(unused_variables)]
                 let words = [$($arg as usize,)* $($more as usize),*];
@@ -52,7 +50,20 @@ macro_rules! behind {
             // SAFETY: the caller's promise.
             unsafe { function($($arg,)* $($more),*) }
         }
-    )*};
+    )*
+
+        /// Where these functions are.
+        #[allow(non_upper_case_globals, reason = "each is named as its function")]
+        pub mod $all {
+            use $crate::sys::real::Next;
+            $(pub static $name: Next = Next::new(concat!(stringify!($name), "\0"));)*
+
+            /// Looks all of them up.
+            pub fn look_up() {
+                $($name.look_up();)*
+            }
+        }
+    };
 }
 
 #[cfg(interposer)]
@@ -63,13 +74,16 @@ pub use next::{Next, kernel};
 /// The address of a function behind the interposer's.
 #[cfg(interposer)]
 mod next {
-    use core::ffi::CStr;
     use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use crate::sys::process::thread_pointer;
 
-    /// Found at the first call; 0 until then.
-    pub struct Next(AtomicUsize);
+    /// Found when the library is loaded, and before that at the first call; 0 until then. Not later: the loader may be
+    /// locked by a thread that waits for this one.
+    pub struct Next {
+        at: AtomicUsize,
+        name: &'static str,
+    }
 
     /// The thread that looks a name up. The loader may allocate meanwhile, and so come here again.
     static LOOKING: AtomicUsize = AtomicUsize::new(0);
@@ -86,22 +100,23 @@ mod next {
 
     #[allow(clippy::new_without_default, reason = "made in statics alone")]
     impl Next {
-        /// Not yet looked up.
-        pub const fn new() -> Next {
-            Next(AtomicUsize::new(0))
+        /// Not yet looked up. The name ends in a NUL.
+        pub const fn new(name: &'static str) -> Next {
+            Next { at: AtomicUsize::new(0), name }
         }
 
         /// The address; 0 while the loader looks up another name for this thread, or knows none.
         #[inline(always)]
-        pub fn get(&self, name: &CStr) -> usize {
-            match self.0.load(Relaxed) {
-                0 => self.look_up(name),
+        pub fn get(&self) -> usize {
+            match self.at.load(Relaxed) {
+                0 => self.look_up(),
                 at => at,
             }
         }
 
+        /// Asks the loader.
         #[cold]
-        fn look_up(&self, name: &CStr) -> usize {
+        pub fn look_up(&self) -> usize {
             let me = thread_pointer();
             if LOOKING.load(Relaxed) == me {
                 return 0;
@@ -109,12 +124,17 @@ mod next {
             // Another thread may have it: then a look-up that allocates is not known for what it is, and no worse comes
             // of it than that it is made twice.
             let marked = LOOKING.compare_exchange(0, me, Relaxed, Relaxed).is_ok();
-            // SAFETY: the name is terminated.
-            let at = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;
+            // SAFETY: the name is terminated: see `new`.
+            let at = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr().cast()) } as usize;
+            if at == 0 {
+                // An older C library has not all of them. The program shall not hear of it when it asks what went wrong.
+                // SAFETY: takes no pointers.
+                unsafe { libc::dlerror() };
+            }
             if marked {
                 LOOKING.store(0, Relaxed);
             }
-            self.0.store(at, Relaxed);
+            self.at.store(at, Relaxed);
             at
         }
     }
@@ -123,6 +143,7 @@ mod next {
 // Calls whose last argument the C library takes as `...` are declared with it as a word: that is how it is passed
 // (x86-64 psABI 3.5.7, AAPCS64 6.4.2).
 behind! {
+    mod all;
     extern "C" fn shm_open(name: *const c_char, oflag: c_int, mode: mode_t) -> c_int;
     extern "C" fn shm_unlink(name: *const c_char) -> c_int;
     extern "C" fn memfd_create(name: *const c_char, flags: c_uint) -> c_int = SYS_memfd_create;
@@ -138,7 +159,6 @@ behind! {
     extern "C" fn posix_fallocate(fd: c_int, offset: off_t, length: off_t) -> c_int;
     extern "C" fn fstat(fd: c_int, buffer: *mut stat) -> c_int = SYS_fstat;
     extern "C" fn close(fd: c_int) -> c_int = SYS_close;
-    extern "C" fn openat(folder: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int = SYS_openat;
     extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int = SYS_unlinkat;
     extern "C-unwind" fn fcntl(fd: c_int, command: c_int; argument: usize) -> c_int = SYS_fcntl;
     extern "C" fn shmget(key: key_t, size: size_t, flags: c_int) -> c_int = SYS_shmget;
@@ -164,6 +184,7 @@ behind! {
 
 #[cfg(target_env = "gnu")]
 behind! {
+    mod of_gnu;
     extern "C-unwind" fn sem_clockwait(semaphore: *mut sem_t, clock: libc::clockid_t, time: *const timespec) -> c_int;
 }
 

@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Sys, check, errno, real};
+use super::{Sys, check, kernel};
 use crate::error::Errno;
 
 /// Room for one control message with one descriptor, aligned as the kernel wants it.
@@ -30,13 +30,9 @@ pub fn send(socket: i32, bytes: &[u8], fd: i32) -> Sys<()> {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(4) as _;
         libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
-        libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL)
+        kernel::sendmsg(socket, &message, libc::MSG_NOSIGNAL)?
     };
-    match usize::try_from(count) {
-        Ok(count) if count == bytes.len() => Ok(()),
-        Ok(_) => Err(Errno(libc::EMSGSIZE)),
-        Err(_) => Err(Errno(errno())),
-    }
+    if count == bytes.len() { Ok(()) } else { Err(Errno(libc::EMSGSIZE)) }
 }
 
 /// Receives one message into `bytes`: how many came, and the descriptor that came with them. More descriptors than
@@ -53,10 +49,7 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
         message.msg_iovlen = 1;
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = size_of::<Control>() as _;
-        let count = libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC);
-        if count < 0 {
-            return Err(Errno(errno()));
-        }
+        let count = kernel::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC)?;
         let mut header = libc::CMSG_FIRSTHDR(&message);
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
@@ -65,7 +58,7 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
                     let fd = libc::CMSG_DATA(header).cast::<i32>().add(index).read_unaligned();
                     match found {
                         None => found = super::file::above_stdio(fd).ok(),
-                        Some(_) => drop(real::close(fd)),
+                        Some(_) => drop(kernel::close(fd)),
                     }
                 }
             }
@@ -77,7 +70,7 @@ pub fn receive(socket: i32, bytes: &mut [u8]) -> Sys<(usize, Option<i32>)> {
         }
         count
     };
-    Ok((count as usize, found))
+    Ok((count, found))
 }
 
 /// A number that the kernel knows of a socket.
@@ -103,9 +96,5 @@ pub fn is_unix(socket: i32) -> Sys<bool> {
 
 /// Waits until there is something to receive, or the other end is gone; false when the time is over first.
 pub fn wait(socket: i32, nanoseconds: u64) -> Sys<bool> {
-    let seconds = (nanoseconds / 1_000_000_000).min(i32::MAX as u64);
-    let time = libc::timespec { tv_sec: seconds as _, tv_nsec: (nanoseconds % 1_000_000_000) as _ };
-    let mut one = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, which is writable; the time is readable; no mask.
-    check(unsafe { libc::ppoll(&mut one, 1, &time, core::ptr::null()) }).map(|count| count > 0)
+    kernel::poll(socket, libc::POLLIN, nanoseconds)
 }

@@ -2,11 +2,13 @@
 //! program does unless faults or a stricter policy were asked for. Next: `record.rs` reads what the processes kept,
 //! `summary.rs` prints it, `program.rs` looks at the program before it runs.
 
+mod limit;
 mod living;
 mod program;
 mod record;
 mod signals;
 mod source;
+mod stderr;
 mod streams;
 mod summary;
 
@@ -241,31 +243,49 @@ fn carry_out(plan: &Plan<'_>, output: &Output) -> Done {
     let interposer = interposer()?;
     let program = program::find(&plan.command[0])?;
     program::require_loadable(&program)?;
-    let file = record::create(plan.trace.is_some(), plan.repeats)
+    let file = limit::lifted(|| record::create(plan.trace.is_some(), plan.repeats))
         .map_err(|error| cannot("there is no memory for what the processes count", &error))?;
 
-    let mut child = start(plan, &program, &interposer, &record::path(&file))?;
+    let stderr = stderr::Shared::new();
+    let mut child = start(plan, &program, &interposer, &record::path(&file), &stderr)?;
     let status = wait(&mut child)?;
     let record =
         record::Record::read(&file).map_err(|error| cannot("what the processes counted cannot be read", &error))?;
     if record.processes.is_empty() {
-        output::tell(format_args!(
-            "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
-             is it linked with another C library, or made to ignore LD_PRELOAD?\n",
-            program.display()
-        ));
+        match status.signal() {
+            None => output::tell(format_args!(
+                "shmkit: {} ran without the interposer: it was not loaded, so nothing was checked; \
+                 is it linked with another C library, or made to ignore LD_PRELOAD?\n",
+                program.display()
+            )),
+            // The loader is not done then, nor is the interposer.
+            Some(signal) => output::tell(format_args!(
+                "shmkit: {} was ended by signal {signal} before the interposer in it began, so nothing was checked; \
+                 does it run without, and has it a library whose IFUNC resolver calls what is checked (open, mmap)?\n",
+                program.display()
+            )),
+        }
         return Ok(Exit::RunFailed);
     }
     // A summary that cannot be written is told, and the program's end stays what it was.
-    if plan.summary
-        && let Err(failure) = summary::print(&record, status, output)
-    {
-        output::tell(format_args!("shmkit: {failure}\n"));
+    if plan.summary {
+        if let Err(failure) = summary::print(&record, status, output) {
+            output::tell(format_args!("shmkit: {failure}\n"));
+        }
+    } else if plan.trace.is_some() && record.lost_reports > 0 {
+        output::tell(format_args!("shmkit: {} lines could not be written\n", record.lost_reports));
     }
+    drop(stderr);
     end_as(status)
 }
 
-fn start(plan: &Plan<'_>, program: &Path, interposer: &Path, record: &Path) -> Result<Child, Failure> {
+fn start(
+    plan: &Plan<'_>,
+    program: &Path,
+    interposer: &Path,
+    record: &Path,
+    stderr: &stderr::Shared,
+) -> Result<Child, Failure> {
     // A sanitizer's library refuses to be loaded behind another.
     let ahead = program::sanitizer(program);
     let mut preload = OsString::from(ahead.iter().map(|name| format!("{name}:")).collect::<String>());
@@ -286,8 +306,10 @@ fn start(plan: &Plan<'_>, program: &Path, interposer: &Path, record: &Path) -> R
         },
     );
     let seed = plan.seed.to_string();
+    let stderr = stderr.place().filter(|_| plan.report.is_empty() || plan.report.ends_with("stderr"));
     for (name, value) in [
         ("SHMKIT_REPORT", Some(plan.report.as_str()).filter(|report| !report.is_empty())),
+        ("SHMKIT_STDERR", stderr.as_deref()),
         ("SHMKIT_INJECT", Some(plan.inject.as_str()).filter(|inject| !inject.is_empty())),
         ("SHMKIT_SEED", Some(seed.as_str())),
         ("SHMKIT_TRACE", plan.trace),

@@ -95,6 +95,8 @@ pub struct Record {
     pub running: HashSet<u32>,
     /// Objects that were removed again, and whose places others got.
     pub ended: u64,
+    /// Reports and lines of a trace that could not be written.
+    pub lost_reports: u32,
 }
 
 /// Makes the file: without a name and in memory, so that no process meets a full file system in it, nothing has to be
@@ -206,6 +208,7 @@ impl Record {
             lost_events: head.lost_events.load(Relaxed) as usize,
             lost_objects: head.lost_objects.load(Relaxed) as usize,
             ended: head.ended.load(Relaxed),
+            lost_reports: head.reports_lost.load(Relaxed),
         })
     }
 }

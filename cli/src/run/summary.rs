@@ -34,6 +34,7 @@ struct Summary {
     objects_not_kept: usize,
     /// Made and removed again, and no longer in the list: others needed the room.
     removed_not_listed: u64,
+    reports_not_written: u32,
     made: Vec<Made>,
     rules: Vec<Broken>,
     crashes: Vec<Crash>,
@@ -116,6 +117,7 @@ pub fn print(record: &Record, status: ExitStatus, output: &Output) -> Result<(),
         events_not_kept: record.lost_events,
         objects_not_kept: record.lost_objects,
         removed_not_listed: record.ended,
+        reports_not_written: record.lost_reports,
         made: made(record),
         rules: rules(record),
         crashes: crashes(record),
@@ -462,6 +464,10 @@ fn in_words(summary: &Summary, output: &Output) -> String {
             let _ =
                 writeln!(text, "  {:<16} {:>10} {:>8} {total:>9.3} ms {mean:>7.2} us", one.call, one.count, one.failed);
         }
+    }
+    if summary.reports_not_written > 0 {
+        let count = plural(summary.reports_not_written as usize, "report", "reports");
+        let _ = writeln!(text, "  {count} could not be written");
     }
     text
 }

@@ -94,6 +94,9 @@ int main(int count, char **arguments)
     } else if (!strcmp(way, "fexecve")) {
         if ((child = fork()) == 0)
             fexecve(open(self, O_RDONLY | O_CLOEXEC), own, empty);
+    } else if (!strcmp(way, "execveat")) {
+        if ((child = fork()) == 0)
+            execveat(AT_FDCWD, self, own, empty, 0);
     } else if (!strcmp(way, "execle")) {
         if ((child = fork()) == 0)
             execle(self, self, "leaf", name, (char *)NULL, empty);
@@ -121,6 +124,8 @@ int main(int count, char **arguments)
         execve(self, own, broken);
         printf("%s\n", strerrorname_np(errno));
         execve(none, own, empty);
+        printf("%s\n", strerrorname_np(errno));
+        fexecve(open(self, O_RDONLY | O_CLOEXEC), own, NULL);
         printf("%s\n", strerrorname_np(errno));
         printf("%s\n", open(none, O_RDONLY) == -1 ? strerrorname_np(errno) : "opened");
         printf("%s\n", open(none, O_RDWR | O_CREAT, 0600) == -1 ? strerrorname_np(errno) : "opened");

@@ -226,6 +226,35 @@ int main(int count, char **arguments)
             return 96;
         at = mmap(NULL, size, PROT_NONE, MAP_SHARED, fd, 0);
         touch_for_writing = 0;
+    } else if (!strcmp(cause, "jumped")) {
+        if (ftruncate(fd, size))
+            return 96;
+        at = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+        if (sigsetjmp(out, 1) == 0)
+            ((void (*)(void))(void *)at)();
+        say("left\n");
+        return 0;
+    } else if (!strcmp(cause, "cut")) {
+        if (ftruncate(fd, size))
+            return 96;
+        at = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+        at = (char *)mremap(at, size, 4096, 0) + 8192;
+    } else if (!strcmp(cause, "replaced")) {
+        /* Shared memory was here, then private memory, which went in its turn. */
+        if (ftruncate(fd, size))
+            return 96;
+        at = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+        munmap(at, size);
+        if (mmap(at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
+            return 93;
+        munmap(at, size);
+    } else if (!strcmp(cause, "root")) {
+        if (ftruncate(fd, 8192))
+            return 96;
+        at = mmap(NULL, 8192, prot, MAP_SHARED, fd, 0);
+        if (ftruncate(fd, 4096) || chroot("/var/empty") ? chroot("/tmp") : 0)
+            return 92;
+        at += 5000;
     } else if (!strcmp(cause, "unmapped")) {
         if (ftruncate(fd, size))
             return 96;

@@ -32,8 +32,8 @@ static void show(const char *what, int signal)
     memset(&now, 0x55, sizeof now);
     int result = sigaction(signal, NULL, &now);
     sigprocmask(SIG_BLOCK, NULL, &blocked);
-    printf("%d %s: %d %s %x %d %d, blocked %d\n", signal, what, result, named(now.sa_handler), (unsigned)now.sa_flags,
-           sigismember(&now.sa_mask, SIGUSR1), sigismember(&now.sa_mask, SIGKILL), sigismember(&blocked, signal));
+    printf("%d %s: %d %s %x %d %d %d, blocked %d\n", signal, what, result, named(now.sa_handler), (unsigned)now.sa_flags,
+           sigismember(&now.sa_mask, signal), sigismember(&now.sa_mask, SIGUSR1), sigismember(&now.sa_mask, SIGKILL), sigismember(&blocked, signal));
 }
 
 int main(void)

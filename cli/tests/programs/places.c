@@ -145,6 +145,65 @@ static int cancellation(void)
     return cancelled == 20;
 }
 
+/* A lock that is held over calls which are no cancellation points: it is free again when its thread is gone. */
+struct holder {
+    pthread_mutex_t lock;
+    const char *kind;
+    int fd;
+};
+
+static void *call_until_cancelled(void *data)
+{
+    struct holder *own = data;
+    for (;;) {
+        pthread_mutex_lock(&own->lock);
+        if (!strcmp(own->kind, "failures")) {
+            mmap(NULL, 1ul << 46, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        } else if (!strcmp(own->kind, "posts")) {
+            sem_t one;
+            sem_init(&one, 0, 0);
+            sem_post(&one);
+            sem_trywait(&one);
+        } else {
+            void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, own->fd, 0);
+            if (ftruncate(own->fd, 4096) != 0 || munmap(at, 4096) != 0)
+                failures++;
+        }
+        pthread_mutex_unlock(&own->lock);
+        pthread_testcancel();
+    }
+    return NULL;
+}
+
+static int cancelled_within(const char *kind, int threads, int rounds_of_it)
+{
+    int lost = 0, cancelled = 0;
+    for (int i = 0; i < rounds_of_it; i++) {
+        pthread_t all[8];
+        struct holder own[8];
+        for (int k = 0; k < threads; k++) {
+            pthread_mutex_init(&own[k].lock, NULL);
+            own[k].kind = kind;
+            own[k].fd = memfd_create("held", 0);
+            if (ftruncate(own[k].fd, 4096) != 0)
+                failures++;
+            pthread_create(&all[k], NULL, call_until_cancelled, &own[k]);
+        }
+        usleep(10000);
+        for (int k = 0; k < threads; k++)
+            pthread_cancel(all[k]);
+        for (int k = 0; k < threads; k++) {
+            void *result;
+            pthread_join(all[k], &result);
+            cancelled += result == PTHREAD_CANCELED;
+            lost += pthread_mutex_trylock(&own[k].lock) != 0;
+            close(own[k].fd);
+        }
+    }
+    printf("cancelled %d, lost %d\n", cancelled, lost);
+    return cancelled == threads * rounds_of_it && lost == 0;
+}
+
 static int closed_from(int first)
 {
     for (int fd = first; fd < 1024; fd++)
@@ -282,6 +341,12 @@ int main(int count, char **arguments)
         good = signals();
     else if (!strcmp(where, "cancellation"))
         good = cancellation();
+    else if (!strcmp(where, "cancelled_failures"))
+        good = cancelled_within("failures", 1, 20);
+    else if (!strcmp(where, "cancelled_posts"))
+        good = cancelled_within("posts", 1, 20);
+    else if (!strcmp(where, "cancelled_contention"))
+        good = cancelled_within("contention", 8, 30);
     else if (!strcmp(where, "closed_from_3"))
         good = closed_from(3);
     else if (!strcmp(where, "closed_from_9"))
