@@ -343,37 +343,39 @@ impl Random {
 
 /// A system call before which a process can be made to stop: the library calls the functions below, not the C library's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(usize)]
 enum Call {
-    None,
     Attach,
+    Detach,
     Remove,
     /// The status of a segment, without which nothing is decided.
     Status,
     /// The value of one semaphore.
     Value,
+    /// The values of all semaphores of a set.
+    Values,
+    /// Steps on semaphores.
+    Operate,
 }
 
-/// What this process stops before; 0 for nothing.
-static STOP_BEFORE: AtomicU32 = AtomicU32::new(Call::None as u32);
-/// Where it says that it has come there (the cell), and where it is told to go on (the cell after it).
+/// Of each call the cell in which this process says that it has come there, plus 1; 0 where it does not stop. In the cell
+/// after it it is told to go on.
+static STOPS: [AtomicU32; Call::Operate as usize + 1] = [const { AtomicU32::new(0) }; Call::Operate as usize + 1];
 static STOP_BOARD: AtomicPtr<Board> = AtomicPtr::new(null_mut());
-static STOP_CELL: AtomicU32 = AtomicU32::new(0);
 
-/// Makes this process stop once before a call, with word in two cells of the board.
+/// Makes this process stop once before a call, with word in two cells of the board, which is the same for all calls.
 fn stop_before(call: Call, board: &'static Board, cell: usize) {
     STOP_BOARD.store((&raw const *board).cast_mut(), SeqCst);
-    STOP_CELL.store(cell as u32, SeqCst);
-    STOP_BEFORE.store(call as u32, SeqCst);
+    STOPS[call as usize].store(cell as u32 + 1, SeqCst);
 }
 
 fn passes(call: Call) {
-    if STOP_BEFORE.compare_exchange(call as u32, Call::None as u32, SeqCst, SeqCst).is_ok() {
+    let cell = STOPS[call as usize].swap(0, SeqCst) as usize;
+    if cell != 0 {
         // SAFETY: `stop_before` stored a board that is never given back.
         let board = unsafe { &*STOP_BOARD.load(SeqCst) };
-        let cell = STOP_CELL.load(SeqCst) as usize;
-        board.set(cell, 1);
-        board.wait(cell + 1);
+        board.set(cell - 1, 1);
+        board.wait(cell);
     }
 }
 
@@ -411,11 +413,40 @@ unsafe extern "C" fn shmctl(id: c_int, command: c_int, buffer: *mut libc::shmid_
 /// As semctl(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn semctl(set: c_int, number: c_int, command: c_int, argument: usize) -> c_int {
-    if command == libc::GETVAL {
-        passes(Call::Value);
+    match command {
+        libc::GETVAL => passes(Call::Value),
+        libc::GETALL => passes(Call::Values),
+        _ => {}
     }
     // SAFETY: the caller's promise.
     unsafe { libc::syscall(libc::SYS_semctl, set, number, command, argument) as c_int }
+}
+
+/// In the place of the C library's function.
+///
+/// # Safety
+/// As semtimedop(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn semtimedop(
+    set: c_int,
+    steps: *mut libc::sembuf,
+    count: usize,
+    time: *const libc::timespec,
+) -> c_int {
+    passes(Call::Operate);
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_semtimedop, set, steps, count, time) as c_int }
+}
+
+/// In the place of the C library's function.
+///
+/// # Safety
+/// As shmdt(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn shmdt(address: *const c_void) -> c_int {
+    passes(Call::Detach);
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_shmdt, address) as c_int }
 }
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -444,7 +475,7 @@ fn options(size: usize) -> RegionOptions {
 
 /// The name of a status, for comparisons that say what went wrong.
 fn named(status: i32) -> Status {
-    const ALL: [Status; 16] = [
+    const ALL: [Status; 17] = [
         Status::Ok,
         Status::ErrBadPointer,
         Status::ErrNotFound,
@@ -461,6 +492,7 @@ fn named(status: i32) -> Status {
         Status::ErrNotARegion,
         Status::ErrBackend,
         Status::ErrUnfinished,
+        Status::ErrTimeout,
     ];
     let found = ALL.into_iter().find(|known| *known as i32 == status);
     found.unwrap_or_else(|| panic!("status {status} is none that peers lead to: {}", message()))
@@ -1045,6 +1077,112 @@ fn a_collection_does_not_overtake_an_opener() {
         assert_eq!(board.get(COLLECTED), 1, "the collection took what was being opened");
         assert_eq!(unlink(&address), Status::Ok);
         println!("a collection saw an opener between its lease and its attach, and left the region alone");
+    });
+}
+
+/// An init callback that says on a board that it has begun, and waits there for the word to go on.
+unsafe extern "C" fn fill_when_told(_data: *mut c_void, _size: usize, user: *mut c_void) -> c_int {
+    // SAFETY: the user pointer leads to a board.
+    let board = unsafe { &*user.cast::<Board>() };
+    board.set(INIT, 1);
+    board.wait(INIT + 1);
+    0
+}
+
+/// Where `fill_when_told` says that it has begun.
+const INIT: usize = 100;
+
+fn told_options(board: &'static Board) -> RegionOptions {
+    RegionOptions {
+        init: Some(fill_when_told),
+        init_user: (&raw const *board).cast_mut().cast(),
+        ..options(PAGE)
+    }
+}
+
+/// A collection that looked at a region while it was being made, and decides after its creator, who called it
+/// persistent, has come to the end and gone.
+#[test]
+fn a_collection_leaves_what_became_persistent() {
+    apart("a_collection_leaves_what_became_persistent", 1 << 20, || {
+        const CREATOR: usize = 0;
+        const LOOKED: usize = 2;
+        const DECIDES: usize = 4;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            let options = RegionOptions { persistent: 1, ..told_options(board) };
+            good(shmkit_region_close(must(create(&address, &options))));
+        });
+        board.wait(CREATOR);
+        let collector = start(|| {
+            stop_before(Call::Attach, board, LOOKED);
+            stop_before(Call::Operate, board, DECIDES);
+            assert_eq!(gc(SHMKIT_GC_REMOVE), Vec::<String>::new());
+        });
+        board.wait(LOOKED);
+        board.set(CREATOR + 1, 1);
+        board.wait(INIT);
+        board.set(LOOKED + 1, 1);
+        board.wait(DECIDES);
+        board.set(INIT + 1, 1);
+        creator.finish();
+        board.set(DECIDES + 1, 1);
+        collector.finish();
+        assert_eq!(is_orphan(&address), Ok(SHMKIT_ANSWER_YES));
+        assert_eq!(gc(SHMKIT_GC_DRY_RUN), Vec::<String>::new());
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// Makes what a creator leaves that dies over a segment, and a collection that stands still while it looks into it: it
+/// goes on when cell `LOOKER` + 1 says so.
+fn begun_and_looked_at(address: &CStr, board: &'static Board) -> Child {
+    let creator = start(|| {
+        stop_before(Call::Attach, board, CREATOR);
+        let _ = create(address, &options(PAGE));
+    });
+    board.wait(CREATOR);
+    creator.kill();
+    let looker = start(|| {
+        stop_before(Call::Detach, board, LOOKER);
+        gc(SHMKIT_GC_DRY_RUN);
+    });
+    board.wait(LOOKER);
+    looker
+}
+
+const CREATOR: usize = 0;
+const LOOKER: usize = 2;
+
+/// What a dead creator began can be made anew only when nobody is attached to it: who wants to waits, and no longer than
+/// it was told to.
+#[test]
+fn creators_wait_for_who_looks_at_what_a_dead_one_began() {
+    apart("creators_wait_for_who_looks_at_what_a_dead_one_began", 1 << 20, || {
+        const ENDED: usize = 4;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let looker = begun_and_looked_at(&address, board);
+        let hasty = RegionOptions { timeout_ns: 50_000_000, ..options(PAGE) };
+        assert_eq!(open_or_create(&address, &hasty).err(), Some(Status::ErrTimeout));
+        assert_eq!(create(&address, &hasty).err(), Some(Status::ErrTimeout));
+        let makers = [0, 1].map(|maker| {
+            start(move || {
+                let (handle, made) = must(open_or_create(c"sysv:0x70656572", &options(PAGE)));
+                board.set(ENDED + maker, 1 + u64::from(made));
+                board.wait(ENDED + 1 - maker);
+                good(shmkit_region_close(handle));
+            })
+        });
+        pause(20_000);
+        assert_eq!(board.get(ENDED) + board.get(ENDED + 1), 0, "made while somebody was attached to what is there");
+        board.set(LOOKER + 1, 1);
+        looker.finish();
+        finish_all(makers.into());
+        assert_eq!(board.get(ENDED) + board.get(ENDED + 1), 3, "one makes it, one finds it");
+        assert_eq!(unlink(&address), Status::Ok);
     });
 }
 

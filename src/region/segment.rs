@@ -97,7 +97,9 @@ pub fn by_key(
         }
         let region = Region::new(hot, parsed.text(), Backend::Sysv, options)?;
         match create(region, key, options, deadline) {
-            Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {}
+            Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {
+                deadline.pause("another process made and removed the segment again and again")?;
+            }
             Err(failure) if failure.status == Status::ErrRemoved => {
                 deadline.pause("another process removed the semaphores of the segment again and again")?;
             }
@@ -484,7 +486,7 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
         }
         return Err(failure);
     }
-    let made = create_locked(&mut region, set, key, options);
+    let made = create_locked(&mut region, set, key, options, deadline);
     if made.is_err() {
         // A set without a segment is of no use. Whoever waits for it begins again.
         if sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT)) {
@@ -504,8 +506,14 @@ fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()
 }
 
 /// With LOCK held: no other creator lives. LOCK is given back by success alone.
-fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<'_>) -> Outcome<()> {
-    remove_unfinished(set, key)?;
+fn create_locked(
+    region: &mut Region,
+    set: i32,
+    key: i32,
+    options: &mut Options<'_>,
+    deadline: &mut Deadline,
+) -> Outcome<()> {
+    remove_unfinished(set, key, deadline)?;
     // A set that was left from a region before this one may have another mode and group.
     let _ = semset::set_access(set, set_mode(options.mode()) as u32, options.group);
     semset::set_value(set, BUILDING, 1).map_err(gone)?;
@@ -550,32 +558,24 @@ fn exists() -> Failure {
     )
 }
 
-/// Removes the segment of a creator that died; an error when there is a good one or another software's.
-fn remove_unfinished(set: i32, key: i32) -> Outcome<()> {
-    let id = match sysv::shmget(key, 0, 0) {
-        Ok(id) => id,
-        Err(Errno(libc::ENOENT)) => return Ok(()),
-        Err(errno) => return Err(refused(errno, None)),
-    };
-    let Ok(status) = sysv::status(id) else { return Err(exists()) };
-    match is_left_unfinished(set, id, &status) {
-        true => sysv::remove(id).map_err(Failure::system),
-        false => Err(exists()),
+/// Removes the segment of a creator that died; an error when there is a good one or another software's. LOCK must be held:
+/// then nobody makes it. Who is attached to it looks into it, which is soon done, and is waited for.
+fn remove_unfinished(set: i32, key: i32, deadline: &mut Deadline) -> Outcome<()> {
+    loop {
+        let id = match sysv::shmget(key, 0, 0) {
+            Ok(id) => id,
+            Err(Errno(libc::ENOENT)) => return Ok(()),
+            Err(errno) => return Err(refused(errno, None)),
+        };
+        let Ok(status) = sysv::status(id) else { return Err(exists()) };
+        if !is_building(set, &status) || peek(id, &status, looks_unfinished) != Ok(true) {
+            return Err(exists());
+        }
+        if status.attaches == 0 {
+            return sysv::remove(id).map_err(Failure::system);
+        }
+        deadline.pause("another process was attached to the segment, which its creator did not live to finish")?;
     }
-}
-
-/// Whether a segment was never finished and nobody is attached to it. LOCK must be held: then its creator is dead.
-fn is_left_unfinished(set: i32, id: i32, status: &sysv::Status) -> bool {
-    if status.attaches != 0 || !is_building(set, status) {
-        return false;
-    }
-    let window = Window::default();
-    if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_err() {
-        return false;
-    }
-    let unfinished = looks_unfinished(&window);
-    let _ = window.detach();
-    unfinished
 }
 
 /// shmget for a new segment: huge pages where they are asked for and to be had. Says whether it has them.
@@ -803,13 +803,16 @@ pub fn for_each_lease(set: i32, mut each: impl FnMut(u32)) -> Option<u32> {
 pub enum Collected {
     /// Nobody uses it, and it was removed if that was asked for.
     Orphan,
+    /// Nobody uses it, its removal was asked for, and its creator called it persistent: it stays.
+    Kept,
     /// Somebody does, or it is not finished and its creator lives.
     InUse,
     /// It cannot be told.
     Unknown,
 }
 
-/// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted.
+/// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted and its
+/// creator did not call it persistent: what the caller saw of the header may be from before the creator came to the end.
 pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
     let Some(set) = find_set(key).filter(|set| is_marked(*set)) else { return Collected::Unknown };
     let free = [at_once(is_zero(LOCK)), at_once(is_zero(OPENING)), at_once(add(LOCK, 1))];
@@ -818,19 +821,27 @@ pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
         return answer;
     }
     // Leases do not decide: one that was taken before an exec outlives its attach. The segment's own count does.
-    let orphan = sysv::status(id)
-        .is_ok_and(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
-    let removed = orphan && remove && sysv::remove(id).is_ok();
-    if removed {
-        let _ = semset::remove(set);
-    } else {
-        unlock(set);
-    }
-    match orphan && (removed || !remove) {
-        true => Collected::Orphan,
-        false if orphan => Collected::Unknown,
-        false => Collected::InUse,
-    }
+    let unused = sysv::status(id)
+        .ok()
+        .filter(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
+    let answer = match unused {
+        None => Collected::InUse,
+        Some(_) if !remove => Collected::Orphan,
+        Some(status) => match peek(id, &status, is_persistent) {
+            Ok(true) => Collected::Kept,
+            Ok(false) if sysv::remove(id).is_ok() => {
+                let _ = semset::remove(set);
+                return Collected::Orphan;
+            }
+            _ => Collected::Unknown,
+        },
+    };
+    unlock(set);
+    answer
+}
+
+fn is_persistent(window: &Window) -> bool {
+    read_header(window).is_ok_and(|header| header.flags & header::PERSISTENT != 0)
 }
 
 /// Marks a set that its maker did not live to mark: once it was operated upon, it could not be told from another software's.

@@ -278,7 +278,7 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
             }
             Ok(match segment::collect(id, key, false) {
                 Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
-                Collected::Orphan => Answer::Yes,
+                Collected::Orphan | Collected::Kept => Answer::Yes,
                 Collected::InUse => Answer::No,
                 // Without our semaphores the count of attaches is all there is: nobody has it attached now.
                 Collected::Unknown => Answer::Unknown,
@@ -566,7 +566,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
     }
     if status.attaches == 0 && (object.content == Content::Region || segment::was_begun(id, status)) {
         object.orphan = match segment::collect(id, status.key, false) {
-            Collected::Orphan => Answer::Yes,
+            Collected::Orphan | Collected::Kept => Answer::Yes,
             Collected::InUse => Answer::No,
             Collected::Unknown => Answer::Unknown,
         };
