@@ -180,7 +180,8 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         until: u64,
         lock: impl FnOnce() -> Result<Taken, Refused>,
     ) -> Result<Taken, Refused> {
-        if self.slots.own().is_some() {
+        // As in `read_with`: who waits behind another writer, which waits for the slot of this thread, waits for itself.
+        if self.slots.own().is_some() || !is_over::<F>(until) && self.has_slot(holder) {
             return Err(Refused::Own);
         }
         let died = self.settle(lock()?, holder, lane) == Taken::Died;
