@@ -475,7 +475,7 @@ fn options(size: usize) -> RegionOptions {
 
 /// The name of a status, for comparisons that say what went wrong.
 fn named(status: i32) -> Status {
-    const ALL: [Status; 17] = [
+    const ALL: [Status; 18] = [
         Status::Ok,
         Status::ErrBadPointer,
         Status::ErrNotFound,
@@ -493,6 +493,7 @@ fn named(status: i32) -> Status {
         Status::ErrBackend,
         Status::ErrUnfinished,
         Status::ErrTimeout,
+        Status::ErrNoMemory,
     ];
     let found = ALL.into_iter().find(|known| *known as i32 == status);
     found.unwrap_or_else(|| panic!("status {status} is none that peers lead to: {}", message()))
@@ -1183,6 +1184,44 @@ fn creators_wait_for_who_looks_at_what_a_dead_one_began() {
         finish_all(makers.into());
         assert_eq!(board.get(ENDED) + board.get(ENDED + 1), 3, "one makes it, one finds it");
         assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// Another software's segment beside the semaphores that a region left: for want of address space it cannot be looked into.
+#[test]
+fn what_cannot_be_looked_into_is_not_unlinked() {
+    apart("what_cannot_be_looked_into_is_not_unlinked", 1 << 20, || {
+        const HUGE: usize = 1 << 30;
+        const KEY: c_int = 0x7065_6572;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let handle = must(create(&address, &options(PAGE)));
+        // SAFETY: take no pointers.
+        let id = unsafe {
+            assert_eq!(shmctl(libc::shmget(KEY, 0, 0), libc::IPC_RMID, null_mut()), 0);
+            good(shmkit_region_close(handle));
+            libc::shmget(KEY, HUGE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)
+        };
+        assert!(id >= 0, "{}", std::io::Error::last_os_error());
+        start(|| {
+            let pages = std::fs::read_to_string("/proc/self/statm").expect("it is there");
+            let pages: usize = pages.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number");
+            let most = (pages * PAGE + HUGE / 2) as u64;
+            // SAFETY: the struct is readable.
+            unsafe {
+                let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+                assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+            }
+            assert_eq!(unlink(&address), Status::ErrNoMemory);
+            assert_eq!(is_orphan(&address), Ok(SHMKIT_ANSWER_UNKNOWN));
+        })
+        .finish();
+        assert_eq!(unlink(&address), Status::ErrNotARegion);
+        // SAFETY: take no pointers.
+        unsafe {
+            assert_eq!(libc::shmget(KEY, 0, 0), id, "another software's segment was removed");
+            assert_eq!(shmctl(id, libc::IPC_RMID, null_mut()), 0);
+        }
+        assert_eq!(gc(SHMKIT_GC_REMOVE), ["sysv:0x70656572"]);
     });
 }
 

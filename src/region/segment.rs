@@ -771,15 +771,19 @@ fn is_claimed(window: &Window) -> bool {
 }
 
 /// Whether a segment is a region, or was begun as one. Semaphores alone do not say so: they may have been left by a
-/// region that another software's segment followed.
-pub fn is_region(id: i32, key: i32) -> bool {
-    let Ok(status) = sysv::status(id) else { return false };
+/// region that another software's segment followed. An error where it cannot be looked into, and was not begun by a
+/// process that died.
+pub fn is_region(id: i32, key: i32) -> Outcome<bool> {
+    let Ok(status) = sysv::status(id) else { return Ok(false) };
     // Somebody may have removed the semaphores.
-    let Some(set) = find_set(key) else { return peek(id, &status, is_claimed) == Ok(true) };
-    // The header last: its creator may come to the end between two looks. What cannot be looked into, for want of address
-    // space, is what the semaphores say.
-    peek(id, &status, |window| is_building(set, &status) && looks_unfinished(window) || is_claimed(window))
-        .unwrap_or(true)
+    let Some(set) = find_set(key) else { return Ok(peek(id, &status, is_claimed) == Ok(true)) };
+    // The header last: its creator may come to the end between two looks.
+    match peek(id, &status, |window| is_building(set, &status) && looks_unfinished(window) || is_claimed(window)) {
+        Ok(answer) => Ok(answer),
+        Err(_) if is_building(set, &status) => Ok(true),
+        Err(errno) if is_gone(errno) => Ok(false),
+        Err(errno) => Err(refused(errno, Some(&status))),
+    }
 }
 
 /// Whether a creator began this segment and did not come to the end.

@@ -277,7 +277,7 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
                 }
             }
             Ok(match segment::collect(id, key, false) {
-                Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
+                Collected::Orphan if !segment::is_region(id, key).unwrap_or(false) => Answer::Unknown,
                 Collected::Orphan | Collected::Kept => Answer::Yes,
                 Collected::InUse => Answer::No,
                 // Without our semaphores the count of attaches is all there is: nobody has it attached now.
