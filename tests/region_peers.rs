@@ -22,6 +22,7 @@ use shmkit::capi::options::{
 use shmkit::capi::region::*;
 use shmkit::capi::survey::*;
 use shmkit::error::Status;
+use shmkit::region::survey::participants_at;
 use support::{errno, message};
 
 type Handle = *mut shmkit_region_t;
@@ -475,7 +476,7 @@ fn options(size: usize) -> RegionOptions {
 
 /// The name of a status, for comparisons that say what went wrong.
 fn named(status: i32) -> Status {
-    const ALL: [Status; 18] = [
+    const ALL: [Status; 19] = [
         Status::Ok,
         Status::ErrBadPointer,
         Status::ErrNotFound,
@@ -494,6 +495,7 @@ fn named(status: i32) -> Status {
         Status::ErrUnfinished,
         Status::ErrTimeout,
         Status::ErrNoMemory,
+        Status::ErrOwner,
     ];
     let found = ALL.into_iter().find(|known| *known as i32 == status);
     found.unwrap_or_else(|| panic!("status {status} is none that peers lead to: {}", message()))
@@ -1222,6 +1224,196 @@ fn what_cannot_be_looked_into_is_not_unlinked() {
             assert_eq!(shmctl(id, libc::IPC_RMID, null_mut()), 0);
         }
         assert_eq!(gc(SHMKIT_GC_REMOVE), ["sysv:0x70656572"]);
+    });
+}
+
+/// A process without a free descriptor cannot look who lives, and takes nobody for dead; nor does it keep what it could
+/// not find out about itself.
+#[test]
+fn without_a_descriptor_nobody_is_dead() {
+    apart("without_a_descriptor_nobody_is_dead", 1 << 20, || {
+        const OPEN: usize = 0;
+        for first in [false, true] {
+            let address = address(Kind::Posix, Path::new("/"));
+            let board: &'static Board = shared();
+            let handle = must(create(&address, &options(PAGE)));
+            let peer = start(|| {
+                let handle = must(open(&address, &options(PAGE)));
+                board.set(OPEN, 1);
+                board.wait(OPEN + 1);
+                good(shmkit_region_close(handle));
+            });
+            board.wait(OPEN);
+            start(|| {
+                let handle = must(open(&address, &options(PAGE)));
+                let all = participants(handle);
+                assert!(all.len() == 3 && all.iter().all(|one| one.pid != 0), "{all:?}");
+                // SAFETY: the struct is writable; the memory is new.
+                unsafe {
+                    let mut limit: libc::rlimit = std::mem::zeroed();
+                    assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+                    let none = libc::rlimit { rlim_cur: 0, ..limit };
+                    assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &none), 0);
+                    if first {
+                        // The first lock of a process asks anew who this is.
+                        good(shmkit::capi::sync::shmkit_mutex_init(std::ptr::from_ref(shared::<[AtomicU64; 8]>()) as _));
+                    } else {
+                        assert_eq!(participants(handle), all);
+                    }
+                    assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+                }
+                assert_eq!(participants(handle), all);
+                good(shmkit_region_close(handle));
+            })
+            .finish();
+            board.set(OPEN + 1, 1);
+            peer.finish();
+            good(shmkit_region_close(handle));
+            assert_eq!(unlink(&address), Status::Ok);
+        }
+    });
+}
+
+/// Who goes while the participants of a segment are counted is not shown as somebody of whom nothing is known.
+#[test]
+fn who_goes_during_the_count_is_no_participant() {
+    apart("who_goes_during_the_count_is_no_participant", 1 << 20, || {
+        const OPEN: usize = 0;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let handle = must(create(&address, &options(PAGE)));
+        let peer = start(|| {
+            let handle = must(open(&address, &options(PAGE)));
+            board.set(OPEN, 1);
+            board.wait(OPEN + 1);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(OPEN);
+        let looker = start(|| {
+            let handle = must(open(&address, &options(PAGE)));
+            stop_before(Call::Values, board, LOOKER);
+            let all = participants(handle);
+            assert_eq!(all, participants(handle));
+            assert!(all.len() == 2 && all.iter().all(|one| one.pid != 0), "{all:?}");
+            good(shmkit_region_close(handle));
+        });
+        board.wait(LOOKER);
+        board.set(OPEN + 1, 1);
+        peer.finish();
+        board.set(LOOKER + 1, 1);
+        looker.finish();
+        good(shmkit_region_close(handle));
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// A segment that is removed between two looks at it is not there: no other answer is true.
+#[test]
+fn a_segment_that_goes_between_two_looks_is_not_there() {
+    apart("a_segment_that_goes_between_two_looks_is_not_there", 1 << 20, || {
+        let address = address(Kind::Sysv, Path::new("/"));
+        let who = || {
+            let seen = participants_at(address.to_bytes(), &mut |one| panic!("{} has it open", one.process.pid));
+            seen.map_or_else(|failure| failure.status, |()| Status::Ok)
+        };
+        let orphan = || is_orphan(&address).err().unwrap_or(Status::Ok);
+        let looks: [(&dyn Fn() -> Status, &[Call]); 2] =
+            [(&who, &[Call::Status, Call::Values, Call::Attach]), (&orphan, &[Call::Status, Call::Values, Call::Operate])];
+        for (look, calls) in looks {
+            for call in calls {
+                let board: &'static Board = shared();
+                good(shmkit_region_close(must(create(&address, &options(PAGE)))));
+                let looker = start(|| {
+                    stop_before(*call, board, LOOKER);
+                    assert_eq!(look(), Status::ErrNotFound, "removed before {call:?}: {}", message());
+                });
+                board.wait(LOOKER);
+                assert_eq!(unlink(&address), Status::Ok);
+                board.set(LOOKER + 1, 1);
+                looker.finish();
+            }
+        }
+    });
+}
+
+/// A creator who gives a segment to a group, with a mode that others' programs refuse: who came before looks again.
+#[test]
+fn an_opener_that_waited_looks_at_the_mode_again() {
+    apart("an_opener_that_waited_looks_at_the_mode_again", 1 << 20, || {
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            // SAFETY: takes no pointers.
+            let group = unsafe { libc::getegid() };
+            let handle = must(create(&address, &RegionOptions { mode: 0o666, group, ..options(PAGE) }));
+            board.wait(INIT);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(CREATOR);
+        let opener = start(|| {
+            stop_before(Call::Operate, board, LOOKER);
+            assert_eq!(open(&address, &options(PAGE)).err(), Some(Status::ErrOwner));
+        });
+        board.wait(LOOKER);
+        board.set(CREATOR + 1, 1);
+        board.set(LOOKER + 1, 1);
+        opener.finish();
+        board.set(INIT, 1);
+        creator.finish();
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// A member of the group to which a segment is about to be given waits for that, as for all else that a creator does.
+#[test]
+fn a_member_of_the_group_waits_for_the_creator() {
+    apart("a_member_of_the_group_waits_for_the_creator", 1 << 20, || {
+        const GROUP: u32 = 4242;
+        // SAFETY: takes no pointers.
+        assert_eq!(unsafe { libc::geteuid() }, 0, "this test needs root, who may give a segment to any group");
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let given = RegionOptions { mode: 0o660, group: GROUP, ..options(PAGE) };
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            let handle = must(create(&address, &given));
+            board.wait(INIT);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(CREATOR);
+        let member = |timeout_ns| {
+            // SAFETY: take no pointers that are read.
+            unsafe {
+                assert_eq!(libc::setgroups(0, null()), 0);
+                assert_eq!(libc::setresgid(GROUP, GROUP, GROUP), 0);
+                assert_eq!(libc::setresuid(GROUP, GROUP, GROUP), 0);
+            }
+            open(&address, &RegionOptions { owner: 0, timeout_ns, ..options(PAGE) })
+        };
+        start(|| assert_eq!(member(20_000_000).err(), Some(Status::ErrTimeout), "{}", message())).finish();
+        let patient = start(|| good(shmkit_region_close(must(member(PATIENCE_NS)))));
+        pause(20_000);
+        board.set(CREATOR + 1, 1);
+        patient.finish();
+        board.set(INIT, 1);
+        creator.finish();
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// An unlink does not wait for an `init` that takes long: its creator removes the semaphores then.
+#[test]
+fn an_unlink_during_a_long_init_leaves_nothing() {
+    apart("an_unlink_during_a_long_init_leaves_nothing", 1 << 20, || {
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| good(shmkit_region_close(must(create(&address, &told_options(board))))));
+        board.wait(INIT);
+        assert_eq!(unlink(&address), Status::Ok);
+        board.set(INIT + 1, 1);
+        creator.finish();
+        assert_eq!(everything(), Vec::<String>::new());
     });
 }
 

@@ -135,10 +135,17 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         Err(Errno(libc::ENOENT)) => return Ok(Opened::Nothing),
         Err(errno) => return Err(refused(errno, None)),
     };
-    let status = match sysv::status(id) {
+    let mut status = match sysv::status(id) {
         Ok(status) => status,
         Err(errno) if is_gone(errno) => return Ok(Opened::Again),
-        Err(errno) => return Err(refused(errno, look_from_outside(id).as_ref())),
+        Err(errno) => {
+            let status = look_from_outside(id);
+            if errno.0 == libc::EACCES && status.is_some_and(|status| is_about_to_be_given(key, &status)) {
+                deadline.pause("the creator of the segment had not given it to its group")?;
+                return Ok(Opened::Again);
+            }
+            return Err(refused(errno, status.as_ref()));
+        }
     };
     options.check_owner(status.uid, status.mode)?;
     region.identity = (0, id as u64);
@@ -161,10 +168,16 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         _until_attached = Some(Entering(if region.lease() == Lease::None { -1 } else { region.set }));
         // With the lease held no collector removes it; one may have done so before. Then the semaphores may be new ones
         // that nobody needs.
-        if is_removed(id) {
-            tidy(key);
-            return Ok(Opened::Again);
-        }
+        status = match sysv::status(id) {
+            Ok(now) if now.mode & sysv::SHM_DEST == 0 => now,
+            Err(errno) if !is_gone(errno) => return Err(refused(errno, Some(&status))),
+            _ => {
+                tidy(key);
+                return Ok(Opened::Again);
+            }
+        };
+        // Its creator, who was waited for, has given it its mode meanwhile.
+        options.check_owner(status.uid, status.mode)?;
     }
     let flags = if options.read_only { libc::SHM_RDONLY } else { 0 };
     match region.hot.window.attach(id, status.size as usize, flags) {
@@ -179,6 +192,11 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
     }
     match read_header(&region.hot.window) {
         Ok(header) => {
+            // Without semaphores the wait was for the header, which comes after the mode.
+            if region.set < 0 {
+                let now = sysv::status(id).map_err(|errno| refused(errno, Some(&status)))?;
+                options.check_owner(now.uid, now.mode)?;
+            }
             options.require(&header)?;
             region.set_capacity(header.max_size.min(status.size - header.data_offset));
             record(&region);
@@ -198,6 +216,14 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether a segment's creator is at work and has not given it to a group yet (see `first_mode`). Its semaphores, which the
+/// group was given first, tell.
+fn is_about_to_be_given(key: i32, status: &sysv::Status) -> bool {
+    status.mode & 0o070 == 0
+        && status.attaches <= 1
+        && find_set(key).is_some_and(|set| is_building(set, status) && semset::value(set, LOCK.into()) == Ok(1))
 }
 
 /// An opener on its way from its lease to its attach: a collector that counts attaches must wait for it.
@@ -540,6 +566,10 @@ fn create_locked(
             Ok(()) => {
                 keep(region, Lease::Writer(u32::from(slot)));
                 record(region);
+                // Who unlinked it while it was made did not wait for the lock for long, and left the semaphores.
+                if is_removed(id) {
+                    tidy(key);
+                }
                 return Ok(());
             }
             Err(Errno(libc::EINTR)) => {}
