@@ -108,9 +108,18 @@ fn claim_of_one_that_dies_while_it_lets_others_pass() {
     first_deaths(2, 5, |life| {
         let world = World::new(1);
         let mortal = go(world, 2, life, |me| claim_as(&me, true));
-        let other = go(world, 3, ALIVE, |me| claim_as(&me, false));
+        let other = go(world, 3, ALIVE, |me| {
+            claim::hold(me.word(0), &*me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
+            claim::release(me.word(0), &*me);
+        });
         // It does not wait for its turn: who was woken goes to sleep again.
-        here(world, 1, ALIVE, |me| (0..2).for_each(|_| claim_as(&me, false)));
+        here(world, 1, ALIVE, |me| {
+            for _ in 0..2 {
+                claim::hold(me.word(0), &*me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
+                Word::relax();
+                claim::release(me.word(0), &*me);
+            }
+        });
         join(other);
         let _ = join(mortal);
         world.end();
