@@ -1096,11 +1096,7 @@ unsafe extern "C" fn fill_when_told(_data: *mut c_void, _size: usize, user: *mut
 const INIT: usize = 100;
 
 fn told_options(board: &'static Board) -> RegionOptions {
-    RegionOptions {
-        init: Some(fill_when_told),
-        init_user: (&raw const *board).cast_mut().cast(),
-        ..options(PAGE)
-    }
+    RegionOptions { init: Some(fill_when_told), init_user: (&raw const *board).cast_mut().cast(), ..options(PAGE) }
 }
 
 /// A collection that looked at a region while it was being made, and decides after its creator, who called it
@@ -1256,7 +1252,9 @@ fn without_a_descriptor_nobody_is_dead() {
                     assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &none), 0);
                     if first {
                         // The first lock of a process asks anew who this is.
-                        good(shmkit::capi::sync::shmkit_mutex_init(std::ptr::from_ref(shared::<[AtomicU64; 8]>()) as _));
+                        good(
+                            shmkit::capi::sync::shmkit_mutex_init(std::ptr::from_ref(shared::<[AtomicU64; 8]>()) as _),
+                        );
                     } else {
                         assert_eq!(participants(handle), all);
                     }
@@ -1317,8 +1315,10 @@ fn a_segment_that_goes_between_two_looks_is_not_there() {
             seen.map_or_else(|failure| failure.status, |()| Status::Ok)
         };
         let orphan = || is_orphan(&address).err().unwrap_or(Status::Ok);
-        let looks: [(&dyn Fn() -> Status, &[Call]); 2] =
-            [(&who, &[Call::Status, Call::Values, Call::Attach]), (&orphan, &[Call::Status, Call::Values, Call::Operate])];
+        let looks: [(&dyn Fn() -> Status, &[Call]); 2] = [
+            (&who, &[Call::Status, Call::Values, Call::Attach]),
+            (&orphan, &[Call::Status, Call::Values, Call::Operate]),
+        ];
         for (look, calls) in looks {
             for call in calls {
                 let board: &'static Board = shared();
