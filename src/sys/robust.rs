@@ -508,7 +508,7 @@ fn place_of(space: u32) -> Sys<*mut AtomicU32> {
         }
         let behind = last.wrapping_add(1);
         // Behind the last place of a page there is none; beside `NO_SPACE` neither.
-        let made = last == (&raw const NO_SPACE).cast_mut() || behind as usize % bytes == 0;
+        let made = last == (&raw const NO_SPACE).cast_mut() || (behind as usize).is_multiple_of(bytes);
         let next = match made {
             true => pages::reserve(bytes).ok_or(Errno(libc::ENOMEM))?.as_ptr().cast::<AtomicU32>(),
             false => behind,
