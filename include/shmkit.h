@@ -335,8 +335,9 @@ typedef struct shmkit_region_t shmkit_region_t;
  * If this process dies on the way, nothing is visible, and whoever creates the same name next takes over.
  * Errors: SHMKIT_ERR_NO_SPACE (with needed and free bytes), SHMKIT_ERR_TOO_BIG (a limit: RLIMIT_FSIZE, SHMMAX),
  * SHMKIT_ERR_ACCESS and SHMKIT_ERR_NOT_FOUND (the folder), SHMKIT_ERR_NOT_PERMITTED (the group), SHMKIT_ERR_CALLBACK
- * (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work), SHMKIT_ERR_BACKEND (this kind of memory
- * cannot have huge pages, or cannot grow; `init` for a raw System V segment, which is seen before it is filled),
+ * (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work, or a process that is attached to what a
+ * dead one began stands still), SHMKIT_ERR_BACKEND (this kind of memory cannot have huge pages, or cannot grow; `init`
+ * for a raw System V segment, which is seen before it is filled),
  * SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and SHMKIT_ERR_CORRUPT (what another user or other
  * software has in the place of the library's own files or semaphores).
  * As shm_open(3), memfd_create(2), open(2) O_TMPFILE, linkat(2), shmget(2), posix_fallocate(3).
@@ -401,8 +402,9 @@ shmkit_status_t shmkit_region_unlink(struct shmkit_region_t *region);
  * Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_NOT_A_REGION (an object without a region's header is left alone:
  * shmkit_shm_unlink() and shmctl() remove those), SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_ACCESS and
  * SHMKIT_ERR_NOT_PERMITTED (another user's), SHMKIT_ERR_REMOVED (another process removed it meanwhile),
- * SHMKIT_ERR_TIMEOUT (one is about to, and stands still), SHMKIT_ERR_BACKEND (memfd: and anon: have no name). Not
- * async-signal-safe. As shm_unlink(3), unlink(2), shmctl(2) IPC_RMID.
+ * SHMKIT_ERR_TIMEOUT (one is about to, and stands still), SHMKIT_ERR_NO_MEMORY (a System V segment cannot be looked
+ * into), SHMKIT_ERR_BACKEND (memfd: and anon: have no name). Not async-signal-safe. As shm_unlink(3), unlink(2),
+ * shmctl(2) IPC_RMID.
  */
 shmkit_status_t shmkit_unlink(const char *address);
 
@@ -1112,8 +1114,9 @@ shmkit_status_t shmkit_rwlock_destroy(struct shmkit_rwlock_t *rwlock);
  * shmkit_rwlock_consistent(), unlock. A dead reader is nobody's concern: its lock is gone. SHMKIT_ERR_DEADLOCK: this
  * thread writes, or reads already while a writer waits. Other errors as from shmkit_mutex_lock(). A hot path: readers
  * on different processors share no cache line, 31 of them at once; more share the writers' lock. Writers and readers
- * that wait are let in as they came, so neither starves the other; one that was woken and gets no processor for 5
- * milliseconds may be overtaken. Not async-signal-safe. As pthread_rwlock_rdlock(3).
+ * that wait are let in as they came, so neither starves the other, while nobody holds it for longer than 250
+ * milliseconds: then the order is any. One that was woken and gets no processor for 5 milliseconds may be overtaken.
+ * Not async-signal-safe. As pthread_rwlock_rdlock(3).
  */
 shmkit_status_t shmkit_rwlock_read_lock(struct shmkit_rwlock_t *rwlock);
 

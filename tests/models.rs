@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use loom::thread::JoinHandle;
-use model::{ALIVE, Thread, Word, World, deaths, explore, go, here, some_deaths};
+use model::{ALIVE, Thread, Word, World, deaths, explore, first_deaths, go, here, some_deaths};
 use shmkit::sync::barrier::{Barrier, Marked, Passed};
 use shmkit::sync::claim::{self, DIED, ID};
 use shmkit::sync::cond;
@@ -34,8 +34,12 @@ fn join<T>(thread: JoinHandle<Option<T>>) -> Option<T> {
 
 /// Takes the word at 0, touches what it guards, and gives it up.
 fn claim_once(me: &Thread) {
+    claim_as(me, false);
+}
+
+fn claim_as(me: &Thread, in_turn: bool) {
     let word = me.word(0);
-    let taken = claim::hold(word, me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
+    let taken = claim::hold(word, me, FOREVER, in_turn, &mut |_| ()).expect("nothing refuses it");
     if taken == Taken::Died {
         word.and(!DIED);
     }
@@ -93,6 +97,31 @@ fn claim_of_a_holder_that_dies_between_two_takers() {
         assert_eq!(world.raw(0) & ID, 0);
         here(world, 1, ALIVE, |me| claim_once(&me));
         assert_eq!(world.raw(0), 0);
+        world.end();
+    });
+}
+
+/// One that lets pass who was woken may get the next wake, before one that sleeps behind it, and die: before its fifth step
+/// it has come so far.
+#[test]
+fn claim_of_one_that_dies_while_it_lets_others_pass() {
+    first_deaths(2, 5, |life| {
+        let world = World::new(1);
+        let mortal = go(world, 2, life, |me| claim_as(&me, true));
+        let other = go(world, 3, ALIVE, |me| {
+            claim::hold(me.word(0), &*me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
+            claim::release(me.word(0), &*me);
+        });
+        // It does not wait for its turn: who was woken goes to sleep again.
+        here(world, 1, ALIVE, |me| {
+            for _ in 0..2 {
+                claim::hold(me.word(0), &*me, FOREVER, false, &mut |_| ()).expect("nothing refuses it");
+                Word::relax();
+                claim::release(me.word(0), &*me);
+            }
+        });
+        join(other);
+        let _ = join(mortal);
         world.end();
     });
 }

@@ -22,6 +22,7 @@ use shmkit::capi::options::{
 use shmkit::capi::region::*;
 use shmkit::capi::survey::*;
 use shmkit::error::Status;
+use shmkit::region::survey::participants_at;
 use support::{errno, message};
 
 type Handle = *mut shmkit_region_t;
@@ -343,37 +344,39 @@ impl Random {
 
 /// A system call before which a process can be made to stop: the library calls the functions below, not the C library's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(usize)]
 enum Call {
-    None,
     Attach,
+    Detach,
     Remove,
     /// The status of a segment, without which nothing is decided.
     Status,
     /// The value of one semaphore.
     Value,
+    /// The values of all semaphores of a set.
+    Values,
+    /// Steps on semaphores.
+    Operate,
 }
 
-/// What this process stops before; 0 for nothing.
-static STOP_BEFORE: AtomicU32 = AtomicU32::new(Call::None as u32);
-/// Where it says that it has come there (the cell), and where it is told to go on (the cell after it).
+/// Of each call the cell in which this process says that it has come there, plus 1; 0 where it does not stop. In the cell
+/// after it it is told to go on.
+static STOPS: [AtomicU32; Call::Operate as usize + 1] = [const { AtomicU32::new(0) }; Call::Operate as usize + 1];
 static STOP_BOARD: AtomicPtr<Board> = AtomicPtr::new(null_mut());
-static STOP_CELL: AtomicU32 = AtomicU32::new(0);
 
-/// Makes this process stop once before a call, with word in two cells of the board.
+/// Makes this process stop once before a call, with word in two cells of the board, which is the same for all calls.
 fn stop_before(call: Call, board: &'static Board, cell: usize) {
     STOP_BOARD.store((&raw const *board).cast_mut(), SeqCst);
-    STOP_CELL.store(cell as u32, SeqCst);
-    STOP_BEFORE.store(call as u32, SeqCst);
+    STOPS[call as usize].store(cell as u32 + 1, SeqCst);
 }
 
 fn passes(call: Call) {
-    if STOP_BEFORE.compare_exchange(call as u32, Call::None as u32, SeqCst, SeqCst).is_ok() {
+    let cell = STOPS[call as usize].swap(0, SeqCst) as usize;
+    if cell != 0 {
         // SAFETY: `stop_before` stored a board that is never given back.
         let board = unsafe { &*STOP_BOARD.load(SeqCst) };
-        let cell = STOP_CELL.load(SeqCst) as usize;
-        board.set(cell, 1);
-        board.wait(cell + 1);
+        board.set(cell - 1, 1);
+        board.wait(cell);
     }
 }
 
@@ -411,11 +414,40 @@ unsafe extern "C" fn shmctl(id: c_int, command: c_int, buffer: *mut libc::shmid_
 /// As semctl(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn semctl(set: c_int, number: c_int, command: c_int, argument: usize) -> c_int {
-    if command == libc::GETVAL {
-        passes(Call::Value);
+    match command {
+        libc::GETVAL => passes(Call::Value),
+        libc::GETALL => passes(Call::Values),
+        _ => {}
     }
     // SAFETY: the caller's promise.
     unsafe { libc::syscall(libc::SYS_semctl, set, number, command, argument) as c_int }
+}
+
+/// In the place of the C library's function.
+///
+/// # Safety
+/// As semtimedop(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn semtimedop(
+    set: c_int,
+    steps: *mut libc::sembuf,
+    count: usize,
+    time: *const libc::timespec,
+) -> c_int {
+    passes(Call::Operate);
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_semtimedop, set, steps, count, time) as c_int }
+}
+
+/// In the place of the C library's function.
+///
+/// # Safety
+/// As shmdt(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn shmdt(address: *const c_void) -> c_int {
+    passes(Call::Detach);
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_shmdt, address) as c_int }
 }
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -444,7 +476,7 @@ fn options(size: usize) -> RegionOptions {
 
 /// The name of a status, for comparisons that say what went wrong.
 fn named(status: i32) -> Status {
-    const ALL: [Status; 16] = [
+    const ALL: [Status; 19] = [
         Status::Ok,
         Status::ErrBadPointer,
         Status::ErrNotFound,
@@ -461,6 +493,9 @@ fn named(status: i32) -> Status {
         Status::ErrNotARegion,
         Status::ErrBackend,
         Status::ErrUnfinished,
+        Status::ErrTimeout,
+        Status::ErrNoMemory,
+        Status::ErrOwner,
     ];
     let found = ALL.into_iter().find(|known| *known as i32 == status);
     found.unwrap_or_else(|| panic!("status {status} is none that peers lead to: {}", message()))
@@ -1045,6 +1080,340 @@ fn a_collection_does_not_overtake_an_opener() {
         assert_eq!(board.get(COLLECTED), 1, "the collection took what was being opened");
         assert_eq!(unlink(&address), Status::Ok);
         println!("a collection saw an opener between its lease and its attach, and left the region alone");
+    });
+}
+
+/// An init callback that says on a board that it has begun, and waits there for the word to go on.
+unsafe extern "C" fn fill_when_told(_data: *mut c_void, _size: usize, user: *mut c_void) -> c_int {
+    // SAFETY: the user pointer leads to a board.
+    let board = unsafe { &*user.cast::<Board>() };
+    board.set(INIT, 1);
+    board.wait(INIT + 1);
+    0
+}
+
+/// Where `fill_when_told` says that it has begun.
+const INIT: usize = 100;
+
+fn told_options(board: &'static Board) -> RegionOptions {
+    RegionOptions { init: Some(fill_when_told), init_user: (&raw const *board).cast_mut().cast(), ..options(PAGE) }
+}
+
+/// A collection that looked at a region while it was being made, and decides after its creator, who called it
+/// persistent, has come to the end and gone.
+#[test]
+fn a_collection_leaves_what_became_persistent() {
+    apart("a_collection_leaves_what_became_persistent", 1 << 20, || {
+        const CREATOR: usize = 0;
+        const LOOKED: usize = 2;
+        const DECIDES: usize = 4;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            let options = RegionOptions { persistent: 1, ..told_options(board) };
+            good(shmkit_region_close(must(create(&address, &options))));
+        });
+        board.wait(CREATOR);
+        let collector = start(|| {
+            stop_before(Call::Attach, board, LOOKED);
+            stop_before(Call::Operate, board, DECIDES);
+            assert_eq!(gc(SHMKIT_GC_REMOVE), Vec::<String>::new());
+        });
+        board.wait(LOOKED);
+        board.set(CREATOR + 1, 1);
+        board.wait(INIT);
+        board.set(LOOKED + 1, 1);
+        board.wait(DECIDES);
+        board.set(INIT + 1, 1);
+        creator.finish();
+        board.set(DECIDES + 1, 1);
+        collector.finish();
+        assert_eq!(is_orphan(&address), Ok(SHMKIT_ANSWER_YES));
+        assert_eq!(gc(SHMKIT_GC_DRY_RUN), Vec::<String>::new());
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// Makes what a creator leaves that dies over a segment, and a collection that stands still while it looks into it: it
+/// goes on when cell `LOOKER` + 1 says so.
+fn begun_and_looked_at(address: &CStr, board: &'static Board) -> Child {
+    let creator = start(|| {
+        stop_before(Call::Attach, board, CREATOR);
+        let _ = create(address, &options(PAGE));
+    });
+    board.wait(CREATOR);
+    creator.kill();
+    let looker = start(|| {
+        stop_before(Call::Detach, board, LOOKER);
+        gc(SHMKIT_GC_DRY_RUN);
+    });
+    board.wait(LOOKER);
+    looker
+}
+
+const CREATOR: usize = 0;
+const LOOKER: usize = 2;
+
+/// What a dead creator began can be made anew only when nobody is attached to it: who wants to waits, and no longer than
+/// it was told to.
+#[test]
+fn creators_wait_for_who_looks_at_what_a_dead_one_began() {
+    apart("creators_wait_for_who_looks_at_what_a_dead_one_began", 1 << 20, || {
+        const ENDED: usize = 4;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let looker = begun_and_looked_at(&address, board);
+        let hasty = RegionOptions { timeout_ns: 50_000_000, ..options(PAGE) };
+        assert_eq!(open_or_create(&address, &hasty).err(), Some(Status::ErrTimeout));
+        assert_eq!(create(&address, &hasty).err(), Some(Status::ErrTimeout));
+        let makers = [0, 1].map(|maker| {
+            start(move || {
+                let (handle, made) = must(open_or_create(c"sysv:0x70656572", &options(PAGE)));
+                board.set(ENDED + maker, 1 + u64::from(made));
+                board.wait(ENDED + 1 - maker);
+                good(shmkit_region_close(handle));
+            })
+        });
+        pause(20_000);
+        assert_eq!(board.get(ENDED) + board.get(ENDED + 1), 0, "made while somebody was attached to what is there");
+        board.set(LOOKER + 1, 1);
+        looker.finish();
+        finish_all(makers.into());
+        assert_eq!(board.get(ENDED) + board.get(ENDED + 1), 3, "one makes it, one finds it");
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// Another software's segment beside the semaphores that a region left: for want of address space it cannot be looked into.
+#[test]
+fn what_cannot_be_looked_into_is_not_unlinked() {
+    apart("what_cannot_be_looked_into_is_not_unlinked", 1 << 20, || {
+        const HUGE: usize = 1 << 30;
+        const KEY: c_int = 0x7065_6572;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let handle = must(create(&address, &options(PAGE)));
+        // SAFETY: take no pointers.
+        let id = unsafe {
+            assert_eq!(shmctl(libc::shmget(KEY, 0, 0), libc::IPC_RMID, null_mut()), 0);
+            good(shmkit_region_close(handle));
+            libc::shmget(KEY, HUGE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)
+        };
+        assert!(id >= 0, "{}", std::io::Error::last_os_error());
+        start(|| {
+            let pages = std::fs::read_to_string("/proc/self/statm").expect("it is there");
+            let pages: usize = pages.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number");
+            let most = (pages * PAGE + HUGE / 2) as u64;
+            // SAFETY: the struct is readable.
+            unsafe {
+                let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+                assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+            }
+            assert_eq!(unlink(&address), Status::ErrNoMemory);
+            assert_eq!(is_orphan(&address), Ok(SHMKIT_ANSWER_UNKNOWN));
+        })
+        .finish();
+        assert_eq!(unlink(&address), Status::ErrNotARegion);
+        // SAFETY: take no pointers.
+        unsafe {
+            assert_eq!(libc::shmget(KEY, 0, 0), id, "another software's segment was removed");
+            assert_eq!(shmctl(id, libc::IPC_RMID, null_mut()), 0);
+        }
+        assert_eq!(gc(SHMKIT_GC_REMOVE), ["sysv:0x70656572"]);
+    });
+}
+
+/// A process without a free descriptor cannot look who lives, and takes nobody for dead; nor does it keep what it could
+/// not find out about itself.
+#[test]
+fn without_a_descriptor_nobody_is_dead() {
+    apart("without_a_descriptor_nobody_is_dead", 1 << 20, || {
+        const OPEN: usize = 0;
+        for first in [false, true] {
+            let address = address(Kind::Posix, Path::new("/"));
+            let board: &'static Board = shared();
+            let handle = must(create(&address, &options(PAGE)));
+            let peer = start(|| {
+                let handle = must(open(&address, &options(PAGE)));
+                board.set(OPEN, 1);
+                board.wait(OPEN + 1);
+                good(shmkit_region_close(handle));
+            });
+            board.wait(OPEN);
+            start(|| {
+                let handle = must(open(&address, &options(PAGE)));
+                let all = participants(handle);
+                assert!(all.len() > 2 && all.iter().all(|one| one.pid != 0), "{all:?}");
+                // SAFETY: the struct is writable; the memory is new.
+                unsafe {
+                    let mut limit: libc::rlimit = std::mem::zeroed();
+                    assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+                    let none = libc::rlimit { rlim_cur: 0, ..limit };
+                    assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &none), 0);
+                    if first {
+                        // The first lock of a process asks anew who this is.
+                        good(
+                            shmkit::capi::sync::shmkit_mutex_init(std::ptr::from_ref(shared::<[AtomicU64; 8]>()) as _),
+                        );
+                    } else {
+                        assert_eq!(participants(handle), all);
+                    }
+                    assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+                }
+                assert_eq!(participants(handle), all);
+                good(shmkit_region_close(handle));
+            })
+            .finish();
+            board.set(OPEN + 1, 1);
+            peer.finish();
+            good(shmkit_region_close(handle));
+            assert_eq!(unlink(&address), Status::Ok);
+        }
+    });
+}
+
+/// Who goes while the participants of a segment are counted is not shown as somebody of whom nothing is known.
+#[test]
+fn who_goes_during_the_count_is_no_participant() {
+    apart("who_goes_during_the_count_is_no_participant", 1 << 20, || {
+        const OPEN: usize = 0;
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let handle = must(create(&address, &options(PAGE)));
+        let peer = start(|| {
+            let handle = must(open(&address, &options(PAGE)));
+            board.set(OPEN, 1);
+            board.wait(OPEN + 1);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(OPEN);
+        let looker = start(|| {
+            let handle = must(open(&address, &options(PAGE)));
+            stop_before(Call::Values, board, LOOKER);
+            let all = participants(handle);
+            assert_eq!(all, participants(handle));
+            assert!(all.len() > 1 && all.iter().all(|one| one.pid != 0), "{all:?}");
+            good(shmkit_region_close(handle));
+        });
+        board.wait(LOOKER);
+        board.set(OPEN + 1, 1);
+        peer.finish();
+        board.set(LOOKER + 1, 1);
+        looker.finish();
+        good(shmkit_region_close(handle));
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// A segment that is removed between two looks at it is not there: no other answer is true.
+#[test]
+fn a_segment_that_goes_between_two_looks_is_not_there() {
+    apart("a_segment_that_goes_between_two_looks_is_not_there", 1 << 20, || {
+        let address = address(Kind::Sysv, Path::new("/"));
+        let who = || {
+            let seen = participants_at(address.to_bytes(), &mut |one| panic!("{} has it open", one.process.pid));
+            seen.map_or_else(|failure| failure.status, |()| Status::Ok)
+        };
+        let orphan = || is_orphan(&address).err().unwrap_or(Status::Ok);
+        let looks: [(&dyn Fn() -> Status, &[Call]); 2] = [
+            (&who, &[Call::Status, Call::Values, Call::Attach]),
+            (&orphan, &[Call::Status, Call::Values, Call::Operate]),
+        ];
+        for (look, calls) in looks {
+            for call in calls {
+                let board: &'static Board = shared();
+                good(shmkit_region_close(must(create(&address, &options(PAGE)))));
+                let looker = start(|| {
+                    stop_before(*call, board, LOOKER);
+                    assert_eq!(look(), Status::ErrNotFound, "removed before {call:?}: {}", message());
+                });
+                board.wait(LOOKER);
+                assert_eq!(unlink(&address), Status::Ok);
+                board.set(LOOKER + 1, 1);
+                looker.finish();
+            }
+        }
+    });
+}
+
+/// A creator who gives a segment to a group, with a mode that others' programs refuse: who came before looks again.
+#[test]
+fn an_opener_that_waited_looks_at_the_mode_again() {
+    apart("an_opener_that_waited_looks_at_the_mode_again", 1 << 20, || {
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            // SAFETY: takes no pointers.
+            let group = unsafe { libc::getegid() };
+            let handle = must(create(&address, &RegionOptions { mode: 0o666, group, ..options(PAGE) }));
+            board.wait(INIT);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(CREATOR);
+        let opener = start(|| {
+            stop_before(Call::Operate, board, LOOKER);
+            assert_eq!(open(&address, &options(PAGE)).err(), Some(Status::ErrOwner));
+        });
+        board.wait(LOOKER);
+        board.set(CREATOR + 1, 1);
+        board.set(LOOKER + 1, 1);
+        opener.finish();
+        board.set(INIT, 1);
+        creator.finish();
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// A member of the group to which a segment is about to be given waits for that, as for all else that a creator does.
+#[test]
+fn a_member_of_the_group_waits_for_the_creator() {
+    apart("a_member_of_the_group_waits_for_the_creator", 1 << 20, || {
+        const GROUP: u32 = 4242;
+        // SAFETY: takes no pointers.
+        assert_eq!(unsafe { libc::geteuid() }, 0, "this test needs root, who may give a segment to any group");
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let given = RegionOptions { mode: 0o660, group: GROUP, ..options(PAGE) };
+        let creator = start(|| {
+            stop_before(Call::Attach, board, CREATOR);
+            let handle = must(create(&address, &given));
+            board.wait(INIT);
+            good(shmkit_region_close(handle));
+        });
+        board.wait(CREATOR);
+        let member = |timeout_ns| {
+            // SAFETY: take no pointers that are read.
+            unsafe {
+                assert_eq!(libc::setgroups(0, null()), 0);
+                assert_eq!(libc::setresgid(GROUP, GROUP, GROUP), 0);
+                assert_eq!(libc::setresuid(GROUP, GROUP, GROUP), 0);
+            }
+            open(&address, &RegionOptions { owner: 0, timeout_ns, ..options(PAGE) })
+        };
+        start(|| assert_eq!(member(20_000_000).err(), Some(Status::ErrTimeout), "{}", message())).finish();
+        let patient = start(|| good(shmkit_region_close(must(member(PATIENCE_NS)))));
+        pause(20_000);
+        board.set(CREATOR + 1, 1);
+        patient.finish();
+        board.set(INIT, 1);
+        creator.finish();
+        assert_eq!(unlink(&address), Status::Ok);
+    });
+}
+
+/// An unlink does not wait for an `init` that takes long: its creator removes the semaphores then.
+#[test]
+fn an_unlink_during_a_long_init_leaves_nothing() {
+    apart("an_unlink_during_a_long_init_leaves_nothing", 1 << 20, || {
+        let address = address(Kind::Sysv, Path::new("/"));
+        let board: &'static Board = shared();
+        let creator = start(|| good(shmkit_region_close(must(create(&address, &told_options(board))))));
+        board.wait(INIT);
+        assert_eq!(unlink(&address), Status::Ok);
+        board.set(INIT + 1, 1);
+        creator.finish();
+        assert_eq!(everything(), Vec::<String>::new());
     });
 }
 

@@ -484,6 +484,10 @@ fn a_rwlock_by_two_mappings() {
                 thread::yield_now();
             }
             says("shmkit_rwlock_read_lock", shmkit_rwlock_read_lock(there()), Status::ErrDeadlock, "a writer waits");
+            let timed = shmkit_rwlock_timed_write_lock(there(), 1_000_000_000);
+            says("timed_write_lock", timed, Status::ErrDeadlock, "a writer waits");
+            says("shmkit_rwlock_write_lock", shmkit_rwlock_write_lock(there()), Status::ErrDeadlock, "a writer waits");
+            says("try_write_lock", shmkit_rwlock_try_write_lock(there()), Status::ErrBusy, "a writer waits");
             assert_eq!(shmkit_rwlock_unlock(here()), OK);
             writer.join().expect("it ends");
         });

@@ -198,8 +198,9 @@ fn look<T>(call: Call, region: *const shmkit_region_t, look: impl FnOnce(&handle
 /// If this process dies on the way, nothing is visible, and whoever creates the same name next takes over.
 /// Errors: SHMKIT_ERR_NO_SPACE (with needed and free bytes), SHMKIT_ERR_TOO_BIG (a limit: RLIMIT_FSIZE, SHMMAX),
 /// SHMKIT_ERR_ACCESS and SHMKIT_ERR_NOT_FOUND (the folder), SHMKIT_ERR_NOT_PERMITTED (the group), SHMKIT_ERR_CALLBACK
-/// (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work), SHMKIT_ERR_BACKEND (this kind of memory
-/// cannot have huge pages, or cannot grow; `init` for a raw System V segment, which is seen before it is filled),
+/// (`init` did not return 0), SHMKIT_ERR_TIMEOUT (another creator is at work, or a process that is attached to what a
+/// dead one began stands still), SHMKIT_ERR_BACKEND (this kind of memory cannot have huge pages, or cannot grow; `init`
+/// for a raw System V segment, which is seen before it is filled),
 /// SHMKIT_ERR_UNSUPPORTED (no huge pages, no /proc), SHMKIT_ERR_OWNER and SHMKIT_ERR_CORRUPT (what another user or other
 /// software has in the place of the library's own files or semaphores).
 /// As shm_open(3), memfd_create(2), open(2) O_TMPFILE, linkat(2), shmget(2), posix_fallocate(3).

@@ -147,8 +147,9 @@ pub unsafe extern "C" fn shmkit_region_is_orphan(address: *const c_char, answer:
 /// Errors: SHMKIT_ERR_NOT_FOUND, SHMKIT_ERR_NOT_A_REGION (an object without a region's header is left alone:
 /// shmkit_shm_unlink() and shmctl() remove those), SHMKIT_ERR_NOT_AN_OBJECT, SHMKIT_ERR_ACCESS and
 /// SHMKIT_ERR_NOT_PERMITTED (another user's), SHMKIT_ERR_REMOVED (another process removed it meanwhile),
-/// SHMKIT_ERR_TIMEOUT (one is about to, and stands still), SHMKIT_ERR_BACKEND (memfd: and anon: have no name). Not
-/// async-signal-safe. As shm_unlink(3), unlink(2), shmctl(2) IPC_RMID.
+/// SHMKIT_ERR_TIMEOUT (one is about to, and stands still), SHMKIT_ERR_NO_MEMORY (a System V segment cannot be looked
+/// into), SHMKIT_ERR_BACKEND (memfd: and anon: have no name). Not async-signal-safe. As shm_unlink(3), unlink(2),
+/// shmctl(2) IPC_RMID.
 ///
 /// # Safety
 /// `address` is null or a terminated string.

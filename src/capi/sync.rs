@@ -302,8 +302,9 @@ pub extern "C" fn shmkit_rwlock_destroy(rwlock: *mut shmkit_rwlock_t) -> shmkit_
 /// shmkit_rwlock_consistent(), unlock. A dead reader is nobody's concern: its lock is gone. SHMKIT_ERR_DEADLOCK: this
 /// thread writes, or reads already while a writer waits. Other errors as from shmkit_mutex_lock(). A hot path: readers
 /// on different processors share no cache line, 31 of them at once; more share the writers' lock. Writers and readers
-/// that wait are let in as they came, so neither starves the other; one that was woken and gets no processor for 5
-/// milliseconds may be overtaken. Not async-signal-safe. As pthread_rwlock_rdlock(3).
+/// that wait are let in as they came, so neither starves the other, while nobody holds it for longer than 250
+/// milliseconds: then the order is any. One that was woken and gets no processor for 5 milliseconds may be overtaken.
+/// Not async-signal-safe. As pthread_rwlock_rdlock(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_read_lock(rwlock: *mut shmkit_rwlock_t) -> shmkit_status_t {
     read_lock(Call::RwlockReadLock, rwlock, NONE, || FOREVER)

@@ -760,7 +760,7 @@ pub fn unlink_address(address: &[u8]) -> Outcome<()> {
                 libc::ENOENT => Failure::new(Status::ErrNotFound, "there is no {name}", "it was unlinked already"),
                 _ => Failure::system(errno),
             })?;
-            if !segment::is_region(id, key) {
+            if !segment::is_region(id, key)? {
                 let removed = segment::is_removed(id);
                 return Err(if removed { segment::removed() } else { Failure::of(Status::ErrNotARegion) });
             }
@@ -790,7 +790,7 @@ pub fn unlink_same(address: &[u8], identity: (u64, u64)) -> Outcome<()> {
     let parsed = Parsed::new(address)?;
     match parsed.get() {
         Address::Path(backend, rest) => object::unlink(backend, rest, Some(identity), &mut Deadline::after(0)),
-        Address::Key(key) => match segment::is_region(identity.1 as i32, key) {
+        Address::Key(key) => match segment::is_region(identity.1 as i32, key)? {
             true => segment::unlink(identity.1 as i32, key),
             false if segment::is_removed(identity.1 as i32) => Err(segment::removed()),
             false => Err(Failure::of(Status::ErrNotARegion)),

@@ -20,10 +20,13 @@ pub fn own() -> Process {
     // Threads that meet here at the first call all write the same.
     let pid = process::pid() as u32;
     if PID.load(Acquire) != pid {
-        let boot = process::boot_id().unwrap_or_default();
-        let entry = process::own_entry();
-        START.store(entry.map_or(0, |(_, start)| start), Relaxed);
-        SEES_PEERS.store(entry.is_some_and(|(shown, _)| shown == pid), Relaxed);
+        let (Some(boot), Some(entry)) = (process::boot_id(), process::own_entry()) else {
+            // There may be no descriptor to look with, for now: nothing is kept, and the next call asks again.
+            let namespace = process::pid_namespace().unwrap_or(0);
+            return Process { pid, uid: process::effective_user(), namespace, ..Process::default() };
+        };
+        START.store(entry.1, Relaxed);
+        SEES_PEERS.store(entry.0 == pid, Relaxed);
         UID.store(process::effective_user(), Relaxed);
         BOOT[0].store(boot[0], Relaxed);
         BOOT[1].store(boot[1], Relaxed);
@@ -48,7 +51,7 @@ pub fn last_known_pid() -> u32 {
 /// Whether /proc shows the processes of this pid namespace by their ids in it. One of another namespace shows others.
 pub fn sees_peers() -> bool {
     own();
-    SEES_PEERS.load(Relaxed)
+    PID.load(Acquire) == process::pid() as u32 && SEES_PEERS.load(Relaxed)
 }
 
 /// After a fork, or where there may have been one: the child is another process.

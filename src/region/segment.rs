@@ -97,7 +97,9 @@ pub fn by_key(
         }
         let region = Region::new(hot, parsed.text(), Backend::Sysv, options)?;
         match create(region, key, options, deadline) {
-            Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {}
+            Err(failure) if failure.status == Status::ErrExists && wish == Wish::Either => {
+                deadline.pause("another process made and removed the segment again and again")?;
+            }
             Err(failure) if failure.status == Status::ErrRemoved => {
                 deadline.pause("another process removed the semaphores of the segment again and again")?;
             }
@@ -133,10 +135,17 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         Err(Errno(libc::ENOENT)) => return Ok(Opened::Nothing),
         Err(errno) => return Err(refused(errno, None)),
     };
-    let status = match sysv::status(id) {
+    let mut status = match sysv::status(id) {
         Ok(status) => status,
         Err(errno) if is_gone(errno) => return Ok(Opened::Again),
-        Err(errno) => return Err(refused(errno, look_from_outside(id).as_ref())),
+        Err(errno) => {
+            let status = look_from_outside(id);
+            if errno.0 == libc::EACCES && status.is_some_and(|status| is_about_to_be_given(key, &status)) {
+                deadline.pause("the creator of the segment had not given it to its group")?;
+                return Ok(Opened::Again);
+            }
+            return Err(refused(errno, status.as_ref()));
+        }
     };
     options.check_owner(status.uid, status.mode)?;
     region.identity = (0, id as u64);
@@ -159,10 +168,16 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         _until_attached = Some(Entering(if region.lease() == Lease::None { -1 } else { region.set }));
         // With the lease held no collector removes it; one may have done so before. Then the semaphores may be new ones
         // that nobody needs.
-        if is_removed(id) {
-            tidy(key);
-            return Ok(Opened::Again);
-        }
+        status = match sysv::status(id) {
+            Ok(now) if now.mode & sysv::SHM_DEST == 0 => now,
+            Err(errno) if !is_gone(errno) => return Err(refused(errno, Some(&status))),
+            _ => {
+                tidy(key);
+                return Ok(Opened::Again);
+            }
+        };
+        // Its creator, who was waited for, has given it its mode meanwhile.
+        options.check_owner(status.uid, status.mode)?;
     }
     let flags = if options.read_only { libc::SHM_RDONLY } else { 0 };
     match region.hot.window.attach(id, status.size as usize, flags) {
@@ -177,6 +192,11 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
     }
     match read_header(&region.hot.window) {
         Ok(header) => {
+            // Without semaphores the wait was for the header, which comes after the mode.
+            if region.set < 0 {
+                let now = sysv::status(id).map_err(|errno| refused(errno, Some(&status)))?;
+                options.check_owner(now.uid, now.mode)?;
+            }
             options.require(&header)?;
             region.set_capacity(header.max_size.min(status.size - header.data_offset));
             record(&region);
@@ -196,6 +216,14 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether a segment's creator is at work and has not given it to a group yet (see `first_mode`). Its semaphores, which the
+/// group was given first, tell.
+fn is_about_to_be_given(key: i32, status: &sysv::Status) -> bool {
+    status.mode & 0o070 == 0
+        && status.attaches <= 1
+        && find_set(key).is_some_and(|set| is_building(set, status) && semset::value(set, LOCK.into()) == Ok(1))
 }
 
 /// An opener on its way from its lease to its attach: a collector that counts attaches must wait for it.
@@ -484,7 +512,7 @@ fn create(mut region: Region, key: i32, options: &mut Options<'_>, deadline: &mu
         }
         return Err(failure);
     }
-    let made = create_locked(&mut region, set, key, options);
+    let made = create_locked(&mut region, set, key, options, deadline);
     if made.is_err() {
         // A set without a segment is of no use. Whoever waits for it begins again.
         if sysv::shmget(key, 0, 0) == Err(Errno(libc::ENOENT)) {
@@ -504,8 +532,14 @@ fn finish_raw(region: &Region, id: i32, options: &mut Options<'_>) -> Outcome<()
 }
 
 /// With LOCK held: no other creator lives. LOCK is given back by success alone.
-fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<'_>) -> Outcome<()> {
-    remove_unfinished(set, key)?;
+fn create_locked(
+    region: &mut Region,
+    set: i32,
+    key: i32,
+    options: &mut Options<'_>,
+    deadline: &mut Deadline,
+) -> Outcome<()> {
+    remove_unfinished(set, key, deadline)?;
     // A set that was left from a region before this one may have another mode and group.
     let _ = semset::set_access(set, set_mode(options.mode()) as u32, options.group);
     semset::set_value(set, BUILDING, 1).map_err(gone)?;
@@ -532,6 +566,10 @@ fn create_locked(region: &mut Region, set: i32, key: i32, options: &mut Options<
             Ok(()) => {
                 keep(region, Lease::Writer(u32::from(slot)));
                 record(region);
+                // Who unlinked it while it was made did not wait for the lock for long, and left the semaphores.
+                if is_removed(id) {
+                    tidy(key);
+                }
                 return Ok(());
             }
             Err(Errno(libc::EINTR)) => {}
@@ -550,32 +588,24 @@ fn exists() -> Failure {
     )
 }
 
-/// Removes the segment of a creator that died; an error when there is a good one or another software's.
-fn remove_unfinished(set: i32, key: i32) -> Outcome<()> {
-    let id = match sysv::shmget(key, 0, 0) {
-        Ok(id) => id,
-        Err(Errno(libc::ENOENT)) => return Ok(()),
-        Err(errno) => return Err(refused(errno, None)),
-    };
-    let Ok(status) = sysv::status(id) else { return Err(exists()) };
-    match is_left_unfinished(set, id, &status) {
-        true => sysv::remove(id).map_err(Failure::system),
-        false => Err(exists()),
+/// Removes the segment of a creator that died; an error when there is a good one or another software's. LOCK must be held:
+/// then nobody makes it. Who is attached to it looks into it, which is soon done, and is waited for.
+fn remove_unfinished(set: i32, key: i32, deadline: &mut Deadline) -> Outcome<()> {
+    loop {
+        let id = match sysv::shmget(key, 0, 0) {
+            Ok(id) => id,
+            Err(Errno(libc::ENOENT)) => return Ok(()),
+            Err(errno) => return Err(refused(errno, None)),
+        };
+        let Ok(status) = sysv::status(id) else { return Err(exists()) };
+        if !is_building(set, &status) || peek(id, &status, looks_unfinished) != Ok(true) {
+            return Err(exists());
+        }
+        if status.attaches == 0 {
+            return sysv::remove(id).map_err(Failure::system);
+        }
+        deadline.pause("another process was attached to the segment, which its creator did not live to finish")?;
     }
-}
-
-/// Whether a segment was never finished and nobody is attached to it. LOCK must be held: then its creator is dead.
-fn is_left_unfinished(set: i32, id: i32, status: &sysv::Status) -> bool {
-    if status.attaches != 0 || !is_building(set, status) {
-        return false;
-    }
-    let window = Window::default();
-    if window.attach(id, status.size as usize, libc::SHM_RDONLY).is_err() {
-        return false;
-    }
-    let unfinished = looks_unfinished(&window);
-    let _ = window.detach();
-    unfinished
 }
 
 /// shmget for a new segment: huge pages where they are asked for and to be had. Says whether it has them.
@@ -771,15 +801,19 @@ fn is_claimed(window: &Window) -> bool {
 }
 
 /// Whether a segment is a region, or was begun as one. Semaphores alone do not say so: they may have been left by a
-/// region that another software's segment followed.
-pub fn is_region(id: i32, key: i32) -> bool {
-    let Ok(status) = sysv::status(id) else { return false };
+/// region that another software's segment followed. An error where it cannot be looked into, and was not begun by a
+/// process that died.
+pub fn is_region(id: i32, key: i32) -> Outcome<bool> {
+    let Ok(status) = sysv::status(id) else { return Ok(false) };
     // Somebody may have removed the semaphores.
-    let Some(set) = find_set(key) else { return peek(id, &status, is_claimed) == Ok(true) };
-    // The header last: its creator may come to the end between two looks. What cannot be looked into, for want of address
-    // space, is what the semaphores say.
-    peek(id, &status, |window| is_building(set, &status) && looks_unfinished(window) || is_claimed(window))
-        .unwrap_or(true)
+    let Some(set) = find_set(key) else { return Ok(peek(id, &status, is_claimed) == Ok(true)) };
+    // The header last: its creator may come to the end between two looks.
+    match peek(id, &status, |window| is_building(set, &status) && looks_unfinished(window) || is_claimed(window)) {
+        Ok(answer) => Ok(answer),
+        Err(_) if is_building(set, &status) => Ok(true),
+        Err(errno) if is_gone(errno) => Ok(false),
+        Err(errno) => Err(refused(errno, Some(&status))),
+    }
 }
 
 /// Whether a creator began this segment and did not come to the end.
@@ -808,13 +842,16 @@ pub fn is_lease_held(set: i32, number: u32) -> Option<bool> {
 pub enum Collected {
     /// Nobody uses it, and it was removed if that was asked for.
     Orphan,
+    /// Nobody uses it, its removal was asked for, and its creator called it persistent: it stays.
+    Kept,
     /// Somebody does, or it is not finished and its creator lives.
     InUse,
     /// It cannot be told.
     Unknown,
 }
 
-/// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted.
+/// Locks out openers and creators, decides whether anybody uses the segment, and removes it if that is wanted and its
+/// creator did not call it persistent: what the caller saw of the header may be from before the creator came to the end.
 pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
     let Some(set) = find_set(key).filter(|set| is_marked(*set)) else { return Collected::Unknown };
     let free = [at_once(is_zero(LOCK)), at_once(is_zero(OPENING)), at_once(add(LOCK, 1))];
@@ -823,19 +860,27 @@ pub fn collect(id: i32, key: i32, remove: bool) -> Collected {
         return answer;
     }
     // Leases do not decide: one that was taken before an exec outlives its attach. The segment's own count does.
-    let orphan = sysv::status(id)
-        .is_ok_and(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
-    let removed = orphan && remove && sysv::remove(id).is_ok();
-    if removed {
-        let _ = semset::remove(set);
-    } else {
-        unlock(set);
-    }
-    match orphan && (removed || !remove) {
-        true => Collected::Orphan,
-        false if orphan => Collected::Unknown,
-        false => Collected::InUse,
-    }
+    let unused = sysv::status(id)
+        .ok()
+        .filter(|status| status.attaches == 0 && status.mode & sysv::SHM_DEST == 0 && status.key == key);
+    let answer = match unused {
+        None => Collected::InUse,
+        Some(_) if !remove => Collected::Orphan,
+        Some(status) => match peek(id, &status, is_persistent) {
+            Ok(true) => Collected::Kept,
+            Ok(false) if sysv::remove(id).is_ok() => {
+                let _ = semset::remove(set);
+                return Collected::Orphan;
+            }
+            _ => Collected::Unknown,
+        },
+    };
+    unlock(set);
+    answer
+}
+
+fn is_persistent(window: &Window) -> bool {
+    read_header(window).is_ok_and(|header| header.flags & header::PERSISTENT != 0)
 }
 
 /// Marks a set that its maker did not live to mark: once it was operated upon, it could not be told from another software's.

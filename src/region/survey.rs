@@ -77,16 +77,22 @@ pub struct Participant {
 /// Whether a record is of a process that lives; `None` when this process cannot look (another pid namespace, or /proc is).
 fn is_living(record: &Process) -> Option<bool> {
     let own = identity::own();
-    if record.pid == 0 || record.namespace != own.namespace || own.namespace == 0 {
+    let unknown = [0; 2];
+    if record.pid == 0 || record.namespace != own.namespace || own.namespace == 0 || own.boot == unknown {
         return None;
     }
-    if record.boot != own.boot {
+    if record.boot != own.boot && record.boot != unknown {
         return Some(false);
     }
     if !identity::sees_peers() {
         return None;
     }
-    Some(process::start_time(record.pid) == Some(record.start_time))
+    match process::start_time(record.pid) {
+        Some(start) if record.start_time != 0 => Some(start == record.start_time),
+        // There may be no descriptor to look with, or /proc hides other users' processes.
+        _ if process::exists(record.pid) => None,
+        _ => Some(false),
+    }
 }
 
 /// Whether a recorded process lives.
@@ -134,11 +140,15 @@ pub fn participants_at(address: &[u8], each: &mut dyn FnMut(&Participant) -> boo
             shown
         }
         Address::Key(key) => {
-            let id = sysv::shmget(key, 0, 0).map_err(not_found)?;
-            let status = sysv::status(id).map_err(not_found)?;
-            let set = segment::find_set(key).ok_or(Failure::of(Status::ErrNotARegion))?;
+            let id = sysv::shmget(key, 0, 0).map_err(segment_not_found)?;
+            let status = sysv::status(id).map_err(segment_not_found)?;
+            // A removal takes the segment first, and then its semaphores.
+            let set = segment::find_set(key).ok_or_else(|| match segment::is_removed(id) {
+                true => segment_not_found(Errno(libc::EIDRM)),
+                false => Failure::of(Status::ErrNotARegion),
+            })?;
             let window = Window::default();
-            window.attach(id, status.size as usize, libc::SHM_RDONLY).map_err(not_found)?;
+            window.attach(id, status.size as usize, libc::SHM_RDONLY).map_err(segment_not_found)?;
             // The attach by which this process looks is counted, and is its first one there.
             let shown = segment_participants(id, set, &window, Lease::None, each);
             let _ = window.detach();
@@ -193,7 +203,6 @@ fn segment_participants(
     own: Lease,
     each: &mut dyn FnMut(&Participant) -> bool,
 ) -> Outcome<()> {
-    let attaches = sysv::status(id).map_err(Failure::system)?.attaches;
     let (mut shown, mut go_on) = (1, true);
     let mut before = [Process::default(); header::RECORDS as usize + 1];
     before[0] = identity::own();
@@ -225,7 +234,9 @@ fn segment_participants(
     if set >= 0 {
         let _ = segment::for_each_lease(set, &mut one);
     }
-    // Attaches that no lease explains: other software, or a process that may not change the semaphores.
+    // Attaches that no lease explains: other software, or a process that may not change the semaphores. Counted after the
+    // leases: who goes between the two looks is not there any more.
+    let attaches = sysv::status(id).map_err(Failure::system)?.attaches;
     while go_on && shown < attaches {
         shown += 1;
         go_on = each(&Participant { live: true, ..Participant::default() });
@@ -267,18 +278,22 @@ pub fn is_orphan(address: &[u8]) -> Outcome<Answer> {
             }
         }
         Address::Key(key) => {
-            let id = sysv::shmget(key, 0, 0).map_err(not_found)?;
+            let id = sysv::shmget(key, 0, 0).map_err(segment_not_found)?;
             let mut deadline = Deadline::after(100_000_000);
             // Who looks into a segment is attached for a moment, without a lease: such a one is waited for.
-            while sysv::status(id).map_err(not_found)?.attaches > 0 {
+            while sysv::status(id).map_err(segment_not_found)?.attaches > 0 {
                 let leases = segment::find_set(key).and_then(|set| segment::for_each_lease(set, |_| ()));
                 if leases != Some(0) || deadline.pause("somebody looked").is_err() {
                     return Ok(Answer::No);
                 }
             }
-            Ok(match segment::collect(id, key, false) {
-                Collected::Orphan if !segment::is_region(id, key) => Answer::Unknown,
-                Collected::Orphan => Answer::Yes,
+            let found = segment::collect(id, key, false);
+            if found != Collected::Orphan && segment::is_removed(id) {
+                return Err(segment_not_found(Errno(libc::EIDRM)));
+            }
+            Ok(match found {
+                Collected::Orphan if !segment::is_region(id, key).unwrap_or(false) => Answer::Unknown,
+                Collected::Orphan | Collected::Kept => Answer::Yes,
                 Collected::InUse => Answer::No,
                 // Without our semaphores the count of attaches is all there is: nobody has it attached now.
                 Collected::Unknown => Answer::Unknown,
@@ -296,6 +311,11 @@ fn not_found(errno: Errno) -> Failure {
         libc::ENOENT | libc::EIDRM => Failure::new(Status::ErrNotFound, "there is no {name}", "correct the name"),
         _ => Failure::system(errno),
     }
+}
+
+/// EINVAL: it was removed since its id was asked for.
+fn segment_not_found(errno: Errno) -> Failure {
+    not_found(if errno.0 == libc::EINVAL { Errno(libc::EIDRM) } else { errno })
 }
 
 /// What an object holds.
@@ -573,7 +593,7 @@ fn segment(id: i32, status: &sysv::Status) -> Object {
     }
     if status.attaches == 0 && (object.content == Content::Region || segment::was_begun(id, status)) {
         object.orphan = match segment::collect(id, status.key, false) {
-            Collected::Orphan => Answer::Yes,
+            Collected::Orphan | Collected::Kept => Answer::Yes,
             Collected::InUse => Answer::No,
             Collected::Unknown => Answer::Unknown,
         };

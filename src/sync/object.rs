@@ -31,7 +31,7 @@ use crate::error::Status;
 use crate::region::identity;
 use crate::region::{Failure, Outcome};
 use crate::sys::futex::{Object, Word, writable};
-use crate::sys::robust::{Seat, seat};
+use crate::sys::robust::{Seat, is_new_process, seat};
 use crate::sys::{memory, process};
 
 /// Bytes of the objects.
@@ -494,7 +494,7 @@ fn rwlock_of(object: Object<RWLOCK_SIZE>, seat: &'static Seat) -> RwLock<Word, C
 fn sit() -> Outcome<&'static Seat> {
     let seat = seat();
     if !seat.is_seated() {
-        if seat.space() == 0 {
+        if is_new_process() {
             // The first of this process. It may be a child that was made behind the fork handlers and has its parent's
             // number, in another namespace: what is remembered would be the parent's.
             identity::forget();

@@ -12,8 +12,9 @@
 //!
 //! A reader that had to queue takes its slot while it has the mutex. Who comes lets those pass who sleep for the mutex and
 //! were woken: so writers and readers that wait are let in as they came, and no stream of either starves the other. One
-//! that was woken and does not come within `TURN_NS` is overtaken, and goes to sleep again behind the others. A reader
-//! that finds all slots taken keeps the mutex: it reads alone.
+//! that was woken and does not come within `TURN_NS` is overtaken, and goes to sleep again behind the others; so does one
+//! that slept for `BEAT_NS` and looked: where somebody holds it for longer than that, the order is any. A reader that
+//! finds all slots taken keeps the mutex: it reads alone.
 //!
 //! A dead reader's slot is marked by the kernel, and means nothing. A dead writer's mutex is marked; if `writing` was
 //! set, it may have written, and whoever gets the mutex next, reader or writer, is told, and has it for writing.
@@ -180,7 +181,8 @@ impl<F: Futex, S: Slots<F>> RwLock<F, S> {
         until: u64,
         lock: impl FnOnce() -> Result<Taken, Refused>,
     ) -> Result<Taken, Refused> {
-        if self.slots.own().is_some() {
+        // As in `read_with`: who waits behind another writer, which waits for the slot of this thread, waits for itself.
+        if self.slots.own().is_some() || !is_over::<F>(until) && self.has_slot(holder) {
             return Err(Refused::Own);
         }
         let died = self.settle(lock()?, holder, lane) == Taken::Died;

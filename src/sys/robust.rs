@@ -49,11 +49,13 @@ pub struct Seat {
     id: Cell<u32>,
     count: Cell<u32>,
     hint: Cell<u32>,
+    room: Cell<u32>,
     head: Cell<*const Head>,
     /// What is held, from index 1 on; before the first stands what follows it on the list: the head, or the anchor of
     /// another copy of this library.
     nodes: Cell<*const Cell<usize>>,
-    room: Cell<u32>,
+    /// From `NO_SPACE` to the pid namespace of the process in which this thread sat down: see `SPACE`.
+    space: Cell<isize>,
     /// The lock that this thread has read last, and its slot: see `sync/object.rs`.
     read: Cell<usize>,
     slot: Cell<Word>,
@@ -143,9 +145,10 @@ pub fn seat() -> &'static Seat {
                 id: Cell::new(0),
                 count: Cell::new(0),
                 hint: Cell::new(0),
+                room: Cell::new(0),
                 head: Cell::new(core::ptr::null()),
                 nodes: Cell::new(core::ptr::null()),
-                room: Cell::new(0),
+                space: Cell::new(0),
                 read: Cell::new(0),
                 slot: Cell::new(Word::NOWHERE),
                 nobody: [const { Cell::new(0) }; 4],
@@ -169,8 +172,9 @@ impl Seat {
     /// The pid namespace that the id is of, as `sit` was told; 0 when this process is another one than that.
     #[inline(always)]
     pub fn space(&self) -> u32 {
-        // SAFETY: a page of this process, or the zero that stands for none; neither is ever freed.
-        unsafe { &*SPACE.load(Ordering::Relaxed) }.load(Ordering::Relaxed)
+        let place = (&raw const NO_SPACE as isize).wrapping_add(self.space.get());
+        // SAFETY: a place in a page of this process, or the zero that stands for none; neither is ever freed.
+        unsafe { &*(place as *const AtomicU32) }.load(Ordering::Relaxed)
     }
 
     /// A number that differs between most threads.
@@ -227,6 +231,7 @@ impl Seat {
         if list.distance != -(NODE as isize) {
             return Err(Errno(libc::ENOTSUP));
         }
+        let place = place_of(space)?;
         let id = process::tid() as u32;
         let anchor = self.anchor.as_ptr() as usize;
         let mut last = &list.first;
@@ -254,8 +259,9 @@ impl Seat {
         self.node(0).set(end);
         compiler_fence(Ordering::SeqCst);
         last.set(anchor);
+        self.space.set((place as isize).wrapping_sub(&raw const NO_SPACE as isize));
         self.id.set(id);
-        set_space(space)
+        Ok(())
     }
 
     /// Whether this thread has sat down, in this process.
@@ -266,6 +272,7 @@ impl Seat {
     /// Forgets everything: this is another thread than the one that sat down.
     fn stand_up(&self) {
         self.id.set(0);
+        self.space.set(0);
         self.count.set(0);
         self.pages.iter().for_each(|page| page.set(0));
         // None, so that nothing is taken before this thread has sat down.
@@ -477,27 +484,47 @@ std::thread_local! {
     static OWNED: Owned = const { Owned(Cell::new(0)) };
 }
 
-/// The pid namespace of this process, in a page that the kernel gives to no child: whatever way a child is made, it
-/// finds zero here, and its thread sits down anew.
+/// Where the pid namespace of this process stands, in a page that the kernel gives to no child: whatever way a child is
+/// made, it finds zero there, and its threads sit down anew. Its namespace gets the next place, not the same one, of
+/// which a thread that has its parent's seat would take its parent's for its own.
 static SPACE: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NO_SPACE).cast_mut());
 static NO_SPACE: AtomicU32 = AtomicU32::new(0);
 const MADV_WIPEONFORK: i32 = 18;
 
-fn set_space(space: u32) -> Sys<()> {
-    let none = (&raw const NO_SPACE).cast_mut();
-    if SPACE.load(Ordering::Acquire) == none {
-        let bytes = super::limits::page_size();
-        let page = pages::reserve(bytes).ok_or(Errno(libc::ENOMEM))?.as_ptr().cast::<AtomicU32>();
-        // Before Linux 4.14 there is no such advice, and only the fork handlers tell.
-        let _ = memory::madvise(page as usize, bytes, MADV_WIPEONFORK);
-        if SPACE.compare_exchange(none, page, Ordering::AcqRel, Ordering::Acquire).is_err() {
+/// Whether no thread of this process has sat down yet.
+pub fn is_new_process() -> bool {
+    // SAFETY: a place in a page, or the zero that stands for none; neither is ever freed.
+    unsafe { &*SPACE.load(Ordering::Acquire) }.load(Ordering::Acquire) == 0
+}
+
+/// The place in which this process's namespace stands.
+fn place_of(space: u32) -> Sys<*mut AtomicU32> {
+    let bytes = super::limits::page_size();
+    loop {
+        let last = SPACE.load(Ordering::Acquire);
+        // SAFETY: as in `is_new_process`.
+        if unsafe { &*last }.load(Ordering::Acquire) == space {
+            return Ok(last);
+        }
+        let behind = last.wrapping_add(1);
+        // Behind the last place of a page there is none; beside `NO_SPACE` neither.
+        let made = last == (&raw const NO_SPACE).cast_mut() || (behind as usize).is_multiple_of(bytes);
+        let next = match made {
+            true => pages::reserve(bytes).ok_or(Errno(libc::ENOMEM))?.as_ptr().cast::<AtomicU32>(),
+            false => behind,
+        };
+        if made {
+            // Before Linux 4.14 there is no such advice, and only the fork handlers tell.
+            let _ = memory::madvise(next as usize, bytes, MADV_WIPEONFORK);
+        }
+        // First, so that nobody finds zero in the place; of the threads that meet here all write the same.
+        // SAFETY: in a page that is never freed once others know it.
+        unsafe { &*next }.store(space, Ordering::Release);
+        if SPACE.compare_exchange(last, next, Ordering::AcqRel, Ordering::Acquire).is_err() && made {
             // Another thread was first.
-            let _ = memory::munmap(page as usize, bytes);
+            let _ = memory::munmap(next as usize, bytes);
         }
     }
-    // SAFETY: the page, which is never freed.
-    unsafe { &*SPACE.load(Ordering::Acquire) }.store(space, Ordering::Release);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -608,7 +635,7 @@ mod tests {
         let page = page();
         let (taken, given) = (page.half(0), page.half(64));
         std::thread::spawn(move || {
-            seat().sit(1).expect("glibc has a list");
+            seat().sit(7).expect("glibc has a list");
             hold(given);
             seat().begin(taken);
             taken.atomic().store(seat().id(), Ordering::SeqCst);

@@ -452,6 +452,9 @@ mod walker {
         let threads = std::fs::read_dir("/proc/self/task").expect("/proc is there").count();
         // This one, and that of the test harness, which waits for it.
         assert!(threads <= 2, "kill points: {operation}: other threads run: use support::alone");
+        /// Who survives waits for a look that sleepers take by themselves, 20 to 4 times a second; the rest is patience with
+        /// a machine that has other work.
+        const MOST: Duration = Duration::from_secs(10);
         let choice = Choice::read();
         let phase = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.subsec_micros() as usize);
         let _until_the_end = Pinned::here();
@@ -468,6 +471,7 @@ mod walker {
                 resume_unwind(panic);
             }
             slowest = slowest.max(dead.elapsed());
+            assert!(slowest < MOST, "{operation}: who survived had not gone on {slowest:?} after a kill at {point}");
         };
 
         // The first child is not stepped: an operation that fails by itself, perhaps in a long unwinding, is told at once.

@@ -20,7 +20,7 @@ use shmkit::sync::futex::{Futex, Holder, Taken};
 pub const ALIVE: u32 = u32::MAX;
 /// More steps than any mortal of the models takes.
 const MOST_STEPS: u32 = 120;
-/// Sleeps up to so long are no sleeps here: the sleeper looks again at once.
+/// A sleep up to so long ends without a wake when the others have come no further; until then it takes wakes as any other.
 const NAP_NS: u64 = 5_000_000;
 
 thread_local! {
@@ -55,6 +55,16 @@ pub fn some_deaths(preemptions: usize, each: usize, model: impl Fn(u32) + Clone 
         }
     }
     panic!("the mortal takes more than {MOST_STEPS} steps");
+}
+
+/// Only the first so many: where the others take too long, and have nothing to do with it. It must die before each.
+pub fn first_deaths(preemptions: usize, lives: u32, model: impl Fn(u32) + Clone + Sync + Send + 'static) {
+    for life in 0..lives {
+        DEATHS.set(0);
+        let model = model.clone();
+        explore(preemptions, move || model(life));
+        assert!(DEATHS.get() > 0, "it lived");
+    }
 }
 
 /// A word and who sleeps on it, the first to sleep first.
@@ -253,15 +263,19 @@ impl Futex for Word {
             return;
         }
         let passes = self.world.clock.load(Plain) == 2;
-        if passes || until.saturating_sub(NOW.get()) <= NAP_NS {
-            if passes {
-                NOW.set(NOW.get().max(until));
-            }
+        if passes {
+            NOW.set(NOW.get().max(until));
             loom::thread::yield_now();
         } else {
             let woken = Rc::new(Cell::new(false));
             let sleeper = (woken.clone(), loom::thread::current());
-            self.place().sleepers.lock().expect("nobody panics with it").push_back(sleeper);
+            let sleepers = || self.place().sleepers.lock().expect("nobody panics with it");
+            sleepers().push_back(sleeper);
+            if until.saturating_sub(NOW.get()) <= NAP_NS {
+                loom::thread::yield_now();
+                sleepers().retain(|one| !Rc::ptr_eq(&one.0, &woken));
+                woken.set(true);
+            }
             while !woken.get() {
                 loom::thread::park();
             }
