@@ -169,6 +169,11 @@ impl End {
         End::attach(memory, CONSUME).unwrap_or_else(|status| panic!("{status}: {}", message()))
     }
 
+    /// What a forked child has at the same address: the same bytes, which are its parent's end.
+    pub fn at_the_same_place(&self) -> EndOfParent {
+        EndOfParent(self.raw())
+    }
+
     pub fn raw(&self) -> *mut shmkit_ring_t {
         self.0.get().cast()
     }
@@ -280,6 +285,17 @@ impl End {
                 status => Err(status),
             }
         }
+    }
+}
+
+/// See `End::at_the_same_place`.
+pub struct EndOfParent(*mut shmkit_ring_t);
+
+impl EndOfParent {
+    #[track_caller]
+    pub fn detach(self) {
+        // SAFETY: it was attached in the parent.
+        good(unsafe { shmkit_ring_detach(self.0) });
     }
 }
 
