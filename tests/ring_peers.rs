@@ -75,7 +75,7 @@ fn one_at_a_time() {
             reap_well(start(|| {
                 refused(End::attach(memory, how), Status::ErrBusy);
                 // What a forked child has is no end: it does not give its parent's back.
-                own.at_the_same_place().detach();
+                own.detach();
             }));
             assert_eq!(lives(memory), (std::process::id(), SHMKIT_ANSWER_YES));
             own.detach();
