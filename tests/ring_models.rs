@@ -90,6 +90,12 @@ impl Room {
     }
 }
 
+/// Runs a thread to its end, beside the others. The first thread of a model must do nothing else: loom does not try what others
+/// could do between two of its loads.
+fn beside<T: 'static>(work: impl FnOnce() -> T + 'static) -> T {
+    loom::thread::spawn(work).join().expect("it ends")
+}
+
 /// A new producer, which writes these messages of eight bytes, each alone, and waits for room.
 fn write(room: Room, me: &Thread, messages: &[u64], close: bool) {
     let shared = Shared::of(me, room.store);
@@ -146,7 +152,7 @@ fn whole_and_in_order() {
             let room = Room::new(place);
             let other =
                 loom::thread::spawn(move || here(room.world, 2, ALIVE, |me| write(room, &me, &[1, 2, 3], false)));
-            here(room.world, 1, ALIVE, |me| read(room, &me, 3));
+            beside(move || here(room.world, 1, ALIVE, |me| read(room, &me, 3)));
             other.join().expect("it ends");
             assert_eq!(room.found(), [1, 2, 3]);
             room.end();
@@ -171,17 +177,19 @@ fn batches_come_whole() {
                 end.publish();
             })
         });
-        here(room.world, 1, ALIVE, |me| {
-            let shared = Shared::of(&me, room.store);
-            let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
-            while end.peek() == Err(Refused::NotNow) {
-                end.wait(FOREVER, &mut 0, &mut || true);
-            }
-            let mut lengths = Vec::new();
-            end.each(9, &mut |_, length| lengths.push(length));
-            assert_eq!(lengths, [8, 0]);
-            assert_eq!(shared.read(DATA_AT + 16), 1);
-            end.release(2).expect("both were shown");
+        beside(move || {
+            here(room.world, 1, ALIVE, |me| {
+                let shared = Shared::of(&me, room.store);
+                let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
+                while end.peek() == Err(Refused::NotNow) {
+                    end.wait(FOREVER, &mut 0, &mut || true);
+                }
+                let mut lengths = Vec::new();
+                end.each(9, &mut |_, length| lengths.push(length));
+                assert_eq!(lengths, [8, 0]);
+                assert_eq!(shared.read(DATA_AT + 16), 1);
+                end.release(2).expect("both were shown");
+            })
         });
         other.join().expect("it ends");
         room.end();
@@ -194,7 +202,7 @@ fn closed_behind_the_last_message() {
     explore(4, || {
         let room = Room::new(0);
         let other = loom::thread::spawn(move || here(room.world, 2, ALIVE, |me| write(room, &me, &[1], true)));
-        here(room.world, 1, ALIVE, |me| read(room, &me, 9));
+        beside(move || here(room.world, 1, ALIVE, |me| read(room, &me, 9)));
         other.join().expect("it ends");
         assert_eq!(room.found(), [1]);
         room.end();
@@ -207,7 +215,7 @@ fn closed_while_the_reader_sleeps() {
     explore(4, || {
         let room = Room::new(0);
         let other = loom::thread::spawn(move || here(room.world, 2, ALIVE, |me| write(room, &me, &[], true)));
-        here(room.world, 1, ALIVE, |me| read(room, &me, 9));
+        beside(move || here(room.world, 1, ALIVE, |me| read(room, &me, 9)));
         other.join().expect("it ends");
         assert!(room.found().is_empty());
         room.end();
@@ -228,33 +236,35 @@ fn a_producer_that_dies() {
                 here(room.world, 3, ALIVE, |me| write(room, &me, &[9], true));
                 (lived, committed)
             });
-            let (mut other, mut ended) = (Some(other), None);
-            let mut found = Vec::new();
-            here(room.world, 1, ALIVE, |me| {
-                let shared = Shared::of(&me, room.store);
-                let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
-                loop {
-                    match end.peek() {
-                        Ok((at, _)) => {
-                            found.push(shared.read(at));
-                            end.release(1).expect("it was shown");
+            beside(move || {
+                let (mut other, mut ended) = (Some(other), None);
+                let mut found = Vec::new();
+                here(room.world, 1, ALIVE, |me| {
+                    let shared = Shared::of(&me, room.store);
+                    let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
+                    loop {
+                        match end.peek() {
+                            Ok((at, _)) => {
+                                found.push(shared.read(at));
+                                end.release(1).expect("it was shown");
+                            }
+                            Err(Refused::Closed) => return,
+                            Err(refused) => assert_eq!(refused, Refused::NotNow),
                         }
-                        Err(Refused::Closed) => return,
-                        Err(refused) => assert_eq!(refused, Refused::NotNow),
+                        // Who is told of the death waits until the next one has come and gone.
+                        if end.wait(FOREVER, &mut 0, &mut room.alive()) == Ended::PeerDied
+                            && let Some(other) = other.take()
+                        {
+                            ended = Some(other.join().expect("it ends"));
+                        }
                     }
-                    // Who is told of the death waits until the next one has come and gone.
-                    if end.wait(FOREVER, &mut 0, &mut room.alive()) == Ended::PeerDied
-                        && let Some(other) = other.take()
-                    {
-                        ended = Some(other.join().expect("it ends"));
-                    }
-                }
+                });
+                let (lived, committed) =
+                    ended.unwrap_or_else(|| other.expect("it was not joined").join().expect("it ends"));
+                assert_eq!(found.pop(), Some(9));
+                assert!(found == [1] || !lived && found.is_empty(), "{found:?}");
+                assert!(found.len() >= committed, "{found:?} of {committed}");
             });
-            let (lived, committed) =
-                ended.unwrap_or_else(|| other.expect("it was not joined").join().expect("it ends"));
-            assert_eq!(found.pop(), Some(9));
-            assert!(found == [1] || !lived && found.is_empty(), "{found:?}");
-            assert!(found.len() >= committed, "{found:?} of {committed}");
             room.end();
         });
     }
@@ -287,31 +297,33 @@ fn a_consumer_that_dies() {
                 });
                 written
             });
-            let lived = here(room.world, 1, life, |me| read(room, &me, 2)).is_some();
-            let released = room.done.load(Relaxed) as u64;
-            let first = room.found();
-            let mut rest = Vec::new();
-            let mut written = 0;
-            here(room.world, 3, ALIVE, |me| {
-                let shared = Shared::of(&me, room.store);
-                let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
-                let mut drain = || {
-                    while let Ok((at, _)) = end.peek() {
-                        rest.push(shared.read(at));
-                        end.release(1).expect("it was shown");
-                    }
-                };
-                // Beside the writer, and again when that has ended.
-                drain();
-                written = other.join().expect("it ends");
-                drain();
+            beside(move || {
+                let lived = here(room.world, 1, life, |me| read(room, &me, 2)).is_some();
+                let released = room.done.load(Relaxed) as u64;
+                let first = room.found();
+                let mut rest = Vec::new();
+                let mut written = 0;
+                here(room.world, 3, ALIVE, |me| {
+                    let shared = Shared::of(&me, room.store);
+                    let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
+                    let mut drain = || {
+                        while let Ok((at, _)) = end.peek() {
+                            rest.push(shared.read(at));
+                            end.release(1).expect("it was shown");
+                        }
+                    };
+                    // Beside the writer, and again when that has ended.
+                    drain();
+                    written = other.join().expect("it ends");
+                    drain();
+                });
+                assert!([1, 2].starts_with(&first), "{first:?}");
+                let next = written + 1 - rest.len() as u64;
+                assert!(rest.iter().copied().eq(next..written + 1), "{rest:?}");
+                // One whose release was done, but had not returned, is released too.
+                assert!(next == released + 1 || !lived && next == released + 2, "{released} released, then {rest:?}");
+                assert!(written == 3 || !lived, "nobody had died");
             });
-            assert!([1, 2].starts_with(&first), "{first:?}");
-            let next = written + 1 - rest.len() as u64;
-            assert!(rest.iter().copied().eq(next..written + 1), "{rest:?}");
-            // One whose release was done, but had not returned, is released too.
-            assert!(next == released + 1 || !lived && next == released + 2, "{released} released, then {rest:?}");
-            assert!(written == 3 || !lived, "nobody had died");
             room.end();
         });
     }
