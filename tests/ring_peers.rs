@@ -595,3 +595,207 @@ fn descriptors() {
         refused(producer.reserve(100, SHORT), Status::ErrTimeout);
     });
 }
+
+// ------------------------------------------------------------------------------------------------------------------
+// A storm
+// ------------------------------------------------------------------------------------------------------------------
+
+/// What the processes of the storm share beside the ring. A message's number is its producer, the first being 1, and which
+/// one of that producer's messages it is, the first being 0: numbers only go up.
+#[derive(Clone, Copy)]
+struct Storm {
+    ring: Memory,
+    /// Of each producer: so many commits have returned.
+    committed: Memory,
+    signs: Memory,
+}
+
+const MOST_PRODUCERS: u64 = 1 << 18;
+/// The latest message that was looked at, the latest that was released, and how many were looked at for the first time.
+const LAST: usize = 0;
+const RELEASED: usize = 8;
+const THROUGH: usize = 16;
+/// How many came again after a consumer's death.
+const AGAIN: usize = 24;
+/// No message: before the first.
+const NONE: u64 = u32::MAX as u64;
+
+fn number_of(producer: u64, message: u64) -> u64 {
+    producer << 32 | message
+}
+
+/// Now and then so long that the other one sleeps, or that this one is killed with something half done.
+fn dawdle(random: &mut Random) {
+    if random.below(100) == 0 {
+        std::thread::sleep(Duration::from_micros(random.below(600) as u64));
+    }
+}
+
+impl Storm {
+    /// Writes until it is killed; the last of them, so many, and then it closes.
+    fn produce(self, own: u64, most: u64) {
+        let end = End::producer(self.ring);
+        let note = self.committed.word(8 * own as usize);
+        let mut random = Random(own);
+        let mut next = 0;
+        let letter_of = |message| letter(number_of(own, message), self.ring.longest() >> (message % 4));
+        while next < most {
+            dawdle(&mut random);
+            let count = match random.below(3) {
+                0 => end.write_batch(&(next..next + 4).map(letter_of).collect::<Vec<_>>(), FOREVER),
+                1 => {
+                    let bytes = letter_of(next);
+                    // More than is needed in the end.
+                    end.reserve((bytes.len() + 20).min(self.ring.longest()), FOREVER).map(|at| {
+                        end.fill(at, &bytes);
+                        good(end.commit(bytes.len()));
+                        1
+                    })
+                }
+                _ => match end.write(&letter_of(next), FOREVER) {
+                    0 => Ok(1),
+                    status => Err(status),
+                },
+            };
+            match count {
+                Ok(count) => {
+                    next += count as u64;
+                    note.store(next, SeqCst);
+                }
+                Err(status) => assert!(is(status, Status::ErrOwnerDied), "{status}: {}", message()),
+            }
+        }
+        good(end.close());
+        end.detach();
+    }
+
+    /// Reads until it is killed, or to the end.
+    fn consume(self, own: u64) {
+        let end = End::consumer(self.ring);
+        let mut random = Random(own ^ 0xc0);
+        // What was looked at last, by this one.
+        let mut before = None;
+        loop {
+            let shown = match end.peek_batch(1 + random.below(5), FOREVER) {
+                Ok(shown) => shown,
+                Err(status) if is(status, Status::ErrClosed) => return end.detach(),
+                Err(status) => {
+                    assert!(is(status, Status::ErrOwnerDied), "{status}: {}", message());
+                    continue;
+                }
+            };
+            for bytes in &shown {
+                let number = opened(bytes);
+                let last = self.signs.word(LAST).load(SeqCst);
+                match before {
+                    Some(before) => self.follows(before, number),
+                    // The first of a new consumer: what the dead one had looked at, and not released, comes again.
+                    None if number <= last => assert!(number > self.signs.word(RELEASED).load(SeqCst), "twice"),
+                    None => self.follows(last, number),
+                }
+                before = Some(number);
+                if number > last {
+                    self.signs.word(THROUGH).fetch_add(1, SeqCst);
+                    self.signs.word(LAST).store(number, SeqCst);
+                } else {
+                    self.signs.word(AGAIN).fetch_add(1, SeqCst);
+                }
+            }
+            dawdle(&mut random);
+            good(end.release(shown.len()));
+            self.signs.word(RELEASED).store(before.expect("there was one"), SeqCst);
+        }
+    }
+
+    /// Nothing that was committed lies between the two.
+    #[track_caller]
+    fn follows(self, before: u64, number: u64) {
+        let (producer, message) = (number >> 32, number & NONE);
+        let (last, seen) = (before >> 32, (before & NONE).wrapping_add(1) & NONE);
+        if producer == last {
+            assert_eq!(message, seen, "lost or twice: {before:#x}, then {number:#x}");
+            return;
+        }
+        assert!(producer > last && message == 0, "lost or twice: {before:#x}, then {number:#x}");
+        self.all_seen(last, seen, producer);
+    }
+
+    /// Of the producers from one on, which was seen up to a message, to another nothing else was committed.
+    #[track_caller]
+    fn all_seen(self, first: u64, seen: u64, end: u64) {
+        for producer in first..end {
+            let seen = if producer == first { seen } else { 0 };
+            let committed = self.committed.word(8 * producer as usize).load(SeqCst);
+            assert!(committed <= seen, "{committed} were committed by producer {producer}, and {seen} were read");
+        }
+    }
+}
+
+/// Processes are killed at both ends again and again, and others take their places, sometimes before anybody has reaped the
+/// dead one: every message comes whole, in order, and once, but for those that a dead consumer had not released.
+#[test]
+fn a_storm_at_both_ends() {
+    let seconds = std::env::var("SHMKIT_STORM_SECONDS").map_or(2, |text| text.parse().expect("a number of seconds"));
+    apart("a_storm_at_both_ends", || {
+        alarm(STALLED + seconds as u32);
+        let storm =
+            Storm { ring: Memory::ring(2048), committed: Memory::new(8 * MOST_PRODUCERS as usize), signs: signs() };
+        storm.signs.word(LAST).store(NONE, SeqCst);
+        storm.signs.word(RELEASED).store(NONE, SeqCst);
+        let mut random = Random(1);
+        let (mut producers, mut consumers) = (1, 1);
+        let mut producer = start(|| storm.produce(1, u64::from(u32::MAX)));
+        let mut consumer = start(|| storm.consume(1));
+        let mut zombies = Vec::new();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(seconds) && producers < MOST_PRODUCERS - 2 {
+            std::thread::sleep(Duration::from_micros(random.below(4000) as u64));
+            let (dead_producer, dead_consumer) = [(true, false), (false, true), (true, true)][random.below(3)];
+            // Both are stopped before another one comes.
+            let mut end = |pid: i32, random: &mut Random| match random.below(2) {
+                0 => kill(pid),
+                _ => {
+                    kill_only(pid);
+                    zombies.push(pid);
+                }
+            };
+            if dead_producer {
+                end(producer, &mut random);
+            }
+            if dead_consumer {
+                end(consumer, &mut random);
+            }
+            if dead_producer {
+                producers += 1;
+                producer = start(|| storm.produce(producers, u64::from(u32::MAX)));
+            }
+            if dead_consumer {
+                consumers += 1;
+                consumer = start(|| storm.consume(consumers));
+            }
+            for pid in zombies.drain(..) {
+                let status = reap(pid);
+                assert!(libc::WIFSIGNALED(status), "process {pid} ended by itself: {status:#x}: see its output");
+            }
+        }
+        kill(producer);
+        producers += 1;
+        reap_well(start(|| storm.produce(producers, 100)));
+        reap_well(consumer);
+        let last = storm.signs.word(LAST).load(SeqCst);
+        assert_eq!(last >> 32, producers, "the last one wrote something");
+        storm.all_seen(producers, (last & NONE) + 1, producers + 1);
+        let stat = storm.ring.stat().expect("it is a ring");
+        assert_eq!((stat.used, stat.closed), (0, 1));
+        let (through, again) = (storm.signs.word(THROUGH).load(SeqCst), storm.signs.word(AGAIN).load(SeqCst));
+        // A count is written just before its message: each death may leave it too high.
+        assert!(stat.written >= through && stat.written <= through + 4 * producers, "{} {through}", stat.written);
+        assert!(storm.ring.is_untouched());
+        println!(
+            "storm on the ring: {} producers and {} consumers killed, {through} messages went through, {again} again",
+            producers - 1,
+            consumers - 1
+        );
+        assert!(producers + consumers > 20 && through > 1000 && again > 0);
+    });
+}
