@@ -723,8 +723,8 @@ fn mutate(memory: Memory, random: &mut Random) {
             4 => (random.next() % 9).wrapping_sub(4).wrapping_mul(capacity).wrapping_add(random.next() % 64),
             5 => 1 << random.below(64),
             // A word of a message or of filling (`containers/ring.rs`), of a length that may be.
-            6 => 0x7368_6d31 << 32 | random.next() % (capacity + 16),
-            _ => 0x7368_6d32 << 32 | random.next() % (capacity + 16),
+            6 => (0x7368_6d31 << 32) | (random.next() % (capacity + 16)),
+            _ => (0x7368_6d32 << 32) | (random.next() % (capacity + 16)),
         };
         match random.below(4) {
             0 => memory.word(8 * random.below(DATA_AT / 8)).store(value, SeqCst),

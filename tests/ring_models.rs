@@ -16,7 +16,8 @@
 //! | `stage` stores the tail before the message's word | `a_producer_that_dies` |
 //! | `Producer::new` begins at the head | `a_producer_that_dies` |
 //! | `Consumer::new` begins at the tail | `a_consumer_that_dies` |
-//! | `until` never looks again after a sleep that nobody ended | `a_consumer_that_dies`, `a_producer_that_dies` |
+//! | `stage` makes each message of a batch visible | `batches_come_whole` |
+//! | `until` never asks whether the other side lives | `a_consumer_that_dies`, which does not end then |
 
 #[path = "support/container_model.rs"]
 mod container_model;

@@ -73,7 +73,7 @@ fn fingerprint(layout: &Layout) -> u64 {
 
 /// Whether the memory can be written at both of its ends.
 fn check_writable(area: Area) -> Outcome<()> {
-    for at in [0, area.length() - 4 & !3] {
+    for at in [0, (area.length() - 4) & !3] {
         futex::writable(area.start() + at).map_err(|_| {
             Failure::new(
                 Status::ErrAccess,
