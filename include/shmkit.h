@@ -1580,8 +1580,8 @@ shmkit_status_t shmkit_ring_detach(struct shmkit_ring_t *ring);
  *
  * Waits for room for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN when there is none, which is counted),
  * SHMKIT_TIMEOUT_FOREVER without end. Errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_OWNER_DIED (the ring is full and the
- * process that reads it died; another may attach), SHMKIT_ERR_TOO_BIG (it can never fit), SHMKIT_ERR_CORRUPT,
- * SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there is room.
+ * process that reads it died; another may attach), SHMKIT_ERR_CLOSED (by this end, or by one before it),
+ * SHMKIT_ERR_TOO_BIG (it can never fit), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there is room.
  */
 shmkit_status_t shmkit_ring_reserve(struct shmkit_ring_t *ring,
                                     size_t size,
@@ -1644,7 +1644,7 @@ shmkit_status_t shmkit_ring_peek_batch(struct shmkit_ring_t *ring,
  * Gives back the oldest `count` messages of those that were shown last. Whoever dies before it has given nothing back: the
  * next consumer sees them again.
  *
- * Errors: SHMKIT_ERR_INVALID_ARGUMENT (fewer were shown), SHMKIT_ERR_BAD_HANDLE. A hot path.
+ * Errors: SHMKIT_ERR_INVALID_ARGUMENT (fewer were shown), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
  */
 shmkit_status_t shmkit_ring_release(struct shmkit_ring_t *ring,
                                     size_t count);
@@ -1663,7 +1663,8 @@ shmkit_status_t shmkit_ring_read(struct shmkit_ring_t *ring,
                                  uint64_t timeout_ns);
 
 /**
- * Says that nothing comes any more: who reads gets what is left, then SHMKIT_ERR_CLOSED. For the end that writes.
+ * Says that nothing comes any more: who reads gets what is left, then SHMKIT_ERR_CLOSED. For the end that writes, which
+ * then writes no more, nor does one that attaches later; what is reserved is forgotten.
  */
 shmkit_status_t shmkit_ring_close(struct shmkit_ring_t *ring);
 
@@ -1672,16 +1673,17 @@ shmkit_status_t shmkit_ring_close(struct shmkit_ring_t *ring);
  * shmkit_ring_set_notify_fd()). SHMKIT_OK: there is nothing to do, sleep. SHMKIT_ERR_AGAIN: there is something to do
  * already (a message, room, the end), do it first.
  *
- * Needed before every sleep: who writes pays for a wake-up only when somebody sleeps.
+ * Needed before every sleep: who writes pays for a wake-up only when somebody sleeps. The end that writes sleeps until
+ * there is room for a message like the one for which there was none last.
  */
 shmkit_status_t shmkit_ring_arm(struct shmkit_ring_t *ring);
 
 /**
- * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed. -1: none (any more). The
- * descriptor stays the program's: it made it, or got it over a UNIX socket or by fork.
+ * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and once now, as
+ * one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
+ * over a UNIX socket or by fork.
  */
-shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring,
-                                          int fd);
+shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring, int fd);
 
 /**
  * What is known of the ring in this memory, without an end of it: bytes taken, messages, who has the ends. Changes nothing.

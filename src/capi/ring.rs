@@ -7,6 +7,7 @@ use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
+use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::ring::Refused;
 use crate::containers::ring_end::{self, End, How, Side};
@@ -72,6 +73,8 @@ pub struct shmkit_ring_stat_t {
     pub closed: c_int,
 }
 
+/// What lies below is mapped nowhere.
+const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 
 /// The memory of a ring or queue.
@@ -97,7 +100,9 @@ pub(super) fn area(memory: *const c_void, length: usize) -> Outcome<Area> {
 /// `ring` is null, or cannot be an address, or leads to the bytes of a `shmkit_ring_t` that no other thread uses now.
 #[inline(always)]
 unsafe fn near<'a>(ring: *mut shmkit_ring_t) -> Option<&'a mut End> {
-    if ring.is_null() || !(ring as usize).is_multiple_of(align_of::<shmkit_ring_t>()) {
+    // One comparison: neither in the first page nor beyond what can be mapped.
+    let is_address = (ring as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
+    if !is_address || !ring.is_aligned() {
         return None;
     }
     // SAFETY: the bytes are there and nobody else's; those that are no end are not read further than their seal.
@@ -106,6 +111,12 @@ unsafe fn near<'a>(ring: *mut shmkit_ring_t) -> Option<&'a mut End> {
         let (seal, attached) = End::seal_at(end);
         if seal.read() == attached { Some(&mut *end) } else { None }
     }
+}
+
+/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
+#[inline(always)]
+fn can_hold<T>(at: *mut T) -> bool {
+    !at.is_null() && at.is_aligned()
 }
 
 /// The same for the slow ways.
@@ -211,8 +222,8 @@ pub unsafe extern "C" fn shmkit_ring_detach(ring: *mut shmkit_ring_t) -> shmkit_
 ///
 /// Waits for room for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN when there is none, which is counted),
 /// SHMKIT_TIMEOUT_FOREVER without end. Errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_OWNER_DIED (the ring is full and the
-/// process that reads it died; another may attach), SHMKIT_ERR_TOO_BIG (it can never fit), SHMKIT_ERR_CORRUPT,
-/// SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there is room.
+/// process that reads it died; another may attach), SHMKIT_ERR_CLOSED (by this end, or by one before it),
+/// SHMKIT_ERR_TOO_BIG (it can never fit), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call while there is room.
 ///
 /// # Safety
 /// `ring` was attached, `data` is writable.
@@ -226,7 +237,7 @@ pub unsafe extern "C" fn shmkit_ring_reserve(
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && let Side::Producer(side) = &mut end.side
-        && !data.is_null()
+        && can_hold(data)
         && let Ok(at) = side.reserve(size as u64)
     {
         // SAFETY: the caller's promise.
@@ -351,11 +362,18 @@ pub unsafe extern "C" fn shmkit_ring_write_batch(
         }
         // SAFETY: the caller's promise.
         let end = unsafe { end(ring)? };
+        end.producer()?;
         let mut written = 0;
         while written < count {
             // SAFETY: the caller's promise.
             let message = unsafe { messages.add(written).read() };
             let length = message.size as u64;
+            if message.size > 0 && !is_plausible(message.data as usize) {
+                if written > 0 {
+                    break;
+                }
+                return Err(Failure::of(Status::ErrBadPointer));
+            }
             let at = match end.producer()?.reserve(length) {
                 Ok(at) => at,
                 Err(Refused::NotNow) if written > 0 => break,
@@ -403,8 +421,8 @@ pub unsafe extern "C" fn shmkit_ring_peek(
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && let Side::Consumer(side) = &mut end.side
-        && !data.is_null()
-        && !size.is_null()
+        && can_hold(data)
+        && can_hold(size)
         && let Ok((at, length)) = side.peek()
     {
         // SAFETY: the caller's promise.
@@ -470,7 +488,7 @@ pub unsafe extern "C" fn shmkit_ring_peek_batch(
 /// Gives back the oldest `count` messages of those that were shown last. Whoever dies before it has given nothing back: the
 /// next consumer sees them again.
 ///
-/// Errors: SHMKIT_ERR_INVALID_ARGUMENT (fewer were shown), SHMKIT_ERR_BAD_HANDLE. A hot path.
+/// Errors: SHMKIT_ERR_INVALID_ARGUMENT (fewer were shown), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
 ///
 /// # Safety
 /// `ring` was attached.
@@ -513,7 +531,7 @@ pub unsafe extern "C" fn shmkit_ring_read(
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && let Side::Consumer(side) = &mut end.side
-        && !size.is_null()
+        && can_hold(size)
         && (!buffer.is_null() || room == 0)
         && let Ok((at, length)) = side.peek()
         && length as usize <= room
@@ -559,7 +577,8 @@ pub unsafe extern "C" fn shmkit_ring_read(
     })
 }
 
-/// Says that nothing comes any more: who reads gets what is left, then SHMKIT_ERR_CLOSED. For the end that writes.
+/// Says that nothing comes any more: who reads gets what is left, then SHMKIT_ERR_CLOSED. For the end that writes, which
+/// then writes no more, nor does one that attaches later; what is reserved is forgotten.
 ///
 /// # Safety
 /// `ring` was attached.
@@ -579,7 +598,8 @@ pub unsafe extern "C" fn shmkit_ring_close(ring: *mut shmkit_ring_t) -> shmkit_s
 /// shmkit_ring_set_notify_fd()). SHMKIT_OK: there is nothing to do, sleep. SHMKIT_ERR_AGAIN: there is something to do
 /// already (a message, room, the end), do it first.
 ///
-/// Needed before every sleep: who writes pays for a wake-up only when somebody sleeps.
+/// Needed before every sleep: who writes pays for a wake-up only when somebody sleeps. The end that writes sleeps until
+/// there is room for a message like the one for which there was none last.
 ///
 /// # Safety
 /// `ring` was attached.
@@ -598,8 +618,9 @@ pub unsafe extern "C" fn shmkit_ring_arm(ring: *mut shmkit_ring_t) -> shmkit_sta
     })
 }
 
-/// The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed. -1: none (any more). The
-/// descriptor stays the program's: it made it, or got it over a UNIX socket or by fork.
+/// The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and once now, as
+/// one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
+/// over a UNIX socket or by fork.
 ///
 /// # Safety
 /// `ring` was attached.

@@ -135,9 +135,10 @@ fn is_closed<M: Memory>(memory: M) -> bool {
     memory.half(STATE_AT).load() & CLOSED != 0
 }
 
-/// Whether head and tail can be those of a ring: whole words, not more than there is room for.
+/// Whether head and tail can be those of a ring: whole words, not more than there is room for, and less than a ring comes
+/// to in a lifetime, so that no sum of them is too large.
 fn fits(head: u64, tail: u64, capacity: u64) -> bool {
-    (head | tail).is_multiple_of(8) && tail.wrapping_sub(head) <= capacity
+    (head | tail).is_multiple_of(8) && head <= tail && tail - head <= capacity && tail < 1 << 63
 }
 
 /// The writing side, in private memory.
@@ -152,6 +153,8 @@ pub struct Producer<M> {
     /// Bytes to skip before the message that is reserved, and its length; `NOTHING` when none is.
     skip: u64,
     reserved: u64,
+    /// It was closed, by this one or by one before: nothing is written any more, and `head` says that there is no room.
+    closed: bool,
 }
 
 const NOTHING: u64 = u64::MAX;
@@ -164,7 +167,12 @@ impl<M: Memory> Producer<M> {
             return Err(Refused::Corrupt);
         }
         let (written, refused) = (memory.peek(WRITTEN_AT), memory.peek(REFUSED_AT));
-        Ok(Producer { memory, capacity, tail, head, written, refused, skip: 0, reserved: NOTHING })
+        let (skip, reserved, closed) = (0, NOTHING, is_closed(memory));
+        let mut producer = Producer { memory, capacity, tail, head, written, refused, skip, reserved, closed };
+        if closed {
+            producer.shut();
+        }
+        Ok(producer)
     }
 
     /// Room for a message: where its bytes go. A reservation before this one is forgotten.
@@ -176,7 +184,7 @@ impl<M: Memory> Producer<M> {
         let place = self.tail & (self.capacity - 1);
         let before_end = self.capacity - place;
         let skip = if taken(length) > before_end { before_end } else { 0 };
-        if skip + taken(length) > self.capacity - (self.tail - self.head) {
+        if skip + taken(length) > self.capacity - self.tail.wrapping_sub(self.head) {
             self.look(skip + taken(length))?;
         }
         (self.skip, self.reserved) = (skip, length);
@@ -202,7 +210,7 @@ impl<M: Memory> Producer<M> {
         }
         self.memory.put(place(self.tail + self.skip), MESSAGE | length);
         self.tail += self.skip + taken(length);
-        self.written += 1;
+        self.written = self.written.wrapping_add(1);
         self.reserved = NOTHING;
         Ok(())
     }
@@ -223,6 +231,9 @@ impl<M: Memory> Producer<M> {
     /// Looks how far the consumer has come.
     #[cold]
     fn look(&mut self, needed: u64) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
         let head = self.memory.load(HEAD_AT);
         if !fits(head, self.tail, self.capacity) {
             return Err(Refused::Corrupt);
@@ -233,12 +244,20 @@ impl<M: Memory> Producer<M> {
 
     /// Counts a message for which there was no room, for those who look from outside.
     pub fn count_refused(&mut self) {
-        self.refused += 1;
+        self.refused = self.refused.wrapping_add(1);
         self.memory.put(REFUSED_AT, self.refused);
     }
 
-    /// Says that nothing comes any more. Says whether somebody slept.
+    /// Whoever writes must look first, and finds it closed: the hot path asks for room alone.
+    fn shut(&mut self) {
+        self.closed = true;
+        self.head = self.tail.wrapping_sub(self.capacity);
+        self.reserved = NOTHING;
+    }
+
+    /// Says that nothing comes any more, and sees to it. Says whether somebody slept.
     pub fn close(&mut self) -> bool {
+        self.shut();
         self.memory.half(STATE_AT).or(CLOSED);
         notify(self.memory, READABLE_AT)
     }
@@ -345,7 +364,7 @@ impl<M: Memory> Consumer<M> {
             after = self.message(after)?.2;
         }
         self.head = after;
-        self.read += count as u64;
+        self.read = self.read.wrapping_add(count as u64);
         self.shown = 0;
         self.memory.put(READ_AT, self.read);
         self.memory.store(HEAD_AT, after);

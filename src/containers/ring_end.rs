@@ -7,12 +7,12 @@ use super::ring::{
 };
 use super::role::{self, Judged};
 use super::wait::{self, Ended};
-use crate::error::Status;
+use crate::error::{Errno, Status};
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome, identity};
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
-use crate::sys::event_fd;
+use crate::sys::{event_fd, memory};
 
 /// Which end.
 pub enum Side {
@@ -34,6 +34,8 @@ pub struct End {
     spins: u32,
     /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
     fd: i32,
+    /// The length of the message for which there was no room last.
+    wanted: u64,
     /// The core.
     pub side: Side,
 }
@@ -116,10 +118,17 @@ pub struct Seen {
 
 /// Looks at a ring without an end of it; changes nothing.
 pub fn look(area: Area) -> Outcome<Seen> {
+    for at in [0, area.length().saturating_sub(1)] {
+        if memory::peek(area.start() + at, &mut [0]) == Err(Errno(libc::EFAULT)) {
+            return Err(Failure::of(Status::ErrBadPointer));
+        }
+    }
     let capacity = capacity(area, None)?;
+    let counts = ring::counts(area);
     Ok(Seen {
         capacity,
-        counts: ring::counts(area),
+        // Both sides may have gone on between the two looks.
+        counts: Counts { used: counts.used.min(capacity), ..counts },
         producer: role::judge(area, PRODUCER_AT, SPACE_AT),
         consumer: role::judge(area, CONSUMER_AT, SPACE_AT),
     })
@@ -137,8 +146,10 @@ pub struct How {
 impl End {
     /// Takes an end of the ring in this memory, to lie at an address.
     pub fn new(address: usize, area: Area, layout: Option<&Layout>, how: How) -> Outcome<End> {
+        if area.length() >= DATA_AT {
+            check_writable(area)?;
+        }
         let capacity = capacity(area, layout)?;
-        check_writable(area)?;
         area::begin_fences();
         let at = if how.produces { PRODUCER_AT } else { CONSUMER_AT };
         let own = role::own(area, SPACE_AT);
@@ -151,7 +162,7 @@ impl End {
             role::give(area, at, own);
             corrupt()
         })?;
-        Ok(End { seal: SEAL ^ address as u64, area, own, spins: wait::FIRST_SPINS, fd: -1, side })
+        Ok(End { seal: SEAL ^ address as u64, area, own, spins: wait::FIRST_SPINS, fd: -1, wanted: 0, side })
     }
 
     /// Where the seal of an end at this address is, and what it is when the end is attached there.
@@ -160,10 +171,12 @@ impl End {
         (end.cast(), SEAL ^ end as u64)
     }
 
-    /// Gives the end back.
+    /// Gives the end back. A forked child only forgets it: it is its parent's.
     pub fn detach(&mut self) {
         let at = if matches!(self.side, Side::Producer(_)) { PRODUCER_AT } else { CONSUMER_AT };
-        role::give(self.area, at, self.own);
+        if role::own(self.area, SPACE_AT) == self.own {
+            role::give(self.area, at, self.own);
+        }
         self.seal = 0;
     }
 
@@ -191,6 +204,7 @@ impl End {
                 Ok(at) => return Ok(at),
                 Err(Refused::NotNow) if wait == Wait::No => {
                     side.count_refused();
+                    self.wanted = length;
                     return Err(not_now(true));
                 }
                 Err(Refused::NotNow) => {}
@@ -269,9 +283,13 @@ impl End {
         }
     }
 
-    /// Where to write when the other end sleeps on a descriptor.
+    /// Where to write when the other end sleeps on a descriptor. Written to at once: one that had this end before may have
+    /// died when it had seen the sleeper, and had not written yet.
     pub fn set_fd(&mut self, fd: i32) {
         self.fd = fd;
+        if self.has_fd() {
+            self.tell();
+        }
     }
 
     /// Whether the other end may sleep on a descriptor.
@@ -288,11 +306,11 @@ impl End {
 
     /// Before this end sleeps on a descriptor: true when there is nothing to do, and the other end will write to it.
     pub fn arm(&mut self) -> bool {
-        let area = self.area;
+        let (area, wanted) = (self.area, self.wanted);
         match &mut self.side {
             Side::Producer(side) => {
                 let ordered = wait::arm(area, ring::WRITABLE_AT);
-                ordered && !side.has_room(0)
+                ordered && !side.has_room(wanted)
             }
             Side::Consumer(side) => {
                 let ordered = wait::arm(area, ring::READABLE_AT);

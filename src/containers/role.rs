@@ -50,8 +50,9 @@ fn judge_word(word: u64, space: u32) -> Judged {
         _ if word & FOREIGN != 0 || identity::own().namespace as u32 != space => Judged::Unknown(pid),
         _ if !process::exists(pid) => Judged::Dead(pid),
         _ if start == 0 || !identity::sees_peers() => Judged::Unknown(pid),
-        _ => match process::start_time(pid) {
-            Some(time) if time & 0xffff_ffff == start => Judged::Alive(pid),
+        _ => match process::life(pid) {
+            // One that has ended stays until its parent asks for it, and that may be who waits here.
+            Some(life) if life.start & 0xffff_ffff == start && !life.has_ended => Judged::Alive(pid),
             Some(_) => Judged::Dead(pid),
             // It ended just now, or hides.
             None if process::exists(pid) => Judged::Unknown(pid),

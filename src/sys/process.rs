@@ -206,14 +206,35 @@ pub fn effective_user() -> u32 {
 
 /// When a process started, in clock ticks since boot: field 22 of /proc/PID/stat.
 pub fn start_time(pid: u32) -> Option<u64> {
+    start_in(stat(pid, &mut [0u8; 1024])?)
+}
+
+fn stat(pid: u32, buffer: &mut [u8]) -> Option<&[u8]> {
     let mut path = crate::text::Text::<32>::new();
     path.push_str("/proc/");
     path.push_number(u64::from(pid));
     path.push_str("/stat\0");
-    let mut buffer = [0u8; 1024];
     let path = CStr::from_bytes_with_nul(path.bytes()).ok()?;
-    let length = super::file::read_small(path, &mut buffer).ok()?;
-    start_in(buffer.get(..length)?)
+    let length = super::file::read_small(path, buffer).ok()?;
+    buffer.get(..length)
+}
+
+/// What /proc/PID/stat says of the life of a process.
+pub struct Life {
+    /// As `start_time`.
+    pub start: u64,
+    /// Nothing of it runs any more: it waits for its parent alone.
+    pub has_ended: bool,
+}
+
+/// The life of a process; `None` when it cannot be seen.
+pub fn life(pid: u32) -> Option<Life> {
+    let mut buffer = [0u8; 1024];
+    let text = stat(pid, &mut buffer)?;
+    let field = |number: usize| after_name(text)?.split(|byte| *byte == b' ').nth(number - 3);
+    // The first thread may have ended before the others: then they are counted with it.
+    let has_ended = matches!(field(3)?, b"Z" | b"X") && crate::text::leading_number(field(20)?) <= 1;
+    Some(Life { start: start_in(text)?, has_ended })
 }
 
 /// This process as /proc shows it: its id there, which is another where /proc is of another pid namespace, and when it
@@ -225,10 +246,15 @@ pub fn own_entry() -> Option<(u32, u64)> {
     Some((crate::text::leading_number(text) as u32, start_in(text)?))
 }
 
-fn start_in(text: &[u8]) -> Option<u64> {
-    // The second field is the program's name in parentheses, and may hold anything: what follows is after the last one.
+/// The fields from the third on. The second is the program's name in parentheses, and may hold anything: what follows is
+/// after the last one.
+fn after_name(text: &[u8]) -> Option<&[u8]> {
     let after = text.iter().rposition(|byte| *byte == b')')? + 2;
-    let field = text.get(after..)?.split(|byte| *byte == b' ').nth(19)?;
+    text.get(after..)
+}
+
+fn start_in(text: &[u8]) -> Option<u64> {
+    let field = after_name(text)?.split(|byte| *byte == b' ').nth(19)?;
     Some(crate::text::leading_number(field))
 }
 
