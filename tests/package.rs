@@ -25,8 +25,8 @@ use tempfile::TempDir;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The file sizes to stay under, in bytes. More than half of the shared library is Rust's standard library, most of it
 /// the symboliser of backtraces.
-const SHARED_MOST: u64 = 720 << 10;
-const STATIC_MOST: u64 = 1750 << 10;
+const SHARED_MOST: u64 = 850 << 10;
+const STATIC_MOST: u64 = 2000 << 10;
 /// What every program is run with, so that no setting of the caller's reaches it.
 const SETTINGS: [&str; 5] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "SHMKIT_POLICY", "SHMKIT_REPORT", "CPATH"];
 const KINDS: [&str; 2] = ["shared", "static"];

@@ -409,7 +409,7 @@ fn path_of(fd: i32) -> crate::text::Text<40> {
     let mut path = crate::text::Text::<40>::new();
     path.push_str("/proc/self/fd/");
     path.push_number(fd.max(0) as u64);
-    path.terminate();
+    path.push(0);
     path
 }
 
