@@ -98,9 +98,7 @@ const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 /// `queue` is null, or cannot be an address, or leads to the bytes of a `shmkit_queue_t` that no other thread uses now.
 #[inline(always)]
 unsafe fn near<'a>(queue: *mut shmkit_queue_t) -> Option<&'a mut Member> {
-    // One comparison: neither in the first page nor beyond what can be mapped.
-    let is_address = (queue as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
-    if !is_address || !queue.is_aligned() {
+    if !can_hold(queue) {
         return None;
     }
     // SAFETY: the bytes are there and nobody else's; those that are no member are not read further than their seal.
@@ -111,10 +109,11 @@ unsafe fn near<'a>(queue: *mut shmkit_queue_t) -> Option<&'a mut Member> {
     }
 }
 
-/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
+/// Whether a place is not one of those that programs pass by mistake; `place` says why. One comparison: neither in the first
+/// page nor beyond what can be mapped.
 #[inline(always)]
 fn can_hold<T>(at: *mut T) -> bool {
-    !at.is_null() && at.is_aligned()
+    (at as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS && at.is_aligned()
 }
 
 /// The same for the slow ways.

@@ -173,6 +173,15 @@ fn owner(word: u64) -> u32 {
     word as u32 & OWNER
 }
 
+/// Whether somebody has claimed the cell in this lap, and the tail need not have been moved since: it may have been given up.
+fn is_claimed(word: u64, turn: u32) -> bool {
+    match lap(word).wrapping_sub(turn) {
+        0 => true,
+        1 => state(word) == FREE,
+        _ => false,
+    }
+}
+
 /// Whether nobody has claimed the cell in this lap yet.
 fn is_unclaimed(word: u64, turn: u32) -> bool {
     let ahead = lap(word).wrapping_sub(turn) as i32;
@@ -307,8 +316,8 @@ impl<M: Memory> Queue<M> {
                     M::light_fence();
                     return if self.is_closed() { Err(self.too_late()) } else { Ok(at + CELL_HEAD) };
                 }
-            } else if lap(seen).wrapping_sub(turn) as i32 >= 0 {
-                // It was claimed in this lap. Whoever did it may be dead.
+            } else if is_claimed(seen, turn) {
+                // In this lap. Whoever did it may be dead.
                 let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
             } else if self.memory.load(TAIL_AT) == tail {
                 return Err(self.full(seen, turn));
@@ -328,7 +337,7 @@ impl<M: Memory> Queue<M> {
         Refused::Closed
     }
 
-    /// The cell of the tail is still in the lap before.
+    /// The cell of the tail is still in the lap before, or further ahead than a claim that did not move the tail leaves it.
     #[cold]
     fn full(&self, seen: u64, turn: u32) -> Refused {
         match state(seen) {
@@ -401,7 +410,9 @@ impl<M: Memory> Queue<M> {
         match state(seen) {
             // It was taken already, or given up. Whoever did it may be dead.
             _ if ahead > 0 || ahead == 0 && state(seen) == TAKEN => {
-                let _ = self.memory.exchange(HEAD_AT, head, head.wrapping_add(1));
+                // Where every claim is aborted, producers go on alone for many laps. Nothing is left of those but the last two.
+                let past = (ahead - 2).max(0) as u64 * self.shape.cells;
+                let _ = self.memory.exchange(HEAD_AT, head, head.wrapping_add(past.max(1)));
                 None
             }
             _ if self.memory.load(HEAD_AT) != head => None,
@@ -551,7 +562,8 @@ impl<M: Memory> Queue<M> {
     /// Whether the cell of the tail can be claimed, or nothing will ever change that.
     pub fn has_room(&self) -> bool {
         let (at, turn) = self.cell(self.memory.load(TAIL_AT));
-        self.is_closed() || lap(self.memory.load(at)).wrapping_sub(turn) as i32 >= 0
+        let seen = self.memory.load(at);
+        self.is_closed() || is_claimed(seen, turn) || lap(seen) != turn.wrapping_sub(1)
     }
 
     /// Waits until there may be a message.
