@@ -12,7 +12,7 @@ use shmkit::capi::region::*;
 use shmkit::error::Status;
 use support::queue_room::*;
 use support::ring_room::{FOREVER, LONG, Memory, Random, is, letter, opened};
-use support::sync_room::{STALLED, alarm, good, is_asleep, kill, reap_well, start, until};
+use support::sync_room::{STALLED, alarm, good, is_asleep, kill, reap, reap_well, start, until};
 use support::{alone, message};
 
 /// Two beats, and then some for a machine that others use.
@@ -273,7 +273,9 @@ fn a_producer_that_dies_is_passed_by() {
                 assert_eq!(member.receive(BEATS).as_deref(), Ok(b"behind".as_slice()), "{backend:?}");
                 assert_eq!(room.losses(), (0, 1, 0));
                 // The same for one who sleeps already.
-                let pid = ready(room, |member| drop(member.reserve(64, 0).expect("there is room")));
+                let pid = ready(room, |member| {
+                    member.reserve(64, 0).expect("there is room");
+                });
                 good(member.send(b"behind", 0));
                 let reader = start(|| {
                     assert_eq!(room.member().receive(FOREVER).as_deref(), Ok(b"behind".as_slice()));
@@ -283,7 +285,9 @@ fn a_producer_that_dies_is_passed_by() {
                 reap_well(reader);
                 assert_eq!(room.losses(), (0, 2, 0));
                 // And for one who only asks, again and again.
-                let pid = ready(room, |member| drop(member.reserve(64, 0).expect("there is room")));
+                let pid = ready(room, |member| {
+                    member.reserve(64, 0).expect("there is room");
+                });
                 good(member.send(b"behind", 0));
                 kill(pid);
                 let began = Instant::now();
@@ -312,7 +316,9 @@ fn a_dead_producer_in_a_full_queue() {
                     for _ in 0..before {
                         good(member.send(b"before", 0));
                     }
-                    let pid = ready(room, |member| drop(member.reserve(64, 0).expect("there is room")));
+                    let pid = ready(room, |member| {
+                        member.reserve(64, 0).expect("there is room");
+                    });
                     for _ in before + 1..cells {
                         good(member.send(b"behind", 0));
                     }
@@ -403,7 +409,9 @@ fn deaths_in_a_closed_queue() {
             let member = room.member();
             good(member.send(b"first", 0));
             let consumer = ready(room, |member| drop(member.take(0).expect("it is there")));
-            let producer = ready(room, |member| drop(member.reserve(64, 0).expect("there is room")));
+            let producer = ready(room, |member| {
+                member.reserve(64, 0).expect("there is room");
+            });
             good(member.close());
             refused(member.reserve(1, LONG).map(drop), Status::ErrClosed);
             refused(member.receive(0), Status::ErrAgain);
@@ -415,7 +423,9 @@ fn deaths_in_a_closed_queue() {
             // A producer that had claimed and died before it had moved the tail.
             room.init(&options(4, 64, BLOCK, AGAIN));
             let member = room.member();
-            let producer = ready(room, |member| drop(member.reserve(64, 0).expect("there is room")));
+            let producer = ready(room, |member| {
+                member.reserve(64, 0).expect("there is room");
+            });
             room.word(TAIL_AT).store(0, SeqCst);
             good(member.close());
             kill(producer);
@@ -620,6 +630,387 @@ fn detach_with_something_in_hand() {
             reap_well(reader);
             assert_eq!(room.losses(), if delivery == AGAIN { (0, 0, 1) } else { (0, 1, 0) });
             refused(member.receive(BEATS), Status::ErrTimeout);
+        }
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// Pid namespaces
+// ------------------------------------------------------------------------------------------------------------------
+
+/// Runs `work` as process 2 of a pid namespace of its own; its pid here is given to nobody.
+fn start_namespace(work: impl FnOnce()) -> i32 {
+    start(|| {
+        // SAFETY: take no pointers.
+        unsafe {
+            let own = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+            let words = "this test needs root or unprivileged user namespaces";
+            assert_eq!(libc::unshare(libc::CLONE_NEWPID | own), 0, "{words}: {}", std::io::Error::last_os_error());
+        }
+        reap_well(start(|| {
+            let pid = start(|| {
+                assert_eq!(std::process::id(), 2);
+                work();
+            });
+            // The work ends by itself, or kills itself.
+            let status = reap(pid);
+            assert!(status == 0 || libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL, "{status:#x}");
+        }));
+    })
+}
+
+fn die() {
+    // SAFETY: this process alone.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}
+
+/// The same pid in two namespaces: who lives is waited for, who died is passed by, also where another one of a third
+/// namespace has its lease.
+#[test]
+fn two_pid_namespaces() {
+    apart("two_pid_namespaces", || {
+        for backend in BACKENDS {
+            for delivery in [AGAIN, ONCE] {
+                let room = &Room::new(backend, &options(4, 64, BLOCK, delivery));
+                let member = room.member();
+                let signs = signs();
+                good(member.send(b"first", 0));
+                let pids: Vec<_> = (0..2)
+                    .map(|own| {
+                        let pid = start_namespace(|| {
+                            let member = room.member();
+                            match own {
+                                0 => drop(member.take(0).expect("it is there")),
+                                _ => {
+                                    member.reserve(64, 0).expect("there is room");
+                                }
+                            }
+                            sign(signs, own);
+                            until_sign(signs, 2 + own);
+                            die();
+                        });
+                        until_sign(signs, own);
+                        pid
+                    })
+                    .collect();
+                good(member.send(b"behind", 0));
+                refused(member.receive(600_000_000), Status::ErrTimeout);
+                sign(signs, 2);
+                reap_well(pids[0]);
+                // The producer lives; the consumer is dead, and what it had is had by policy.
+                match delivery {
+                    AGAIN => assert_eq!(member.receive(LONG).as_deref(), Ok(b"first".as_slice()), "{backend:?}"),
+                    _ => refused(member.receive(BEATS), Status::ErrTimeout),
+                }
+                sign(signs, 3);
+                reap_well(pids[1]);
+                // All leases are others' now, who are process 2 as well and have not attached.
+                let others: Vec<_> = (0..57)
+                    .map(|own| {
+                        let pid = start_namespace(|| {
+                            sign(signs, 10 + own);
+                            until_sign(signs, 8);
+                        });
+                        until_sign(signs, 10 + own);
+                        pid
+                    })
+                    .take(if delivery == AGAIN { 18 } else { 0 })
+                    .collect();
+                assert_eq!(member.receive(LONG).as_deref(), Ok(b"behind".as_slice()), "{backend:?}");
+                sign(signs, 8);
+                others.into_iter().for_each(reap_well);
+                refused(member.receive(0), Status::ErrAgain);
+                assert_eq!(room.losses(), if delivery == AGAIN { (0, 1, 1) } else { (0, 2, 0) });
+                member.detach();
+                signs.unmap();
+            }
+        }
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// Descriptors
+// ------------------------------------------------------------------------------------------------------------------
+
+fn event_fd() -> i32 {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    fd
+}
+
+/// An epoll set with this descriptor in it.
+fn epoll(fd: i32) -> i32 {
+    // SAFETY: the event is readable.
+    unsafe {
+        let set = libc::epoll_create1(0);
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        assert_eq!(libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fd, &mut event), 0);
+        set
+    }
+}
+
+/// Sleeps in the epoll set until the descriptor is written to, and empties it. False when it was not.
+fn slept(set: i32, fd: i32, milliseconds: i32) -> bool {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    let mut count = 0u64;
+    // SAFETY: the places are writable.
+    unsafe {
+        let woken = libc::epoll_wait(set, &mut event, 1, milliseconds) == 1;
+        libc::read(fd, (&raw mut count).cast(), 8);
+        woken
+    }
+}
+
+/// Receives in an epoll loop without a time, until it is closed: who misses one wake-up sleeps for ever.
+fn serve(member: &Member, fd: i32, mut each: impl FnMut(&[u8])) {
+    let set = epoll(fd);
+    loop {
+        match member.receive(0) {
+            Ok(bytes) => each(&bytes),
+            Err(status) if is(status, Status::ErrClosed) => return,
+            Err(status) => {
+                assert!(is(status, Status::ErrAgain), "{status}: {}", message());
+                if member.arm() == 0 {
+                    assert!(slept(set, fd, -1));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_epoll_loop_misses_no_wake() {
+    apart("an_epoll_loop_misses_no_wake", || {
+        const EACH: u64 = 10_000;
+        for cells in [1, 16] {
+            let room = &Room::new(Backend::Memfd, &options(cells, 64, BLOCK, AGAIN));
+            let fd = event_fd();
+            let log = Log::new(2, EACH);
+            let reader = start(|| serve(&room.member(), fd, |bytes| assert_eq!(log.came(opened(bytes)), 0)));
+            let writers = [0, 1].map(|own| {
+                start(|| {
+                    let member = room.member();
+                    good(member.notify_fd(fd));
+                    let mut random = Random(own);
+                    for number in 0..EACH {
+                        if random.below(8) == 0 {
+                            member.reserve(64, LONG).expect("it waits for room");
+                            good(member.abort());
+                        }
+                        good(member.send(&letter(name(own, number), 64), LONG));
+                        // Often enough, so that the other side sleeps.
+                        if random.below(4) == 0 {
+                            std::thread::yield_now();
+                        }
+                    }
+                })
+            });
+            writers.into_iter().for_each(reap_well);
+            let member = room.member();
+            good(member.notify_fd(fd));
+            good(member.close());
+            reap_well(reader);
+            log.all_came_once(2);
+        }
+    });
+}
+
+/// Who sleeps on a descriptor before a claim is woken when the claim is given up, and finds the message behind it; of a
+/// death it learns when it arms again.
+#[test]
+fn a_descriptor_and_what_is_given_up() {
+    apart("a_descriptor_and_what_is_given_up", || {
+        for backend in BACKENDS {
+            let room = &Room::new(backend, &options(4, 64, BLOCK, AGAIN));
+            let (reader, first, second) = (room.member(), room.member(), room.member());
+            let fd = event_fd();
+            let set = epoll(fd);
+            good(first.notify_fd(fd));
+            good(second.notify_fd(fd));
+            type GiveUp = fn(Member, &Room) -> Option<Member>;
+            let ways: [GiveUp; 2] = [
+                |member, _| {
+                    good(member.abort());
+                    Some(member)
+                },
+                |member, _| {
+                    member.detach();
+                    None
+                },
+            ];
+            let mut first = Some(first);
+            for way in ways {
+                let own = first.take().expect("it is there");
+                good(reader.arm());
+                own.reserve(8, 0).expect("there is room");
+                assert!(!slept(set, fd, 0), "a claim wakes nobody");
+                good(second.send(b"behind", 0));
+                assert!(slept(set, fd, 1000), "a message wakes who has armed");
+                refused(reader.receive(0), Status::ErrAgain);
+                good(reader.arm());
+                first = way(own, room);
+                assert!(slept(set, fd, 1000), "what is given up wakes who has armed");
+                assert_eq!(reader.receive(0).as_deref(), Ok(b"behind".as_slice()));
+                assert!(!is(reader.arm(), Status::ErrAgain));
+            }
+            // A dead producer at the head, and a dead consumer's message: arming again says that there is something to do.
+            let producer = ready(room, |member| {
+                member.reserve(8, 0).expect("there is room");
+            });
+            good(second.send(b"behind", 0));
+            slept(set, fd, 0);
+            refused(reader.receive(0), Status::ErrAgain);
+            kill(producer);
+            let served = |expected: &[u8]| {
+                let began = Instant::now();
+                loop {
+                    assert!(began.elapsed() < Duration::from_nanos(LONG), "{backend:?}");
+                    match reader.receive(0) {
+                        Ok(bytes) => return assert_eq!(bytes, expected),
+                        Err(status) => assert!(is(status, Status::ErrAgain), "{}", message()),
+                    }
+                    if reader.arm() == 0 {
+                        slept(set, fd, 250);
+                    }
+                }
+            };
+            served(b"behind");
+            good(second.send(b"first", 0));
+            let consumer = ready(room, |member| drop(member.take(0).expect("it is there")));
+            kill(consumer);
+            served(b"first");
+            assert_eq!(room.losses(), (0, 1, 1));
+        }
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+// The storm
+// ------------------------------------------------------------------------------------------------------------------
+
+/// Producers, and as many consumers, at a time; and bytes to note what became of each letter.
+const SLOTS: usize = 4;
+const NOTED: usize = 64 << 20;
+
+/// Producers and consumers are killed again and again, at any moment, and others come in their place. A producer notes each
+/// letter before it sends it, and again when that is done; a consumer counts each that it takes.
+fn storm(backend: Backend, delivery: i32, seconds: f64) {
+    let room = &Room::new(backend, &options(8, 256, BLOCK, delivery));
+    let notes = Memory::new(NOTED);
+    // Words: how many letters each slot has begun, and done; then one for each letter: how often it came, and above that whether
+    // it was committed for certain.
+    let (begun, done) = (|slot: usize| notes.word(8 * slot), |slot: usize| notes.word(64 + 8 * slot));
+    let most = ((NOTED - 4096) / 8 / SLOTS) as u64;
+    let taken = |slot: usize, number: u64| notes.word(4096 + 8 * (slot + SLOTS * number as usize));
+    let producer = |slot: usize| {
+        let member = room.member();
+        let mut random = Random(begun(slot).load(SeqCst) + slot as u64);
+        loop {
+            let number = begun(slot).load(SeqCst);
+            if number + 1 >= most {
+                std::thread::sleep(Duration::from_secs(1));
+                continue;
+            }
+            begun(slot).store(number + 1, SeqCst);
+            let letter = letter(name(slot as u64, number), 256);
+            if random.below(2) == 0 {
+                good(member.send(&letter, FOREVER));
+            } else {
+                let at = member.reserve(256, FOREVER).expect("it waits for room");
+                member.fill(at, &letter);
+                good(member.commit(letter.len()));
+            }
+            done(slot).fetch_add(1, SeqCst);
+            // This letter was committed for certain.
+            taken(slot, number).fetch_or(1 << 32, SeqCst);
+        }
+    };
+    let count = |bytes: &[u8], amount: u64| {
+        let name = opened(bytes);
+        taken((name >> 32) as usize, name & 0xffff_ffff).fetch_add(amount, SeqCst);
+    };
+    let consumer = |seed: u64| {
+        let member = room.member();
+        let mut random = Random(seed);
+        loop {
+            // At least once: who is killed before it has released gives it to another one.
+            if delivery == ONCE && random.below(2) == 0 {
+                count(&member.receive(FOREVER).unwrap_or_else(|status| panic!("{status}: {}", message())), 1);
+            } else {
+                let (_, bytes) = member.take(FOREVER).unwrap_or_else(|status| panic!("{status}: {}", message()));
+                count(&bytes, 1);
+                good(member.release());
+            }
+        }
+    };
+    let begin = |slot: usize, seed: u64| match slot < SLOTS {
+        true => start(|| producer(slot)),
+        false => start(|| consumer(seed)),
+    };
+    let mut random = Random(seconds.to_bits() ^ delivery as u64);
+    let mut pids: Vec<i32> = (0..2 * SLOTS).map(|slot| begin(slot, slot as u64)).collect();
+    let began = Instant::now();
+    let (mut killed, mut consumers_killed) = (0u64, 0u64);
+    while began.elapsed().as_secs_f64() < seconds {
+        std::thread::sleep(Duration::from_micros(random.next() % 8000));
+        let slot = random.below(2 * SLOTS);
+        kill(pids[slot]);
+        killed += 1;
+        consumers_killed += u64::from(slot >= SLOTS);
+        pids[slot] = begin(slot, random.next());
+    }
+    pids.into_iter().for_each(kill);
+    killed += 2 * SLOTS as u64;
+    consumers_killed += SLOTS as u64;
+    // What is left: the dead's as well.
+    let member = room.member();
+    good(member.close());
+    loop {
+        match member.receive(LONG) {
+            Ok(bytes) => count(&bytes, 1),
+            Err(status) => {
+                assert!(is(status, Status::ErrClosed), "{status}: {}", message());
+                break;
+            }
+        }
+    }
+    let (_, lost, again) = room.losses();
+    let (mut through, mut doubled, mut missing, mut uncertain) = (0, 0, 0, 0);
+    for slot in 0..SLOTS {
+        for number in 0..begun(slot).load(SeqCst) {
+            let word = taken(slot, number).load(SeqCst);
+            let (times, certain) = (word & 0xffff_ffff, word >> 32 != 0);
+            through += u64::from(times > 0);
+            doubled += times.saturating_sub(1);
+            missing += u64::from(times == 0 && certain);
+            uncertain += u64::from(times == 0 && !certain);
+        }
+    }
+    println!(
+        "storm, {backend:?}, {}: {killed} killed ({consumers_killed} consumers), {through} letters came, {doubled} came twice, \
+         {missing} committed ones did not, {uncertain} were not committed; lost {lost}, again {again}",
+        if delivery == AGAIN { "at least once" } else { "at most once" }
+    );
+    assert!(through > killed && killed > 10);
+    // At most once each death of a consumer costs one, which it had in hand, or had received and not counted yet.
+    assert!(missing <= if delivery == AGAIN { 0 } else { consumers_killed }, "committed letters did not come");
+    // Not more than the deaths of consumers explain.
+    assert!(again <= consumers_killed && (delivery == AGAIN || again == 0));
+    assert!(doubled <= again, "more came twice than were given again");
+    assert!(lost <= killed);
+}
+
+#[test]
+fn a_storm_of_deaths() {
+    apart("a_storm_of_deaths", || {
+        alarm(0);
+        let seconds = std::env::var("SHMKIT_STORM_SECONDS").ok();
+        let seconds: f64 = seconds.map_or(2.0, |seconds| seconds.parse().expect("a number of seconds"));
+        for backend in BACKENDS {
+            for delivery in [AGAIN, ONCE] {
+                storm(backend, delivery, seconds / 6.0);
+            }
         }
     });
 }
