@@ -195,7 +195,7 @@ fn wrong_heads() {
     for cells in [8, 1 << 24] {
         with(CELLS_NUMBER_AT, cells, Status::ErrCorrupt, "more cells than there is room for");
     }
-    for stride in [0, 1, 63, 65, (1 << 30) + 128, u64::MAX, u64::MAX & !63] {
+    for stride in [0, 1, 63, 65, (1 << 30) + 128, u64::MAX, !63] {
         with(STRIDE_AT, stride, Status::ErrUninitialised, "a stride that cannot be");
     }
     for stride in [128, (1 << 30) + 64] {

@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -146,15 +147,30 @@ impl Memory {
     }
 }
 
+/// One end of a ring, wherever it lies. In a forked child it is its parent's.
+#[derive(Clone, Copy)]
+pub struct At(pub *mut shmkit_ring_t);
+
 /// One end, at an address of its own. Not detached by a drop.
-pub struct End(Box<UnsafeCell<MaybeUninit<shmkit_ring_t>>>);
+pub struct End {
+    at: At,
+    _place: Box<UnsafeCell<MaybeUninit<shmkit_ring_t>>>,
+}
+
+impl Deref for End {
+    type Target = At;
+
+    fn deref(&self) -> &At {
+        &self.at
+    }
+}
 
 impl End {
     pub fn attach(memory: Memory, how: i32) -> Result<End, i32> {
-        let end = End(Box::new(UnsafeCell::new(MaybeUninit::zeroed())));
-        // SAFETY: the place is writable, the memory is mapped.
-        match unsafe { shmkit_ring_attach(end.raw(), memory.start(), memory.length, null(), how) } {
-            0 => Ok(end),
+        let place = Box::new(UnsafeCell::new(MaybeUninit::<shmkit_ring_t>::zeroed()));
+        let at = At(place.get().cast());
+        match at.attach(memory, how) {
+            0 => Ok(End { at, _place: place }),
             status => Err(status),
         }
     }
@@ -168,18 +184,20 @@ impl End {
     pub fn consumer(memory: Memory) -> End {
         End::attach(memory, CONSUME).unwrap_or_else(|status| panic!("{status}: {}", message()))
     }
+}
 
-    /// What a forked child has at the same address: the same bytes, which are its parent's end.
-    pub fn at_the_same_place(&self) -> EndOfParent {
-        EndOfParent(self.raw())
+impl At {
+    pub fn attach(self, memory: Memory, how: i32) -> i32 {
+        // SAFETY: the place is writable, the memory is mapped.
+        unsafe { shmkit_ring_attach(self.0, memory.start(), memory.length, null(), how) }
     }
 
     pub fn raw(&self) -> *mut shmkit_ring_t {
-        self.0.get().cast()
+        self.0
     }
 
     #[track_caller]
-    pub fn detach(self) {
+    pub fn detach(&self) {
         // SAFETY: it was attached.
         good(unsafe { shmkit_ring_detach(self.raw()) });
     }
@@ -285,17 +303,6 @@ impl End {
                 status => Err(status),
             }
         }
-    }
-}
-
-/// See `End::at_the_same_place`.
-pub struct EndOfParent(*mut shmkit_ring_t);
-
-impl EndOfParent {
-    #[track_caller]
-    pub fn detach(self) {
-        // SAFETY: it was attached in the parent.
-        good(unsafe { shmkit_ring_detach(self.0) });
     }
 }
 
