@@ -2,6 +2,14 @@
 //! (LOOM_MAX_PREEMPTIONS raises it). A sleep without a wake is a deadlock there, and bytes of a message that are read beside
 //! a write are a race. The time that makes sleepers look again passes only after a death; who died is known from then on.
 //! Next: `support/container_model.rs` for the memory, `support/model.rs` for threads and their deaths.
+//!
+//! Each was seen to fail with a mistake put into the core:
+//!
+//! | mistake | model that fails |
+//! |---|---|
+//! | `claim` does not look again at whether it is closed | `a_send_beside_a_close` |
+//! | `take_from_the_dead` stores instead of exchanging | `one_takes_from_the_dead` |
+//! | `free_of` stores instead of exchanging | `one_gives_a_claim_up` |
 
 #[path = "support/container_model.rs"]
 mod container_model;
