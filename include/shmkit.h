@@ -1716,7 +1716,8 @@ shmkit_status_t shmkit_queue_init(void *memory,
  * SHMKIT_ERR_LAYOUT, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open),
  * SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT,
  * SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_queue_detach(). A forked child is no
- * member.
+ * member; nor is the program after an exec(3), before which one detaches: what it had in hand is a dead one's, but in a System
+ * V region not before the process ends.
  */
 shmkit_status_t shmkit_queue_attach(struct shmkit_queue_t *queue,
                                     const struct shmkit_region_t *region,
@@ -1798,7 +1799,9 @@ shmkit_status_t shmkit_queue_close(struct shmkit_queue_t *queue);
 
 /**
  * For an epoll loop: says that this member is about to sleep on an eventfd(2), to which producers write (see
- * shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end.
+ * shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end:
+ * take it before arming again. Nobody writes for a process that dies: sleep no longer than a quarter of a second at a time, and
+ * arm again.
  */
 shmkit_status_t shmkit_queue_arm(struct shmkit_queue_t *queue);
 

@@ -9,6 +9,7 @@ use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
 use super::region::{shmkit_region_t, token_of};
 use super::ring::area;
+use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::queue::{Delivery, Overflow, Shape};
 use crate::containers::queue_end::{self, Member};
@@ -87,6 +88,8 @@ pub struct shmkit_queue_stat_t {
     pub closed: c_int,
 }
 
+/// What lies below is mapped nowhere.
+const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 
 /// The member, if it is attached.
@@ -95,7 +98,7 @@ const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 /// `queue` is null, or cannot be an address, or leads to the bytes of a `shmkit_queue_t` that no other thread uses now.
 #[inline(always)]
 unsafe fn near<'a>(queue: *mut shmkit_queue_t) -> Option<&'a mut Member> {
-    if queue.is_null() || !(queue as usize).is_multiple_of(align_of::<shmkit_queue_t>()) {
+    if !can_hold(queue) {
         return None;
     }
     // SAFETY: the bytes are there and nobody else's; those that are no member are not read further than their seal.
@@ -104,6 +107,13 @@ unsafe fn near<'a>(queue: *mut shmkit_queue_t) -> Option<&'a mut Member> {
         let (seal, attached) = Member::seal_at(member);
         if seal.read() == attached { Some(&mut *member) } else { None }
     }
+}
+
+/// Whether a place is not one of those that programs pass by mistake; `place` says why. One comparison: neither in the first
+/// page nor beyond what can be mapped.
+#[inline(always)]
+fn can_hold<T>(at: *mut T) -> bool {
+    (at as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS && at.is_aligned()
 }
 
 /// The same for the slow ways.
@@ -191,7 +201,8 @@ pub unsafe extern "C" fn shmkit_queue_init(
 /// SHMKIT_ERR_LAYOUT, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open),
 /// SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT,
 /// SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_queue_detach(). A forked child is no
-/// member.
+/// member; nor is the program after an exec(3), before which one detaches: what it had in hand is a dead one's, but in a System
+/// V region not before the process ends.
 ///
 /// # Safety
 /// `queue` is writable, the memory is mapped, `layout` is NULL or leads to a layout.
@@ -246,7 +257,7 @@ pub unsafe extern "C" fn shmkit_queue_reserve(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
-        && !data.is_null()
+        && can_hold(data)
         && size as u64 <= member.longest()
         && let Ok(at) = member.queue.claim()
     {
@@ -298,7 +309,9 @@ pub unsafe extern "C" fn shmkit_queue_abort(queue: *mut shmkit_queue_t) -> shmki
     run(Call::QueueAbort, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
         let member = unsafe { member(queue)? };
-        member.queue.abort().map_err(|refused| member.refused(refused, 0))
+        let slept = member.queue.abort().map_err(|refused| member.refused(refused, 0))?;
+        member.tell(slept);
+        Ok(())
     })
 }
 
@@ -363,8 +376,8 @@ pub unsafe extern "C" fn shmkit_queue_take(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
-        && !data.is_null()
-        && !size.is_null()
+        && can_hold(data)
+        && can_hold(size)
         && let Ok((at, length)) = member.queue.take()
     {
         // SAFETY: the caller's promise.
@@ -428,7 +441,7 @@ pub unsafe extern "C" fn shmkit_queue_receive(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
-        && !size.is_null()
+        && can_hold(size)
         && (!buffer.is_null() || room == 0)
         // What does not fit stays taken, and is found by the slow way.
         && let Ok((at, length)) = member.queue.take()
@@ -487,7 +500,9 @@ pub unsafe extern "C" fn shmkit_queue_close(queue: *mut shmkit_queue_t) -> shmki
 }
 
 /// For an epoll loop: says that this member is about to sleep on an eventfd(2), to which producers write (see
-/// shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end.
+/// shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end:
+/// take it before arming again. Nobody writes for a process that dies: sleep no longer than a quarter of a second at a time, and
+/// arm again.
 ///
 /// # Safety
 /// `queue` was attached.

@@ -19,8 +19,9 @@
 //! writes is passed by, unless that one is dead. A reader copies a message and looks at the word again: it is the same only
 //! if nobody wrote there meanwhile (why: see `cell.rs`, which does the same). Next: `queue_end.rs`, for who is dead.
 
+use super::members::MEMBERS;
 use super::memory::Memory;
-use super::queue::{MEMBERS, OWNER};
+use super::queue::OWNER;
 use super::wait::{self, notify};
 use crate::sync::futex::Futex;
 

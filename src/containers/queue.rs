@@ -29,6 +29,7 @@
 //! one that was given up there: what a dead producer was writing, or what was aborted; it is passed by. A dead consumer's
 //! message is another one's, or is given up, by policy. Next: `queue_end.rs`, for who is dead.
 
+use super::members::MEMBERS;
 use super::memory::Memory;
 use super::wait::{self, notify};
 use crate::sync::futex::Futex;
@@ -54,8 +55,6 @@ const LOST_AT: usize = 264;
 const AGAIN_AT: usize = 272;
 /// Who has which lease.
 pub const MEMBERS_AT: usize = 320;
-/// Leases that members of a queue may have.
-pub const MEMBERS: u32 = 64;
 const CELLS_AT: usize = MEMBERS_AT + 8 * MEMBERS as usize;
 /// Before the bytes of a message.
 const CELL_HEAD: usize = 16;
@@ -173,6 +172,21 @@ fn owner(word: u64) -> u32 {
     word as u32 & OWNER
 }
 
+/// Whether somebody has claimed the cell in this lap, and the tail need not have been moved since: it may have been given up.
+fn is_claimed(word: u64, turn: u32) -> bool {
+    match lap(word).wrapping_sub(turn) {
+        0 => true,
+        1 => state(word) == FREE,
+        _ => false,
+    }
+}
+
+/// Whether nobody has claimed the cell in this lap yet.
+fn is_unclaimed(word: u64, turn: u32) -> bool {
+    let ahead = lap(word).wrapping_sub(turn) as i32;
+    ahead < 0 || ahead == 0 && state(word) == FREE
+}
+
 /// Prepares memory that nobody uses yet. The stamp is written last.
 pub fn make<M: Memory>(memory: M, shape: &Shape) {
     memory.put(STAMP_AT, 0);
@@ -285,7 +299,7 @@ impl<M: Memory> Queue<M> {
         if self.writes.is_some() {
             return Err(Refused::InHand);
         }
-        if self.memory.half(STATE_AT).load() & CLOSED != 0 {
+        if self.is_closed() {
             return Err(Refused::Closed);
         }
         for _ in 0..MOST_LOOKS + self.shape.cells {
@@ -297,10 +311,12 @@ impl<M: Memory> Queue<M> {
                 if self.memory.exchange(at, seen, mine).is_ok() {
                     let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
                     self.writes = Some((at, mine));
-                    return Ok(at + CELL_HEAD);
+                    // Who closed it meanwhile may have told a consumer already that nothing comes: see `nothing`.
+                    M::light_fence();
+                    return if self.is_closed() { Err(self.too_late()) } else { Ok(at + CELL_HEAD) };
                 }
-            } else if lap(seen).wrapping_sub(turn) as i32 >= 0 {
-                // It was claimed in this lap. Whoever did it may be dead.
+            } else if is_claimed(seen, turn) {
+                // In this lap. Whoever did it may be dead.
                 let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
             } else if self.memory.load(TAIL_AT) == tail {
                 return Err(self.full(seen, turn));
@@ -309,7 +325,18 @@ impl<M: Memory> Queue<M> {
         Err(Refused::Corrupt)
     }
 
-    /// The cell of the tail is still in the lap before.
+    #[inline(always)]
+    fn is_closed(&self) -> bool {
+        self.memory.half(STATE_AT).load() & CLOSED != 0
+    }
+
+    #[cold]
+    fn too_late(&mut self) -> Refused {
+        let _ = self.abort();
+        Refused::Closed
+    }
+
+    /// The cell of the tail is still in the lap before, or further ahead than a claim that did not move the tail leaves it.
     #[cold]
     fn full(&self, seen: u64, turn: u32) -> Refused {
         match state(seen) {
@@ -338,14 +365,18 @@ impl<M: Memory> Queue<M> {
         Ok(notify(self.memory, READABLE_AT))
     }
 
-    /// Gives up what was claimed: consumers pass it by.
-    pub fn abort(&mut self) -> Result<(), Refused> {
+    /// Gives up what was claimed: consumers pass it by. Says whether a consumer slept.
+    pub fn abort(&mut self) -> Result<bool, Refused> {
         let Some((at, mine)) = self.writes.take() else { return Err(Refused::NotOwn) };
         self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
-        // Consumers may sleep before it, with messages behind it; producers, with room in it.
-        notify(self.memory, READABLE_AT);
+        Ok(self.notify_all())
+    }
+
+    /// A cell was given up. Consumers may sleep before it, with messages behind it; producers, with room in it. Says whether
+    /// a consumer slept.
+    fn notify_all(&self) -> bool {
         notify(self.memory, WRITABLE_AT);
-        Ok(())
+        notify(self.memory, READABLE_AT)
     }
 
     /// Takes the oldest message: where its bytes are, and how many.
@@ -378,7 +409,9 @@ impl<M: Memory> Queue<M> {
         match state(seen) {
             // It was taken already, or given up. Whoever did it may be dead.
             _ if ahead > 0 || ahead == 0 && state(seen) == TAKEN => {
-                let _ = self.memory.exchange(HEAD_AT, head, head.wrapping_add(1));
+                // Where every claim is aborted, producers go on alone for many laps. Nothing is left of those but the last two.
+                let past = (ahead - 2).max(0) as u64 * self.shape.cells;
+                let _ = self.memory.exchange(HEAD_AT, head, head.wrapping_add(past.max(1)));
                 None
             }
             _ if self.memory.load(HEAD_AT) != head => None,
@@ -390,18 +423,35 @@ impl<M: Memory> Queue<M> {
         }
     }
 
-    /// Nothing is at the head.
+    /// Nothing is at the head. When it is closed, and its cell is not claimed even now, no cell behind it is either, and who
+    /// claims it from now on sees that it is closed, and gives it up. Where the tail is says nothing: a dead producer may
+    /// not have moved it.
     fn nothing(&self, head: u64) -> Refused {
-        // The state before the tail: who closed it had claimed before, or claims no more.
-        let closed = self.memory.half(STATE_AT).load() & CLOSED != 0;
-        if closed && self.memory.load(TAIL_AT) == head { Refused::Closed } else { Refused::NotNow }
+        if !self.is_closed() {
+            return Refused::NotNow;
+        }
+        M::heavy_fence();
+        let (at, turn) = self.cell(head);
+        if is_unclaimed(self.memory.load(at), turn) { Refused::Closed } else { Refused::NotNow }
     }
 
     #[inline(always)]
     fn show(&mut self, at: usize, mine: u64) -> Result<(usize, u64), Refused> {
         let length = self.memory.peek(at + 8);
-        (self.reads, self.length) = (Some((at, mine)), length.min(self.shape.longest()));
-        if length != self.length { Err(Refused::Corrupt) } else { Ok((at + CELL_HEAD, length)) }
+        if length > self.shape.longest() {
+            return Err(self.unreadable(at, mine));
+        }
+        (self.reads, self.length) = (Some((at, mine)), length);
+        Ok((at + CELL_HEAD, length))
+    }
+
+    /// A message that is longer than its cell is none: what is behind it is not held up.
+    #[cold]
+    fn unreadable(&self, at: usize, mine: u64) -> Refused {
+        add(self.memory, LOST_AT);
+        self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
+        notify(self.memory, WRITABLE_AT);
+        Refused::Corrupt
     }
 
     /// Gives back the cell of the message that was taken. Says whether somebody slept.
@@ -412,9 +462,10 @@ impl<M: Memory> Queue<M> {
         Ok(notify(self.memory, WRITABLE_AT))
     }
 
-    /// Puts a message back that was taken and is not released: by policy another one's, or lost.
-    pub fn put_back(&mut self) {
-        let Some((at, mine)) = self.reads.take() else { return };
+    /// Puts a message back that was taken and is not released: by policy another one's, or lost. Says whether a consumer
+    /// slept.
+    pub fn put_back(&mut self) -> bool {
+        let Some((at, mine)) = self.reads.take() else { return false };
         match self.shape.delivery {
             // Of an owner that is nobody: the next one who looks for the dead takes it.
             Delivery::Again => self.memory.store(at, word(lap(mine), TAKEN, OWNER)),
@@ -423,15 +474,13 @@ impl<M: Memory> Queue<M> {
                 self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
             }
         }
-        notify(self.memory, READABLE_AT);
-        notify(self.memory, WRITABLE_AT);
+        self.notify_all()
     }
 
     /// Says that nothing comes any more. Messages that are claimed already still come.
     pub fn close(&mut self) {
         self.memory.half(STATE_AT).or(CLOSED);
-        notify(self.memory, READABLE_AT);
-        notify(self.memory, WRITABLE_AT);
+        self.notify_all();
     }
 
     /// Counts a message that was dropped.
@@ -439,21 +488,43 @@ impl<M: Memory> Queue<M> {
         add(self.memory, DROPPED_AT);
     }
 
-    /// The cell of the head is being written by somebody dead: it is given up. Says whether it was so.
-    pub fn give_up(&self, dead: u32) -> bool {
-        let head = self.memory.load(HEAD_AT);
-        let (at, turn) = self.cell(head);
-        let seen = self.memory.load(at);
-        if seen != word(turn, WRITING, dead) {
-            return false;
+    /// The cell of the head is being written by somebody dead: it is given up. `None` when it is not so; otherwise whether a
+    /// consumer slept.
+    pub fn give_up(&self, dead: u32) -> Option<bool> {
+        let (at, turn) = self.cell(self.memory.load(HEAD_AT));
+        self.free_of(at, word(turn, WRITING, dead))
+    }
+
+    /// The cell of the tail is in the hands of a consumer that is dead: it is given up where policy is so. As `give_up`.
+    pub fn free_tail(&self, dead: u32) -> Option<bool> {
+        let (at, turn) = self.cell(self.memory.load(TAIL_AT));
+        match self.shape.delivery {
+            Delivery::Again => None,
+            Delivery::Once => self.free_of(at, word(turn.wrapping_sub(1), TAKEN, dead)),
         }
-        let done = self.memory.exchange(at, seen, word(turn.wrapping_add(1), FREE, 0)).is_ok();
-        if done {
-            add(self.memory, LOST_AT);
-            notify(self.memory, READABLE_AT);
-            notify(self.memory, WRITABLE_AT);
+    }
+
+    /// Gives up a cell whose word is still this one.
+    fn free_of(&self, at: usize, of_dead: u64) -> Option<bool> {
+        if self.memory.load(at) != of_dead {
+            return None;
         }
-        done
+        self.memory.exchange(at, of_dead, word(lap(of_dead).wrapping_add(1), FREE, 0)).ok()?;
+        add(self.memory, LOST_AT);
+        Some(self.notify_all())
+    }
+
+    /// Whether somebody dead has a message in hand, or is the one who writes the next.
+    pub fn dead_have_something(&self, is_dead: &mut dyn FnMut(u32) -> bool) -> bool {
+        let (at, turn) = self.cell(self.memory.load(HEAD_AT));
+        let next = self.memory.load(at);
+        if next == word(turn, WRITING, owner(next)) && is_dead(owner(next)) {
+            return true;
+        }
+        (0..self.shape.cells).any(|index| {
+            let seen = self.memory.load(self.cell(index).0);
+            state(seen) == TAKEN && owner(seen) != self.me && is_dead(owner(seen))
+        })
     }
 
     /// Looks for a message that was taken by somebody dead. `Ok` gives it to this consumer (at least once); where policy is
@@ -474,10 +545,7 @@ impl<M: Memory> Queue<M> {
                     }
                 }
                 Delivery::Once => {
-                    if self.memory.exchange(at, seen, word(lap(seen).wrapping_add(1), FREE, 0)).is_ok() {
-                        add(self.memory, LOST_AT);
-                        notify(self.memory, WRITABLE_AT);
-                    }
+                    let _ = self.free_of(at, seen);
                 }
             }
         }
@@ -493,8 +561,8 @@ impl<M: Memory> Queue<M> {
     /// Whether the cell of the tail can be claimed, or nothing will ever change that.
     pub fn has_room(&self) -> bool {
         let (at, turn) = self.cell(self.memory.load(TAIL_AT));
-        let closed = self.memory.half(STATE_AT).load() & CLOSED != 0;
-        closed || lap(self.memory.load(at)).wrapping_sub(turn) as i32 >= 0
+        let seen = self.memory.load(at);
+        self.is_closed() || is_claimed(seen, turn) || lap(seen) != turn.wrapping_sub(1)
     }
 
     /// Waits until there may be a message.
@@ -509,6 +577,8 @@ impl<M: Memory> Queue<M> {
         let (at, turn) = self.cell(head);
         let seen = self.memory.load(at);
         let ahead = lap(seen).wrapping_sub(turn) as i32;
-        ahead > 0 || ahead == 0 && matches!(state(seen), FULL | TAKEN) || self.nothing(head) == Refused::Closed
+        ahead > 0
+            || ahead == 0 && matches!(state(seen), FULL | TAKEN)
+            || is_unclaimed(seen, turn) && self.nothing(head) == Refused::Closed
     }
 }

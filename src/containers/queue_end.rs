@@ -1,29 +1,17 @@
 //! A member of a queue, in the program's own memory: the core with its memory, its region and the words of its failures; and
-//! who is dead. Next: `capi/queue.rs`.
-//!
-//! A claim names its owner by the number of its region's lease and an epoch. The table of members has, for each lease, the
-//! epoch and the process that had it last; who attaches with a lease that was another's before counts the epoch up. So a claim
-//! is a dead one's when its epoch is past, or nobody has the lease, or another living process has it.
+//! what it does about the dead. Next: `members.rs`, `capi/queue.rs`.
 
 use super::layout::{check_writable, fingerprint, other_layout};
-use super::queue::{self, Counts, Delivery, MEMBERS, MEMBERS_AT, Overflow, Queue, Refused, Shape};
+use super::members::Membership;
+use super::queue::{self, Counts, Delivery, MEMBERS_AT, Overflow, Queue, Refused, Shape};
 use super::wait::{self, Ended};
-use crate::error::Status;
-use crate::region::header::{Layout, Process};
-use crate::region::{Failure, Outcome, identity, member};
+use crate::error::{Errno, Status};
+use crate::region::header::Layout;
+use crate::region::{Failure, Outcome};
+use crate::sync::futex::BEAT_NS;
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
-use crate::sys::event_fd;
-
-use super::memory::Memory;
-
-const _: () = assert!(member::MOST <= MEMBERS);
-
-/// Bits of an owner that are the lease's number; the others are the epoch.
-const NUMBER_BITS: u32 = 12;
-/// Bits of a member's entry that are its identity; the others are the epoch.
-const IDENTITY_BITS: u32 = 48;
-const IDENTITY: u64 = (1 << IDENTITY_BITS) - 1;
+use crate::sys::{event_fd, memory, process};
 
 /// A member of a queue. In C it is a `shmkit_queue_t`.
 #[repr(C)]
@@ -32,15 +20,16 @@ pub struct Member {
     seal: u64,
     /// Where the queue is.
     pub area: Area,
-    /// Whose leases tell who is dead.
-    region: u64,
-    number: u32,
+    /// By which it is told who is dead.
+    others: Membership,
     /// How long spinning pays.
     spins: u32,
     /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
     fd: i32,
     /// Times that somebody was found in the midst of the next message.
     busy: u32,
+    /// When it looked last, before a sleep on a descriptor, at what the dead have.
+    looked: u64,
     /// The shape, as it was checked.
     shape: Shape,
     /// The core.
@@ -106,72 +95,31 @@ fn found(area: Area) -> Outcome<Shape> {
 
 /// Looks at a queue without being a member; changes nothing.
 pub fn look(area: Area) -> Outcome<(Shape, Counts)> {
+    for at in [0, area.length().saturating_sub(1)] {
+        if memory::peek(area.start() + at, &mut [0]) == Err(Errno(libc::EFAULT)) {
+            return Err(Failure::of(Status::ErrBadPointer));
+        }
+    }
     Ok((found(area)?, queue::counts(area)))
-}
-
-fn identity_of(process: &Process) -> u64 {
-    (u64::from(process.pid) << 26 | process.start_time & 0x3ff_ffff) & IDENTITY
-}
-
-/// Enters this process as the one that has a lease: the owner that its claims name.
-fn enter<M: Memory>(memory: M, number: u32) -> u32 {
-    // Who was made behind the fork handlers must not pass for its parent.
-    identity::forget();
-    let (at, own) = (MEMBERS_AT + 8 * number as usize, identity_of(&identity::own()));
-    loop {
-        let seen = memory.load(at);
-        let epoch = seen >> IDENTITY_BITS;
-        if seen & IDENTITY == own && seen != 0 {
-            return owner_of(number, epoch);
-        }
-        let epoch = (epoch + 1) & 0xffff;
-        if memory.exchange(at, seen, epoch << IDENTITY_BITS | own).is_ok() {
-            return owner_of(number, epoch);
-        }
-    }
-}
-
-fn owner_of(number: u32, epoch: u64) -> u32 {
-    (epoch as u32) << NUMBER_BITS | number
-}
-
-/// Whether the owner of a claim is dead; who cannot be judged is not.
-fn is_dead(area: Area, region: u64, own: u32, owner: u32) -> bool {
-    let (number, epoch) = (owner & ((1 << NUMBER_BITS) - 1), u64::from(owner >> NUMBER_BITS));
-    if number >= MEMBERS {
-        return true;
-    }
-    let entry = area.load(MEMBERS_AT + 8 * number as usize);
-    if entry >> IDENTITY_BITS != epoch {
-        return true;
-    }
-    if number == own {
-        return false;
-    }
-    match member::is_there(region, number) {
-        Some(false) => true,
-        None => false,
-        // Another process may have the lease by now, and not this queue.
-        Some(true) => member::living(region, number).is_some_and(|process| identity_of(&process) != entry & IDENTITY),
-    }
 }
 
 impl Member {
     /// Becomes a member of the queue in this memory, to lie at an address.
     pub fn new(address: usize, region: u64, area: Area, layout: &Layout) -> Outcome<Member> {
+        if area.length() >= queue::MEMBERS_AT {
+            check_writable(area)?;
+        }
         let shape = found(area)?;
-        check_writable(area)?;
         let wanted = fingerprint(layout);
         if wanted != 0 && wanted != shape.fingerprint {
             return Err(other_layout());
         }
-        let number = member::own(region)?;
+        let others = Membership::new(area, MEMBERS_AT, region)?;
         area::begin_fences();
-        let me = enter(area, number);
-        let queue = Queue::new(area, shape, me);
+        let queue = Queue::new(area, shape, others.owner);
         let spins = wait::FIRST_SPINS;
         let seal = SEAL ^ address as u64;
-        Ok(Member { seal, area, region, number, spins, fd: -1, busy: 0, shape, queue })
+        Ok(Member { seal, area, others, spins, fd: -1, busy: 0, looked: 0, shape, queue })
     }
 
     /// Where the seal of a member at this address is, and what it is when it is attached there.
@@ -180,10 +128,14 @@ impl Member {
         (member.cast(), SEAL ^ member as u64)
     }
 
-    /// Ends the membership: what was claimed is given up, what was taken is given back.
+    /// Ends the membership: what was claimed is given up, what was taken is given back. A forked child only forgets it: it is
+    /// its parent's; so does who has closed the region, and counts as dead since then.
     pub fn detach(&mut self) {
-        let _ = self.queue.abort();
-        self.queue.put_back();
+        if self.others.is_own() {
+            let aborted = self.queue.abort().unwrap_or(false);
+            let slept = self.queue.put_back();
+            self.tell(aborted || slept);
+        }
         self.seal = 0;
     }
 
@@ -203,14 +155,18 @@ impl Member {
             let refused = match self.queue.claim() {
                 Ok(at) => return Ok(at),
                 Err(refused @ (Refused::NotNow | Refused::Busy(_))) => refused,
-                Err(other) => return Err(self.refused(other, length)),
+                Err(other) => {
+                    // What was claimed when it was closed was given up just now: consumers may sleep before it.
+                    self.tell(other == Refused::Closed);
+                    return Err(self.refused(other, length));
+                }
             };
-            // The cell that is next may be one that a dead consumer has.
+            // The cell that is next may be one that a dead consumer has, or a dead producer since the lap before.
             if let Refused::Busy(owner) = refused
                 && self.is_dead(owner)
-                && self.shape.delivery == Delivery::Once
+                && let Some(slept) = self.queue.free_tail(owner).or_else(|| self.queue.give_up(owner))
             {
-                self.recover();
+                self.tell(slept);
                 continue;
             }
             let Wait::Until(until) = wait else {
@@ -220,9 +176,9 @@ impl Member {
                 return Err(self.refused(Refused::NotNow, length));
             };
             let mut spins = self.spins;
-            let (area, region, own) = (self.area, self.region, self.number);
+            let others = self.others;
             let mut look = || match refused {
-                Refused::Busy(owner) => !is_dead(area, region, own, owner),
+                Refused::Busy(owner) => !others.is_dead(owner),
                 _ => true,
             };
             let ended = self.queue.wait_for_room(until, &mut spins, &mut look);
@@ -237,8 +193,10 @@ impl Member {
         }
     }
 
-    /// The oldest message; waits for one. What a dead member had is given up or taken over first.
+    /// The oldest message; waits for one. The dead are looked for where nothing comes: at each beat, and when the time is over;
+    /// by who does not wait, now and then.
     pub fn take(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
+        let (mut looks, mut over) = (false, false);
         loop {
             let refused = match self.queue.take() {
                 Ok(found) => return Ok(found),
@@ -246,46 +204,47 @@ impl Member {
                 Err(other) => return Err(self.refused(other, 0)),
             };
             self.busy = self.busy.wrapping_add(1);
-            if wait != Wait::No || self.busy.is_multiple_of(PATIENCE) || refused == Refused::Closed {
+            if looks || refused == Refused::Closed || wait == Wait::No && self.busy.is_multiple_of(PATIENCE) {
                 if let Refused::Busy(owner) = refused
                     && self.is_dead(owner)
-                    && self.queue.give_up(owner)
+                    && let Some(slept) = self.queue.give_up(owner)
                 {
+                    self.tell(slept);
                     continue;
                 }
-                if let Ok(found) = self.recover_one() {
-                    return Ok(found);
+                match self.recover_one() {
+                    Ok(found) => return Ok(found),
+                    Err(Refused::Corrupt) => return Err(self.refused(Refused::Corrupt, 0)),
+                    Err(_) => {}
                 }
             }
             if refused == Refused::Closed {
                 return Err(self.refused(refused, 0));
             }
             let Wait::Until(until) = wait else { return Err(self.refused(Refused::NotNow, 0)) };
-            let mut spins = self.spins;
-            // Each beat: back to the look for the dead above.
-            let ended = self.queue.wait_for_message(until, &mut spins, &mut || false);
-            self.spins = spins;
-            if ended == Ended::TimedOut {
+            if over {
                 return Err(Failure::new(
                     Status::ErrTimeout,
                     "the time ran out before a message came",
                     "see whether a producer lives (shmkit show), or wait longer",
                 ));
             }
+            let mut spins = self.spins;
+            // Each beat: back to the look for the dead above.
+            let ended = self.queue.wait_for_message(until, &mut spins, &mut || false);
+            self.spins = spins;
+            looks = ended != Ended::There;
+            over = ended == Ended::TimedOut;
         }
     }
 
     fn is_dead(&self, owner: u32) -> bool {
-        is_dead(self.area, self.region, self.number, owner)
+        self.others.is_dead(owner)
     }
 
     fn recover_one(&mut self) -> Result<(usize, u64), Refused> {
-        let (area, region, own) = (self.area, self.region, self.number);
-        self.queue.take_from_the_dead(&mut |owner| is_dead(area, region, own, owner))
-    }
-
-    fn recover(&mut self) {
-        let _ = self.recover_one();
+        let others = self.others;
+        self.queue.take_from_the_dead(&mut |owner| others.is_dead(owner))
     }
 
     /// A refusal of the core in words.
@@ -339,8 +298,22 @@ impl Member {
         }
     }
 
-    /// Before this member sleeps on a descriptor for messages: true when there is none, and producers will write to it.
+    /// Before this member sleeps on a descriptor for messages: true when there is none, and producers will write to it. Nobody
+    /// writes to it for the dead: what they have is looked for here, once in a beat, and had by the next call.
     pub fn arm(&mut self) -> bool {
-        wait::arm(self.area, queue::READABLE_AT) && !self.queue.has_message()
+        if !wait::arm(self.area, queue::READABLE_AT) || self.queue.has_message() {
+            return false;
+        }
+        let now = process::monotonic_ns();
+        if now.saturating_sub(self.looked) < BEAT_NS {
+            return true;
+        }
+        self.looked = now;
+        let others = self.others;
+        if self.queue.dead_have_something(&mut |owner| others.is_dead(owner)) {
+            (self.busy, self.looked) = (u32::MAX, 0);
+            return false;
+        }
+        true
     }
 }

@@ -5,8 +5,9 @@ use super::failure::{Failure, Outcome};
 use super::handle::{RAW, Region, get};
 use super::header::{Process, RECORD_SIZE, RECORDS, Record};
 use super::lease::{self, Lease};
-use super::{address::Backend, segment, survey};
+use super::{address::Backend, segment};
 use crate::error::Status;
+use crate::sys::process;
 
 /// Numbers are below this.
 pub const MOST: u32 = RECORDS;
@@ -53,11 +54,20 @@ pub fn is_there(token: u64, number: u32) -> Option<bool> {
     }
 }
 
-/// Who has this number by what stands beside the lease, if that process is certain to live.
-pub fn living(token: u64, number: u32) -> Option<Process> {
-    let region = get(token).ok()?;
-    let process = record(&region, number)?;
-    (survey::lives(&process) == survey::Answer::Yes).then_some(process)
+/// Who took this number last, by what stands beside the lease.
+pub fn recorded(token: u64, number: u32) -> Option<Process> {
+    record(&*get(token).ok()?, number)
+}
+
+/// The same of this process, which has the number: where its own record could not be written, others would believe one of
+/// somebody before it.
+pub fn own_record(token: u64, number: u32) -> Outcome<Process> {
+    // Who was made behind the fork handlers must not pass for its parent.
+    recorded(token, number).filter(|found| found.pid == process::pid() as u32).ok_or(Failure::new(
+        Status::ErrUnsupported,
+        "the region could not note that this process has it open, and members of a queue know each other by that",
+        "open the region in this process, with a file size limit (ulimit -f) that is larger than it",
+    ))
 }
 
 fn record(region: &Region, number: u32) -> Option<Process> {

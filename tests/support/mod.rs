@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod kill_points;
+pub mod queue_room;
 pub mod ring_room;
 pub mod sync_room;
 
