@@ -2,7 +2,9 @@
 //! Never asserts by itself.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod cast_room;
 pub mod kill_points;
+pub mod ring_room;
 pub mod sync_room;
 
 use std::ffi::CString;
