@@ -25,6 +25,8 @@ pub struct Membership {
     table_at: usize,
     region: u64,
     number: u32,
+    /// As it stands in the table.
+    identity: u64,
     /// What this member's claims name.
     pub owner: u32,
 }
@@ -41,7 +43,14 @@ impl Membership {
     /// Enters this process into the table at an offset, by its lease on an open region.
     pub fn new(area: Area, table_at: usize, region: u64) -> Outcome<Membership> {
         let number = member::own(region)?;
-        Ok(Membership { area, table_at, region, number, owner: enter(area, table_at, number) })
+        let owner = enter(area, table_at, number);
+        Ok(Membership { area, table_at, region, number, identity: identity_of(&identity::own()), owner })
+    }
+
+    /// Whether it is this process's, and not that of the one which forked it.
+    pub fn is_own(&self) -> bool {
+        identity::forget();
+        self.identity == identity_of(&identity::own())
     }
 
     /// Whether the owner of a claim is dead; who cannot be judged is not.
