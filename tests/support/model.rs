@@ -198,6 +198,12 @@ fn step(life: &PlainU32) {
 }
 
 impl Word {
+    /// A step of this thread that is no access to a word: it may die before it.
+    #[allow(dead_code, reason = "the models of containers use it")]
+    pub fn step(self) {
+        step(self.life);
+    }
+
     /// Before each access.
     fn value(&self) -> &'static AtomicU32 {
         step(self.life);
