@@ -2,6 +2,13 @@
 //! (LOOM_MAX_PREEMPTIONS raises it), with every value that a relaxed load may see. A sleep without a wake is a deadlock
 //! there. The time that makes sleepers look again passes only after a death. Next: `support/container_model.rs` for the
 //! memory, `support/model.rs` for threads and their deaths.
+//!
+//! Each was seen to fail with a mistake put into the memory:
+//!
+//! | mistake | model that fails |
+//! |---|---|
+//! | `release_fence` does nothing | `no_torn_value` |
+//! | `acquire_fence` does nothing | `no_torn_value` |
 
 #[path = "support/container_model.rs"]
 #[allow(dead_code, reason = "it is for other models too")]
