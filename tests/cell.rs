@@ -587,7 +587,7 @@ fn writers_are_killed() {
             until(|| signs.word(128).load(SeqCst) > reads);
         }
         signs.word(0).store(1, SeqCst);
-        readers.map(reap_well);
+        readers.into_iter().for_each(reap_well);
         println!(
             "{deaths} deaths, {before} values, {} read, {} waited for",
             signs.word(128).load(SeqCst),
