@@ -1862,8 +1862,8 @@ shmkit_status_t shmkit_broadcast_detach(struct shmkit_broadcast_t *broadcast);
  * A place for a message of up to `size` bytes: `*data` is where they go, aligned to 16 bytes. Its turn is taken: readers wait
  * for it until shmkit_broadcast_commit() or shmkit_broadcast_abort(), or until this process dies.
  *
- * Never waits for readers. Errors: SHMKIT_ERR_CLOSED, SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BUSY (another one is reserved here),
- * SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
+ * Never waits for readers. Errors: SHMKIT_ERR_CLOSED, SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BUSY (another one is reserved here, or
+ * others have every place of the broadcast reserved), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
  */
 shmkit_status_t shmkit_broadcast_reserve(struct shmkit_broadcast_t *broadcast,
                                          size_t size,
@@ -1889,7 +1889,7 @@ shmkit_status_t shmkit_broadcast_write(struct shmkit_broadcast_t *broadcast,
 
 /**
  * Copies the next message into `buffer`, which has room for `room` bytes. `*size` is its length; `*missed` is how many came
- * since the last one and were overwritten before this member read them, and may be NULL.
+ * since the last one and were overwritten before this member read them, those included that were given up; it may be NULL.
  *
  * Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
  * SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_TOO_BIG (the buffer is too small,

@@ -8,6 +8,7 @@ use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
 use super::region::{shmkit_region_t, token_of};
 use super::ring::area;
+use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::broadcast;
 use crate::containers::broadcast_end::{self, Member};
@@ -47,6 +48,8 @@ pub struct shmkit_broadcast_stat_t {
     pub closed: c_int,
 }
 
+/// What lies below is mapped nowhere.
+const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 
 /// The member, if it is attached.
@@ -56,7 +59,9 @@ const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 /// now.
 #[inline(always)]
 unsafe fn near<'a>(broadcast: *mut shmkit_broadcast_t) -> Option<&'a mut Member> {
-    if broadcast.is_null() || !(broadcast as usize).is_multiple_of(align_of::<shmkit_broadcast_t>()) {
+    // One comparison: neither in the first page nor beyond what can be mapped.
+    let is_address = (broadcast as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
+    if !is_address || !broadcast.is_aligned() {
         return None;
     }
     // SAFETY: the bytes are there and nobody else's; those that are no member are not read further than their seal.
@@ -65,6 +70,12 @@ unsafe fn near<'a>(broadcast: *mut shmkit_broadcast_t) -> Option<&'a mut Member>
         let (seal, attached) = Member::seal_at(member);
         if seal.read() == attached { Some(&mut *member) } else { None }
     }
+}
+
+/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
+#[inline(always)]
+fn can_hold<T>(at: *mut T) -> bool {
+    !at.is_null() && at.is_aligned()
 }
 
 /// The same for the slow ways.
@@ -174,8 +185,8 @@ pub unsafe extern "C" fn shmkit_broadcast_detach(broadcast: *mut shmkit_broadcas
 /// A place for a message of up to `size` bytes: `*data` is where they go, aligned to 16 bytes. Its turn is taken: readers wait
 /// for it until shmkit_broadcast_commit() or shmkit_broadcast_abort(), or until this process dies.
 ///
-/// Never waits for readers. Errors: SHMKIT_ERR_CLOSED, SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BUSY (another one is reserved here),
-/// SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
+/// Never waits for readers. Errors: SHMKIT_ERR_CLOSED, SHMKIT_ERR_TOO_BIG, SHMKIT_ERR_BUSY (another one is reserved here, or
+/// others have every place of the broadcast reserved), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
 ///
 /// # Safety
 /// `broadcast` was attached, `data` is writable.
@@ -187,7 +198,7 @@ pub unsafe extern "C" fn shmkit_broadcast_reserve(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(broadcast) }
-        && !data.is_null()
+        && can_hold(data)
         && let Ok(at) = member.claim(size as u64)
     {
         // SAFETY: the caller's promise.
@@ -238,7 +249,7 @@ pub unsafe extern "C" fn shmkit_broadcast_abort(broadcast: *mut shmkit_broadcast
     run(Call::BroadcastAbort, Subject::None, [broadcast as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
         let member = unsafe { member(broadcast)? };
-        member.core.abort().map_err(|refused| member.refused(refused, 0))
+        member.abort().map_err(|refused| member.refused(refused, 0))
     })
 }
 
@@ -281,7 +292,7 @@ pub unsafe extern "C" fn shmkit_broadcast_write(
 }
 
 /// Copies the next message into `buffer`, which has room for `room` bytes. `*size` is its length; `*missed` is how many came
-/// since the last one and were overwritten before this member read them, and may be NULL.
+/// since the last one and were overwritten before this member read them, those included that were given up; it may be NULL.
 ///
 /// Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
 /// SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_TOO_BIG (the buffer is too small,
@@ -301,7 +312,7 @@ pub unsafe extern "C" fn shmkit_broadcast_read(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(broadcast) }
-        && !size.is_null()
+        && can_hold(size)
         && (!buffer.is_null() || room == 0)
     {
         let area = member.area;

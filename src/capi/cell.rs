@@ -7,6 +7,7 @@ use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
 use super::ring::{area, who};
+use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::cell;
 use crate::containers::cell_end::{self, User};
@@ -46,6 +47,8 @@ pub struct shmkit_cell_stat_t {
     pub writer_lives: i32,
 }
 
+/// What lies below is mapped nowhere.
+const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 
 /// The user, if it is attached.
@@ -54,7 +57,9 @@ const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
 /// `cell` is null, or cannot be an address, or leads to the bytes of a `shmkit_cell_t` that no other thread uses now.
 #[inline(always)]
 unsafe fn near<'a>(cell: *mut shmkit_cell_t) -> Option<&'a mut User> {
-    if cell.is_null() || !(cell as usize).is_multiple_of(align_of::<shmkit_cell_t>()) {
+    // One comparison: neither in the first page nor beyond what can be mapped.
+    let is_address = (cell as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
+    if !is_address || !cell.is_aligned() {
         return None;
     }
     // SAFETY: the bytes are there and nobody else's; those that are no user are not read further than their seal.
@@ -63,6 +68,12 @@ unsafe fn near<'a>(cell: *mut shmkit_cell_t) -> Option<&'a mut User> {
         let (seal, attached) = User::seal_at(user);
         if seal.read() == attached { Some(&mut *user) } else { None }
     }
+}
+
+/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
+#[inline(always)]
+fn can_hold<T>(at: *mut T) -> bool {
+    !at.is_null() && at.is_aligned()
 }
 
 /// The same for the slow ways.
@@ -176,7 +187,7 @@ pub unsafe extern "C" fn shmkit_cell_reserve(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(user) = unsafe { near(cell) }
-        && !data.is_null()
+        && can_hold(data)
         && let Some(at) = user.begin(size as u64)
     {
         // SAFETY: the caller's promise.

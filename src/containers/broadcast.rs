@@ -10,13 +10,17 @@
 //! | 64 | 8 | tail: the position that is claimed next |
 //! | 128 | 4 | event: there is a message |
 //! | 192 | 8 | lost with their writer |
+//! | 200 | 8 | the position behind the last that was passed by |
 //! | `MEMBERS_AT` | 8 each | who has the lease of this number, as in `queue.rs` |
 //! | `CELLS_AT` | stride each | cells: a word, the length, the bytes |
 //!
 //! A position counts up; modulo the cells it is a cell, divided by them, plus one, a lap: a cell that was never used is in lap
 //! 0. The word of a cell is lap, state (`FULL`, `WRITING`) and owner, as in `queue.rs`. A writer claims the cell of the tail
-//! from whatever message of the lap before is in it, then moves the tail on. A cell in which somebody of the lap before still
-//! writes is passed by, unless that one is dead. A reader copies a message and looks at the word again: it is the same only
+//! from whatever message of the lap before is in it, then moves the tail on. Who was closed out meanwhile gives it up: readers
+//! may have been told that nothing comes. A cell in which somebody of the lap before still
+//! writes is passed by, unless that one is dead: that is said before the tail moves on, so that who claims such a position too
+//! late, after readers have passed it by, finds out and gives it up. A reader looks at the tail first and at the word
+//! then: behind the tail a word of the lap before is one that was passed by. A reader copies a message and looks at the word again: it is the same only
 //! if nobody wrote there meanwhile (why: see `cell.rs`, which does the same). Next: `queue_end.rs`, for who is dead.
 
 use super::members::MEMBERS;
@@ -36,6 +40,7 @@ const TAIL_AT: usize = 64;
 /// There is a message.
 pub const READABLE_AT: usize = 128;
 const LOST_AT: usize = 192;
+const PASSED_AT: usize = 200;
 /// Who has which lease.
 pub const MEMBERS_AT: usize = 256;
 const CELLS_AT: usize = MEMBERS_AT + 8 * MEMBERS as usize;
@@ -45,6 +50,10 @@ const CLOSED: u32 = 1;
 const FULL: u64 = 0;
 const WRITING: u64 = 1;
 const MOST_LOOKS: u64 = 1 << 20;
+/// So many are passed by beyond two laps before it is taken for certain that every cell is held.
+const MOST_PASSED: u64 = 100;
+/// No broadcast comes to so many positions: no sum of them is too large.
+const MOST_POSITIONS: u64 = 1 << 62;
 
 /// What a broadcast is made as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +105,8 @@ pub enum Refused {
     NotOwn,
     /// One is reserved here already.
     InHand,
+    /// Somebody living still writes in every cell.
+    AllWritten,
 }
 
 fn word(lap: u32, state: u64, owner: u32) -> u64 {
@@ -156,19 +167,24 @@ pub struct Broadcast<M> {
     next: u64,
     /// What it has missed since the last message that it was given.
     missed: u64,
+    /// Somebody slept when it gave up a claim, and is not told by a descriptor yet.
+    slept: bool,
 }
 
 impl<M: Memory> Broadcast<M> {
     /// For a member of this number; it sees what comes from now on.
-    pub fn new(memory: M, shape: Shape, me: u32) -> Broadcast<M> {
+    pub fn new(memory: M, shape: Shape, me: u32) -> Result<Broadcast<M>, Refused> {
         let next = memory.load(TAIL_AT);
-        Broadcast { memory, shape, shift: shape.cells.trailing_zeros(), me, writes: None, next, missed: 0 }
+        if next > MOST_POSITIONS {
+            return Err(Refused::Corrupt);
+        }
+        let shift = shape.cells.trailing_zeros();
+        Ok(Broadcast { memory, shape, shift, me, writes: None, next, missed: 0, slept: false })
     }
 
     /// Also what is still there of before.
     pub fn rewind(&mut self) {
-        let tail = self.memory.load(TAIL_AT);
-        self.next = tail.saturating_sub(self.shape.cells);
+        self.next = self.next.saturating_sub(self.shape.cells);
     }
 
     #[inline(always)]
@@ -183,41 +199,100 @@ impl<M: Memory> Broadcast<M> {
         if self.writes.is_some() {
             return Err(Refused::InHand);
         }
-        if self.memory.half(STATE_AT).load() & CLOSED != 0 {
+        if self.is_closed() {
             return Err(Refused::Closed);
         }
+        let mut passed = 0;
         for _ in 0..MOST_LOOKS + self.shape.cells {
             let tail = self.memory.load(TAIL_AT);
             let (at, turn) = self.cell(tail);
             let seen = self.memory.load(at);
-            let behind = turn.wrapping_sub(lap(seen)) as i32;
-            if behind > 0 && (!is_writing(seen) || self.is_left(seen, is_dead)) {
-                let mine = word(turn, WRITING, self.me);
-                if self.memory.exchange(at, seen, mine).is_ok() {
-                    let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
+            match turn.wrapping_sub(lap(seen)) as i32 {
+                // It was claimed in this lap, perhaps by somebody dead.
+                0 => {
+                    passed = 0;
+                    self.move_on(tail);
+                }
+                1.. => {
+                    let left = is_writing(seen) && is_dead(owner(seen));
+                    if is_writing(seen) && !left {
+                        if passed == MOST_PASSED + 2 * self.shape.cells {
+                            return Err(Refused::AllWritten);
+                        }
+                        passed += 1;
+                        self.pass_by(tail);
+                        continue;
+                    }
+                    let mine = word(turn, WRITING, self.me);
+                    if self.memory.exchange(at, seen, mine).is_err() {
+                        continue;
+                    }
+                    if left {
+                        self.count_lost();
+                    }
+                    let moved = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1)).is_ok();
                     // Who reads what was here sees the word changed before it sees the bytes changed.
                     M::release_fence();
                     self.writes = Some((at, mine));
+                    // Who moved the tail on instead has seen the claim, or has passed the position by before it.
+                    if !moved && self.memory.peek(PASSED_AT) > tail {
+                        self.give_up();
+                        continue;
+                    }
+                    // Who closed it meanwhile may have told a reader already that nothing comes: see `nothing`.
+                    M::light_fence();
+                    if self.is_closed() {
+                        self.give_up();
+                        return Err(Refused::Closed);
+                    }
                     return Ok(at + CELL_HEAD);
                 }
-            } else {
-                // It was claimed in this lap, perhaps by somebody dead; or somebody still writes there.
-                let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
+                // Claimed for a lap that has not come: unless the tail is there by now, nobody did that.
+                _ if self.memory.load(TAIL_AT) == tail => return Err(Refused::Corrupt),
+                _ => {}
             }
         }
         Err(Refused::Corrupt)
     }
 
+    #[inline(always)]
+    fn is_closed(&self) -> bool {
+        self.memory.half(STATE_AT).load() & CLOSED != 0
+    }
+
+    fn move_on(&self, tail: u64) {
+        let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
+    }
+
+    /// Somebody living still writes there.
     #[cold]
-    fn is_left(&self, seen: u64, is_dead: &mut dyn FnMut(u32) -> bool) -> bool {
-        let left = is_dead(owner(seen));
-        if left {
-            let mut lost = self.memory.peek(LOST_AT);
-            while let Err(now) = self.memory.exchange(LOST_AT, lost, lost.wrapping_add(1)) {
-                lost = now;
+    fn pass_by(&self, tail: u64) {
+        let mut passed = self.memory.peek(PASSED_AT);
+        while passed <= tail {
+            match self.memory.exchange(PASSED_AT, passed, tail.wrapping_add(1)) {
+                Ok(_) => break,
+                Err(now) => passed = now,
             }
         }
-        left
+        self.move_on(tail);
+    }
+
+    #[cold]
+    fn give_up(&mut self) {
+        self.slept = self.abort().unwrap_or(false);
+    }
+
+    /// Whether somebody slept when a claim was given up, and is not told yet.
+    pub fn take_slept(&mut self) -> bool {
+        core::mem::take(&mut self.slept)
+    }
+
+    #[cold]
+    fn count_lost(&self) {
+        let mut lost = self.memory.peek(LOST_AT);
+        while let Err(now) = self.memory.exchange(LOST_AT, lost, lost.wrapping_add(1)) {
+            lost = now;
+        }
     }
 
     /// Publishes what was claimed, as a message of so many bytes. Says whether somebody slept.
@@ -229,16 +304,16 @@ impl<M: Memory> Broadcast<M> {
         let Some((at, mine)) = self.writes.take() else { return Err(Refused::NotOwn) };
         self.memory.put(at + 8, length);
         self.memory.store(at, word(lap(mine), FULL, 0));
-        Ok(notify(self.memory, READABLE_AT))
+        Ok(notify(self.memory, READABLE_AT) | self.take_slept())
     }
 
-    /// Gives up what was claimed: an empty message that nobody is shown.
-    pub fn abort(&mut self) -> Result<(), Refused> {
+    /// Gives up what was claimed: an empty message that nobody is shown. Says whether somebody slept, perhaps for a message
+    /// behind it.
+    pub fn abort(&mut self) -> Result<bool, Refused> {
         let Some((at, mine)) = self.writes.take() else { return Err(Refused::NotOwn) };
         self.memory.put(at + 8, u64::MAX);
         self.memory.store(at, word(lap(mine), FULL, 0));
-        notify(self.memory, READABLE_AT);
-        Ok(())
+        Ok(notify(self.memory, READABLE_AT) | self.take_slept())
     }
 
     /// Copies the next message: its length, and how many this member has missed before it. `copy` is given where the bytes are
@@ -252,49 +327,93 @@ impl<M: Memory> Broadcast<M> {
     ) -> Result<(u64, u64), Refused> {
         for _ in 0..MOST_LOOKS + self.shape.cells {
             let (at, turn) = self.cell(self.next);
-            let seen = self.memory.load(at);
-            if seen == word(turn, FULL, 0) {
-                let length = self.memory.peek(at + 8);
-                if length <= self.shape.longest().min(room) {
-                    copy(at + CELL_HEAD, length);
-                }
-                M::acquire_fence();
-                if self.memory.peek(at) != seen {
+            let full = word(turn, FULL, 0);
+            if self.memory.load(at) != full {
+                let tail = self.memory.load(TAIL_AT);
+                // Behind the tail: what is there now, it was there when the tail was moved on, or came later.
+                let seen = self.memory.load(at);
+                if seen != full {
+                    self.pass(at, seen, tail, is_dead)?;
                     continue;
                 }
-                if length == u64::MAX {
-                    self.next += 1;
-                    continue;
-                }
-                if length > self.shape.longest() {
-                    return Err(Refused::Corrupt);
-                }
-                if length > room {
-                    return Err(Refused::TooBig(length));
-                }
+            }
+            let length = self.memory.peek(at + 8);
+            if length <= self.shape.longest().min(room) {
+                copy(at + CELL_HEAD, length);
+            }
+            M::acquire_fence();
+            if self.memory.peek(at) != full {
+                continue;
+            }
+            if length == u64::MAX {
                 self.next += 1;
-                return Ok((length, core::mem::take(&mut self.missed)));
+                continue;
             }
-            let tail = self.memory.load(TAIL_AT);
-            if tail <= self.next {
-                let closed = self.memory.half(STATE_AT).load() & CLOSED != 0;
-                let done = closed && self.memory.load(TAIL_AT) <= self.next;
-                return Err(if done { Refused::Closed } else { Refused::NotNow });
+            if length > self.shape.longest() {
+                // Nobody will ever read it: what is behind it is not held up.
+                self.next += 1;
+                return Err(Refused::Corrupt);
             }
-            match lap(seen).wrapping_sub(turn) as i32 {
-                // A writer has come round: what is still there begins later.
-                1.. => {
-                    let oldest = tail.saturating_sub(self.shape.cells).max(self.next + 1);
-                    self.missed += oldest - self.next;
-                    self.next = oldest;
-                }
-                // Not yet there, or never.
-                0 if !is_dead(owner(seen)) => return Err(Refused::Busy(owner(seen))),
-                // Passed by, because somebody wrote there too long; or its writer died.
-                _ => self.next += 1,
+            if length > room {
+                return Err(Refused::TooBig(length));
             }
+            self.next += 1;
+            return Ok((length, core::mem::take(&mut self.missed)));
         }
         Err(Refused::Corrupt)
+    }
+
+    /// The message that is next is not there: goes past it, or says why not.
+    #[cold]
+    fn pass(&mut self, at: usize, seen: u64, tail: u64, is_dead: &mut dyn FnMut(u32) -> bool) -> Result<(), Refused> {
+        let turn = self.cell(self.next).1;
+        let ahead = lap(seen).wrapping_sub(turn) as i32;
+        if ahead == 0 {
+            if !is_writing(seen) {
+                // Nobody leaves that: what is behind it is not held up.
+                self.next += 1;
+                return Err(Refused::Corrupt);
+            }
+            // Not yet there, or never; what a dead one did last counts.
+            if !is_dead(owner(seen)) {
+                return Err(Refused::Busy(owner(seen)));
+            }
+            self.next += u64::from(self.memory.load(at) == seen);
+            return Ok(());
+        }
+        if tail <= self.next {
+            // Claimed for a lap that has not come: unless the tail is there by now, nobody did that.
+            let corrupt = ahead > 0 && self.memory.load(TAIL_AT) <= self.next;
+            return match ahead {
+                1.. if corrupt => Err(Refused::Corrupt),
+                1.. => Ok(()),
+                _ => Err(self.nothing()),
+            };
+        }
+        if tail > MOST_POSITIONS {
+            return Err(Refused::Corrupt);
+        }
+        // A writer has come round; otherwise it was passed by, because somebody wrote there too long.
+        self.missed += u64::from(ahead > 0);
+        self.next += 1;
+        // What is still there begins later.
+        let oldest = tail.saturating_sub(self.shape.cells).max(self.next);
+        self.missed += oldest - self.next;
+        self.next = oldest;
+        Ok(())
+    }
+
+    /// There is nothing. When it is closed, and the cell is not claimed even now, no cell behind it is either, and who claims
+    /// it from now on sees that it is closed, and gives it up.
+    #[cold]
+    fn nothing(&self) -> Refused {
+        if !self.is_closed() {
+            return Refused::NotNow;
+        }
+        M::heavy_fence();
+        let (at, turn) = self.cell(self.next);
+        let unclaimed = (lap(self.memory.load(at)).wrapping_sub(turn) as i32) < 0;
+        if unclaimed && self.memory.load(TAIL_AT) <= self.next { Refused::Closed } else { Refused::NotNow }
     }
 
     /// How many messages there are that it has not seen, those included that it has missed.
@@ -321,7 +440,7 @@ impl<M: Memory> Broadcast<M> {
         match lap(seen).wrapping_sub(turn) as i32 {
             0 => !is_writing(seen),
             1.. => true,
-            _ => self.memory.load(TAIL_AT) > self.next || self.memory.half(STATE_AT).load() & CLOSED != 0,
+            _ => self.memory.load(TAIL_AT) > self.next || self.nothing() == Refused::Closed,
         }
     }
 }

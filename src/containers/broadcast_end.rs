@@ -2,7 +2,7 @@
 //! Next: `capi/broadcast.rs`.
 
 use super::broadcast::{self, Broadcast, MEMBERS_AT, Refused, Shape};
-use super::layout::{check_writable, fingerprint, other_layout};
+use super::layout::{check_mapped, check_writable, fingerprint, other_layout};
 use super::members::Membership;
 use super::queue;
 use super::wait::{self, Ended};
@@ -58,8 +58,17 @@ pub fn make(area: Area, shape: &Shape) -> Outcome<()> {
     Ok(())
 }
 
+fn corrupt() -> Failure {
+    Failure::new(
+        Status::ErrCorrupt,
+        "what stands in the broadcast cannot be: a peer wrote where it should not",
+        "initialise it anew, when nobody uses it; look for a write past the end of a message",
+    )
+}
+
 /// The shape of the broadcast in this memory.
 pub fn found(area: Area) -> Outcome<Shape> {
+    check_mapped(area)?;
     let shape = if area.length() < MEMBERS_AT { None } else { broadcast::read(area) };
     let Some(shape) = shape else {
         return Err(Failure::new(
@@ -90,7 +99,7 @@ impl Member {
         }
         let others = Membership::new(area, MEMBERS_AT, region)?;
         area::begin_fences();
-        let mut core = Broadcast::new(area, shape, others.owner);
+        let mut core = Broadcast::new(area, shape, others.owner).map_err(|_| corrupt())?;
         if rewinds {
             core.rewind();
         }
@@ -104,9 +113,18 @@ impl Member {
         (member.cast(), SEAL ^ member as u64)
     }
 
-    /// Ends the membership: what is reserved is given up.
+    /// Gives up what is reserved.
+    pub fn abort(&mut self) -> Result<(), Refused> {
+        let slept = self.core.abort()?;
+        self.tell(slept);
+        Ok(())
+    }
+
+    /// Ends the membership: what is reserved is given up. A forked child only forgets it: it is its parent's.
     pub fn detach(&mut self) {
-        let _ = self.core.abort();
+        if self.others.is_own() {
+            let _ = self.abort();
+        }
         self.seal = 0;
     }
 
@@ -117,7 +135,13 @@ impl Member {
             return Err(Refused::TooBig(length));
         }
         let others = self.others;
-        self.core.claim(&mut |owner| others.is_dead(owner))
+        let claimed = self.core.claim(&mut |owner| others.is_dead(owner));
+        if claimed.is_err() {
+            // Where something was given up and nothing follows.
+            let slept = self.core.take_slept();
+            self.tell(slept);
+        }
+        claimed
     }
 
     /// Copies the next message; waits for it. Its length, and how many were missed before it.
@@ -159,16 +183,17 @@ impl Member {
                 Failure::new(Status::ErrAgain, "there is no message", "wait with a timeout, or come back later")
             }
             Refused::Closed => Failure::of(Status::ErrClosed),
-            Refused::Corrupt => Failure::new(
-                Status::ErrCorrupt,
-                "what stands in the broadcast cannot be: a peer wrote where it should not",
-                "initialise it anew, when nobody uses it; look for a write past the end of a message",
-            ),
+            Refused::Corrupt => corrupt(),
             Refused::NotOwn => Failure::argument("nothing is reserved here", "reserve before commit; each once"),
             Refused::InHand => Failure::new(
                 Status::ErrBusy,
                 "this member has reserved a message already",
                 "commit or abort it first, or attach another member",
+            ),
+            Refused::AllWritten => Failure::new(
+                Status::ErrBusy,
+                "in every place somebody is in the midst of a message",
+                "make the broadcast for more messages than there are writers",
             ),
             Refused::TooBig(length) if length > self.longest => Failure::new(
                 Status::ErrTooBig,

@@ -46,8 +46,12 @@ pub const SLOTS: u64 = 4;
 const SLOT_HEAD: usize = 16;
 /// The longest value that any cell has.
 pub const MOST: u64 = 1 << 32;
-/// So many values overtake a reader, or it reads something that no writer leaves: then it gives up for this time.
+/// So many values overtake a reader: then it gives up for this time.
 const MOST_LOOKS: u32 = 1 << 20;
+/// So often it finds the latest value not to be there: no writer leaves that, nor does the order in which its stores are seen.
+const MOST_ABSENT: u32 = 1 << 10;
+/// No cell comes to so many values: no sum of them is too large.
+pub const MOST_VALUES: u64 = 1 << 62;
 
 /// Why nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +132,7 @@ pub fn read<M: Memory>(
     room: u64,
     copy: &mut dyn FnMut(usize, u64),
 ) -> Result<(u64, u64), Refused> {
+    let (mut last, mut absent) = (0, 0);
     for _ in 0..MOST_LOOKS {
         let number = latest(memory);
         if number == 0 || number == after {
@@ -135,12 +140,21 @@ pub fn read<M: Memory>(
         }
         let at = slot(number, longest);
         let sequence = memory.load(at);
+        if sequence != number.wrapping_mul(2) {
+            absent = if number == last { absent + 1 } else { 0 };
+            if absent == MOST_ABSENT {
+                return Err(Refused::Corrupt);
+            }
+            last = number;
+            M::Half::relax();
+            continue;
+        }
         let length = memory.peek(at + 8);
         if length <= longest.min(room) {
             copy(at + SLOT_HEAD, length);
         }
         M::acquire_fence();
-        if sequence == number.wrapping_mul(2) && memory.peek(at) == sequence {
+        if memory.peek(at) == sequence {
             return match length {
                 _ if length > longest => Err(Refused::Corrupt),
                 _ if length > room => Err(Refused::TooBig(length)),

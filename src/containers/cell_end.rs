@@ -2,7 +2,7 @@
 //! Next: `capi/cell.rs`.
 
 use super::cell::{self, Refused, SPACE_AT, WRITER_AT};
-use super::layout::{check_writable, fingerprint, other_layout};
+use super::layout::{check_mapped, check_writable, fingerprint, other_layout};
 use super::role::{self, Judged};
 use super::wait::{self, Ended};
 use crate::error::Status;
@@ -22,8 +22,8 @@ pub struct User {
     pub longest: u64,
     /// The role's word; 0 for a reader.
     own: u64,
-    /// The value that was written, or read, last.
-    pub number: u64,
+    /// The value that was written last.
+    number: u64,
     /// Whether the next value is begun.
     begun: bool,
     spins: u32,
@@ -52,6 +52,7 @@ pub fn make(area: Area, longest: u64, layout: &Layout) -> Outcome<()> {
 
 /// The longest value of the cell in this memory.
 pub fn found(area: Area, layout: Option<&Layout>) -> Outcome<u64> {
+    check_mapped(area)?;
     let head = if area.length() < cell::size(1) as usize { None } else { cell::read_head(area) };
     let Some((longest, found)) = head else {
         return Err(Failure::new(
@@ -93,6 +94,10 @@ impl User {
             role::take(area, WRITER_AT, SPACE_AT, own, over).map_err(has_it)?;
         }
         let number = if writes { cell::latest(area) } else { 0 };
+        if number > cell::MOST_VALUES {
+            role::give(area, WRITER_AT, own);
+            return Err(corrupt());
+        }
         Ok(User { seal: SEAL ^ address as u64, area, longest, own, number, begun: false, spins: wait::FIRST_SPINS })
     }
 
@@ -102,9 +107,9 @@ impl User {
         (user.cast(), SEAL ^ user as u64)
     }
 
-    /// Ends the use; a writer gives its place back.
+    /// Ends the use; a writer gives its place back. A forked child only forgets it: it is its parent's.
     pub fn detach(&mut self) {
-        if self.own != 0 {
+        if self.own != 0 && role::own(self.area, SPACE_AT) == self.own {
             role::give(self.area, WRITER_AT, self.own);
         }
         self.seal = 0;
@@ -147,10 +152,7 @@ impl User {
     pub fn read(&mut self, after: u64, room: u64, wait: Wait, copy: &mut dyn FnMut(usize, u64)) -> Outcome<(u64, u64)> {
         loop {
             match cell::read(self.area, self.longest, after, room, copy) {
-                Ok((number, length)) => {
-                    self.number = number;
-                    return Ok((number, length));
-                }
+                Ok(found) => return Ok(found),
                 Err(Refused::NotNow) => {}
                 Err(Refused::TooBig(length)) => {
                     return Err(Failure::new(
@@ -160,13 +162,7 @@ impl User {
                     )
                     .with(|figures| (figures.needed, figures.length) = (length, room)));
                 }
-                Err(Refused::Corrupt) => {
-                    return Err(Failure::new(
-                        Status::ErrCorrupt,
-                        "what stands in the cell cannot be: somebody wrote where he should not",
-                        "initialise it anew, when nobody uses it",
-                    ));
-                }
+                Err(Refused::Corrupt) => return Err(corrupt()),
             }
             let Wait::Until(until) = wait else {
                 return Err(Failure::new(
@@ -199,6 +195,14 @@ impl User {
             }
         }
     }
+}
+
+fn corrupt() -> Failure {
+    Failure::new(
+        Status::ErrCorrupt,
+        "what stands in the cell cannot be: somebody wrote where he should not",
+        "initialise it anew, when nobody uses it",
+    )
 }
 
 /// A value that no cell of this size holds.

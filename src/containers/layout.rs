@@ -1,11 +1,11 @@
 //! What every container checks before it is used: that its memory can be written, and that its messages are of the type that
 //! the program means. Next: `ring_end.rs`, `queue_end.rs`.
 
-use crate::error::Status;
+use crate::error::{Errno, Status};
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome};
 use crate::sys::area::Area;
-use crate::sys::futex;
+use crate::sys::{futex, memory};
 
 /// A number for a layout: FNV-1a of 64 bits. 0 for none.
 pub fn fingerprint(layout: &Layout) -> u64 {
@@ -25,6 +25,16 @@ pub fn other_layout() -> Failure {
         "it was made for messages of another type, version, size or alignment",
         "build both programs from the same definition",
     )
+}
+
+/// Whether the memory can be read at both of its ends.
+pub fn check_mapped(area: Area) -> Outcome<()> {
+    for at in [0, area.length().saturating_sub(1)] {
+        if memory::peek(area.start() + at, &mut [0]) == Err(Errno(libc::EFAULT)) {
+            return Err(Failure::of(Status::ErrBadPointer));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the memory can be written at both of its ends.

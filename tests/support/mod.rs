@@ -2,6 +2,7 @@
 //! Never asserts by itself.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod cast_room;
 pub mod kill_points;
 pub mod queue_room;
 pub mod ring_room;
