@@ -247,7 +247,8 @@ int main(int argc, char **argv)
     struct player dashboard = start(argv[1], run_dashboard), camera = start(argv[1], run_camera);
     int failed = !ended_well(camera) | !ended_well(keen) | !ended_well(slow) | !ended_well(dashboard);
 
-    failed |= !watch(&late, &studio, SHMKIT_BROADCAST_FROM_OLDEST) || !see_all(&late, "a late reader, from the oldest", 1);
+    failed |= !watch(&late, &studio, SHMKIT_BROADCAST_FROM_OLDEST) ||
+              !see_all(&late, "a late reader, from the oldest", 1);
     failed |= !watch(&late, &studio, SHMKIT_BROADCAST_FROM_NOW) || !see_all(&late, "a late reader, from now on", 1);
     return failed | !is_ok(shmkit_region_unlink(studio.region)) | !is_ok(shmkit_region_close(studio.region));
 }
