@@ -431,8 +431,8 @@ fn the_cpp_header_works_with_and_without_exceptions() {
             for without in [&[][..], &WITHOUT[1..], &WITHOUT] {
                 for link in [&shared, &whole] {
                     let typed = compile_typed(&package, &compilers, standard, without, link);
-                    let [sync, queues] = ["sync", "queues"]
-                        .map(|name| compile_cpp(name, &package, &compilers, standard, without, link));
+                    let [sync, queues] =
+                        ["sync", "queues"].map(|name| compile_cpp(name, &package, &compilers, standard, without, link));
                     for (name, program) in [("typed", typed), ("sync", sync), ("queues", queues)] {
                         let mut good_run = command(&program);
                         assert_eq!(run(good_run.env("LD_LIBRARY_PATH", &libraries)), good(name));
