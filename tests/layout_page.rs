@@ -333,7 +333,7 @@ fn queues_broadcasts_and_locks_are_written_so() {
     let sections = sections();
     let mut memory = Box::new(Memory([0xff; 8192]));
     let at = memory.0.as_mut_ptr();
-    let mut options = queue::shmkit_queue_options_t {
+    let options = queue::shmkit_queue_options_t {
         struct_size: size_of::<queue::shmkit_queue_options_t>(),
         messages: 8,
         message_size: 100,
@@ -343,7 +343,7 @@ fn queues_broadcasts_and_locks_are_written_so() {
         delivery: queue::SHMKIT_DELIVERY_AT_MOST_ONCE,
     };
     // SAFETY: the memory and the options are there.
-    unsafe { assert_eq!(queue::shmkit_queue_init(at.cast(), 8192, &mut options), 0) };
+    unsafe { assert_eq!(queue::shmkit_queue_init(at.cast(), 8192, &options), 0) };
     let section = &sections["src/containers/queue.rs"];
     let number = |name| section.number_in(&memory.0, name);
     assert_eq!((number("CELLS_NUMBER_AT"), number("STRIDE_AT"), number("POLICY_AT")), (8, 128, 1 << 8 | 4 | 2));
