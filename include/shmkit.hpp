@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * shmkit for C++17 and later: regions of shared memory as move-only objects, and locks to be placed in them, over the
- * C API in shmkit.h.
+ * shmkit for C++17 and later: regions of shared memory as move-only objects, locks to be placed in them, and queues of
+ * typed messages, over the C API in shmkit.h.
  *
  *     struct telemetry { std::uint64_t count; double speed; };
  *     SHMKIT_REGION_TYPE(telemetry, 3);                    // at global scope; the same as SHMKIT_LAYOUT in C
@@ -12,7 +12,7 @@
  * Header only: the library behind it is the C library. What a call does, its units (bytes, unless another unit is
  * named), the errors it can give and what it promises to threads, forks and signal handlers stand in shmkit.h, at the
  * function of the same name with shmkit_region_ or shmkit_ in front; here stands only what C++ adds. What locks do, and
- * how one learns that their holder died, stands at the head of the part on synchronisation, the last one.
+ * how one learns that their holder died, stands at the head of the part on synchronisation. Queues are the last part.
  *
  * Errors, by choice. Every operation gives a result<T>, which has to be looked at:
  *     if (auto opened = shmkit::region::open(name)) use(*opened); else complain(opened.error().message());
@@ -59,6 +59,15 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+
+#if __cplusplus >= 202002L && __has_include(<span>)
+#include <span>
+#endif
+#if defined(__cpp_lib_span)
+#define SHMKIT_DETAIL_SPAN 1
+#else
+#define SHMKIT_DETAIL_SPAN 0
+#endif
 
 #if defined(__cpp_exceptions)
 #define SHMKIT_DETAIL_EXCEPTIONS 1
@@ -146,6 +155,8 @@ public:
             return std::errc::state_not_recoverable;
         case SHMKIT_ERR_DEADLOCK:
             return std::errc::resource_deadlock_would_occur;
+        case SHMKIT_ERR_CLOSED:
+            return std::errc::broken_pipe;
         default:
             return std::error_condition(status, *this);
         }
@@ -2078,8 +2089,1203 @@ static_assert(is_same_object<event_count, shmkit_event_t>());
 
 } // namespace detail
 
+// ------------------------------------------------------------------------------------------------ queues
+
+/*
+ * Messages between processes: a ring (one writes, one reads), a queue (many write, each message is read by one), a
+ * broadcast (every reader sees every message) and a cell (the latest value alone).
+ *
+ *     struct sample { std::uint64_t number; double value; };
+ *     SHMKIT_REGION_TYPE(sample, 1);
+ *
+ *     using samples = shmkit::queue<sample>;
+ *     shmkit::options wanted;
+ *     wanted.size = samples::size({});                                   // bytes for a queue of 1024
+ *     auto memory = shmkit::region::open_or_create("posix:/samples", wanted, samples::maker({})).value();
+ *
+ *     auto queue = samples::attach(memory).value();
+ *     queue.write(sample{1, 12.5}).value();                              // or in place: queue.reserve()
+ *     for (const sample &one : queue.drain())
+ *         use(one);
+ *
+ * The messages of ring<T>, queue<T>, broadcast<T> and cell<T> are trivially copyable objects T, whose name, version,
+ * size and alignment the creator notes and whoever attaches has checked. With std::byte for T they are bytes of any
+ * length, passed as spans: std::span in C++20, a small span of this header before.
+ *
+ * The ends are move-only. The C handle of each lies on the heap, since it must not move; destruction detaches it. One
+ * thread at a time uses an end. What a function does stands in shmkit.h: write() is shmkit_ring_write(),
+ * shmkit_queue_send(), shmkit_broadcast_write() or shmkit_cell_write(); take() is shmkit_ring_peek() or
+ * shmkit_queue_take().
+ *
+ * How long: NAME() waits without end, NAME_for(time) as long as that, try_NAME() not at all. Of the last two a missing
+ * message or room is no failure: they give false, or an empty optional. That nothing comes any more is one:
+ * SHMKIT_ERR_CLOSED, code() == std::errc::broken_pipe.
+ *
+ * In place, without a copy: reserve() gives a reservation, which is published by commit() and given up by its
+ * destructor; take() gives a taken message, which its destructor releases. Neither outlives its end.
+ */
+
+#if SHMKIT_DETAIL_SPAN
+inline namespace with_std_span {
+
+/** Elements that lie together. */
+template <class T> using span = std::span<T>;
+#else
+inline namespace without_std_span {
+
+/** Elements that lie together: as much of std::span as is needed here. */
+template <class T> class span {
+public:
+    using element_type = T;
+    using value_type = std::remove_cv_t<T>;
+    using iterator = T *;
+
+    constexpr span() noexcept = default;
+    constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    template <std::size_t count> constexpr span(T (&array)[count]) noexcept : data_(array), size_(count) {}
+    /** Whatever has data() and size(): arrays, vectors, strings, other spans. */
+    template <class Container, class = std::enable_if_t<
+                                   std::is_convertible_v<decltype(std::data(std::declval<Container &>())), T *> &&
+                                   std::is_same_v<std::remove_cv_t<std::remove_pointer_t<
+                                                      decltype(std::data(std::declval<Container &>()))>>,
+                                                  value_type>>>
+    constexpr span(Container &&from) noexcept : data_(std::data(from)), size_(std::size(from))
+    {
+    }
+
+    constexpr T *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr std::size_t size_bytes() const noexcept { return size_ * sizeof(T); }
+    constexpr bool empty() const noexcept { return size_ == 0; }
+    constexpr T &operator[](std::size_t index) const noexcept { return data_[index]; }
+    constexpr T *begin() const noexcept { return data_; }
+    constexpr T *end() const noexcept { return data_ + size_; }
+    constexpr span first(std::size_t count) const noexcept { return span(data_, count); }
+    constexpr span subspan(std::size_t from) const noexcept { return span(data_ + from, size_ - from); }
+
+private:
+    T *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+#endif
+
+/**
+ * Shared memory in which one of them lies: all data of a region or a part of it, or, for rings and cells, any shared
+ * mapping.
+ */
+class place {
+public:
+    place(const region &all) noexcept : region_(&all), data_(all.data()), size_(all.size()) {}
+    place(const region &of, std::size_t offset, std::size_t size) noexcept
+        : region_(&of), data_(static_cast<std::byte *>(of.data()) + offset), size_(size)
+    {
+        // A part that is not within the region is no memory at all.
+        if (offset > of.size() || size > of.size() - offset)
+            data_ = nullptr;
+    }
+    place(void *data, std::size_t size) noexcept : data_(data), size_(size) {}
+
+    void *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+    const shmkit_region_t *region_handle() const noexcept { return region_ != nullptr ? region_->handle() : nullptr; }
+
+private:
+    const region *region_ = nullptr;
+    void *data_;
+    std::size_t size_;
+};
+
+/** What becomes of a message for which a queue has no room. */
+enum class overflow : int {
+    /** Who writes waits, as long as it may. */
+    block = SHMKIT_OVERFLOW_BLOCK,
+    /** It is refused at once, and counted. */
+    refuse = SHMKIT_OVERFLOW_REFUSE,
+    /** It is dropped, and counted; write() succeeds. */
+    drop = SHMKIT_OVERFLOW_DROP,
+};
+
+/** What becomes of a message whose consumer died before it had released it. */
+enum class delivery : int {
+    /** Another consumer gets it. */
+    at_least_once = SHMKIT_DELIVERY_AT_LEAST_ONCE,
+    /** It is lost, and counted. */
+    at_most_once = SHMKIT_DELIVERY_AT_MOST_ONCE,
+};
+
+/** Where a reader of a broadcast begins. */
+enum class broadcast_from : int {
+    now = SHMKIT_BROADCAST_FROM_NOW,
+    oldest = SHMKIT_BROADCAST_FROM_OLDEST,
+};
+
+/** Whether an end is taken from a process that may live: only where it is known not to use it any more. */
+enum class take_over : bool { no, yes };
+
+/** What a queue is made as. */
+struct queue_options {
+    /** How many messages it holds. */
+    std::uint64_t messages = 1024;
+    /** Bytes of the longest message; for queue<std::byte> alone. */
+    std::uint64_t message_size = 256;
+    shmkit::overflow overflow = shmkit::overflow::block;
+    shmkit::delivery delivery = shmkit::delivery::at_least_once;
+};
+
+namespace queue_detail {
+
+using detail::done;
+using detail::layout_of;
+using detail::timeout_of;
+
+template <class T> inline constexpr bool is_bytes = std::is_same_v<T, std::byte>;
+
+/** What messages of a type are: objects of one size, or bytes of any. */
+template <class T> struct message_of {
+    static_assert(std::is_trivially_copyable_v<T> && !std::is_const_v<T>,
+                  "a message must be trivially copyable, and not const: other processes have the bytes alone");
+    static_assert(alignof(T) <= 16, "a message in a queue is aligned to 16 bytes");
+
+    /** What is written. */
+    using written = const T &;
+    /** What stands where it is written, or read. */
+    using reserved = T &;
+    using seen = const T &;
+    static constexpr std::size_t size = sizeof(T);
+
+    static const shmkit_layout_t *layout() noexcept
+    {
+        static constexpr shmkit_layout_t mine = layout_of<T>();
+        return &mine;
+    }
+    static const void *data_of(const T &message) noexcept { return std::addressof(message); }
+    static std::size_t size_of(const T &) noexcept { return sizeof(T); }
+    static T &reserved_at(void *data, std::size_t) noexcept { return *static_cast<T *>(data); }
+    static const T &seen_at(const void *data, std::size_t) noexcept { return *static_cast<const T *>(data); }
+};
+
+template <> struct message_of<std::byte> {
+    using written = span<const std::byte>;
+    using reserved = span<std::byte>;
+    using seen = span<const std::byte>;
+    static constexpr std::size_t size = 0;
+
+    static const shmkit_layout_t *layout() noexcept { return nullptr; }
+    static const void *data_of(written message) noexcept { return message.data(); }
+    static std::size_t size_of(written message) noexcept { return message.size(); }
+    static reserved reserved_at(void *data, std::size_t length) noexcept
+    {
+        return reserved(static_cast<std::byte *>(data), length);
+    }
+    static seen seen_at(const void *data, std::size_t length) noexcept
+    {
+        return seen(static_cast<const std::byte *>(data), length);
+    }
+};
+
+/** Room for a T that need not be constructed. */
+template <class T> struct room_for {
+    alignas(T) unsigned char bytes[sizeof(T)];
+    const T &value() const noexcept { return *std::launder(reinterpret_cast<const T *>(bytes)); }
+};
+
+inline bool is_not_now(shmkit_status_t status) noexcept
+{
+    return status == SHMKIT_ERR_AGAIN || status == SHMKIT_ERR_TIMEOUT;
+}
+
+inline result<bool> now_or_not(shmkit_status_t status)
+{
+    if (status == SHMKIT_OK)
+        return true;
+    if (is_not_now(status))
+        return false;
+    return failure::last(status);
+}
+
+/** Of a call that waits without end. */
+template <class T> result<T> there(result<std::optional<T>> &&found)
+{
+    if (!found)
+        return found.error();
+    if (!*found)
+        return failure(SHMKIT_ERR_AGAIN, EAGAIN, shmkit_status_message(SHMKIT_ERR_AGAIN));
+    return std::move(**found);
+}
+
+template <class T> failure other_size(std::size_t found)
+{
+    return failure(SHMKIT_ERR_LAYOUT, EINVAL,
+                   "shmkit: EINVAL: a message has " + std::to_string(found) + " bytes, and the type has " +
+                       std::to_string(sizeof(T)) + "; a peer writes what is not of the type that it named");
+}
+
+/** A C handle on the heap, where it stays: it is detached, then its memory is given back. */
+template <class C, shmkit_status_t (*detach)(C *)> struct detacher {
+    void operator()(C *handle) const noexcept
+    {
+        static_cast<void>(detach(handle));
+        delete handle;
+    }
+};
+template <class C, shmkit_status_t (*detach)(C *)> using attached = std::unique_ptr<C, detacher<C, detach>>;
+
+/** Attaches by `call`, which is given a handle. */
+template <class Attached, class End, class Call> result<End> attach(Call &&call)
+{
+    using c_handle = typename Attached::element_type;
+    auto fresh = std::make_unique<c_handle>();
+    const shmkit_status_t status = call(fresh.get());
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    return End(Attached(fresh.release()));
+}
+
+// The four in one form, for what they have in common.
+struct ring_port {
+    using handle = shmkit_ring_t;
+    static constexpr std::size_t alignment = 8;
+    static shmkit_status_t reserve(handle *end, std::size_t size, void **data, std::uint64_t timeout) noexcept
+    {
+        return shmkit_ring_reserve(end, size, data, timeout);
+    }
+    static shmkit_status_t commit(handle *end, std::size_t size) noexcept { return shmkit_ring_commit(end, size); }
+    static shmkit_status_t abort(handle *end) noexcept { return shmkit_ring_abort(end); }
+    static shmkit_status_t write(handle *end, const void *data, std::size_t size, std::uint64_t timeout) noexcept
+    {
+        return shmkit_ring_write(end, data, size, timeout);
+    }
+    static shmkit_status_t take(handle *end, const void **data, std::size_t *size, std::uint64_t timeout) noexcept
+    {
+        return shmkit_ring_peek(end, data, size, timeout);
+    }
+    static shmkit_status_t release(handle *end) noexcept { return shmkit_ring_release(end, 1); }
+    static shmkit_status_t read(handle *end, void *to, std::size_t room, std::size_t *size,
+                                std::uint64_t timeout) noexcept
+    {
+        return shmkit_ring_read(end, to, room, size, timeout);
+    }
+};
+
+struct queue_port {
+    using handle = shmkit_queue_t;
+    static constexpr std::size_t alignment = 16;
+    static shmkit_status_t reserve(handle *end, std::size_t size, void **data, std::uint64_t timeout) noexcept
+    {
+        return shmkit_queue_reserve(end, size, data, timeout);
+    }
+    static shmkit_status_t commit(handle *end, std::size_t size) noexcept { return shmkit_queue_commit(end, size); }
+    static shmkit_status_t abort(handle *end) noexcept { return shmkit_queue_abort(end); }
+    static shmkit_status_t write(handle *end, const void *data, std::size_t size, std::uint64_t timeout) noexcept
+    {
+        return shmkit_queue_send(end, data, size, timeout);
+    }
+    static shmkit_status_t take(handle *end, const void **data, std::size_t *size, std::uint64_t timeout) noexcept
+    {
+        return shmkit_queue_take(end, data, size, timeout);
+    }
+    static shmkit_status_t release(handle *end) noexcept { return shmkit_queue_release(end); }
+    static shmkit_status_t read(handle *end, void *to, std::size_t room, std::size_t *size,
+                                std::uint64_t timeout) noexcept
+    {
+        return shmkit_queue_receive(end, to, room, size, timeout);
+    }
+};
+
+// These two never wait for readers.
+struct broadcast_port {
+    using handle = shmkit_broadcast_t;
+    static constexpr std::size_t alignment = 16;
+    static shmkit_status_t reserve(handle *end, std::size_t size, void **data, std::uint64_t) noexcept
+    {
+        return shmkit_broadcast_reserve(end, size, data);
+    }
+    static shmkit_status_t commit(handle *end, std::size_t size) noexcept { return shmkit_broadcast_commit(end, size); }
+    static shmkit_status_t abort(handle *end) noexcept { return shmkit_broadcast_abort(end); }
+    static shmkit_status_t write(handle *end, const void *data, std::size_t size, std::uint64_t) noexcept
+    {
+        return shmkit_broadcast_write(end, data, size);
+    }
+};
+
+struct cell_port {
+    using handle = shmkit_cell_t;
+    static constexpr std::size_t alignment = 16;
+    static shmkit_status_t reserve(handle *end, std::size_t size, void **data, std::uint64_t) noexcept
+    {
+        return shmkit_cell_reserve(end, size, data);
+    }
+    static shmkit_status_t commit(handle *end, std::size_t size) noexcept { return shmkit_cell_commit(end, size); }
+    /** What is not committed is never seen, and the next value is written over it. */
+    static shmkit_status_t abort(handle *) noexcept { return SHMKIT_OK; }
+    static shmkit_status_t write(handle *end, const void *data, std::size_t size, std::uint64_t) noexcept
+    {
+        return shmkit_cell_write(end, data, size);
+    }
+};
+
+} // namespace queue_detail
+
+/**
+ * Room for a message, where its readers will find it. What stands there is left from before: write all of it. commit()
+ * publishes it; who does not commit gives it up.
+ */
+template <class T, class Port> class [[nodiscard]] reservation {
+    using message = queue_detail::message_of<T>;
+
+public:
+    reservation(typename Port::handle *end, void *data, std::size_t size) noexcept : end_(end), data_(data), size_(size)
+    {
+    }
+    reservation(reservation &&other) noexcept
+        : end_(std::exchange(other.end_, nullptr)), data_(other.data_), size_(other.size_)
+    {
+    }
+    reservation &operator=(reservation &&other) noexcept
+    {
+        reservation moved(std::move(other));
+        std::swap(end_, moved.end_);
+        std::swap(data_, moved.data_);
+        std::swap(size_, moved.size_);
+        return *this;
+    }
+    ~reservation()
+    {
+        if (end_ != nullptr)
+            static_cast<void>(Port::abort(end_));
+    }
+
+    /** The message; of std::byte a span. */
+    typename message::reserved operator*() const noexcept { return message::reserved_at(data_, size_); }
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>> U *operator->() const noexcept
+    {
+        return static_cast<U *>(data_);
+    }
+    span<std::byte> bytes() const noexcept { return span<std::byte>(static_cast<std::byte *>(data_), size_); }
+
+    /** Publishes all of it. */
+    result<void> commit() { return commit_bytes(size_); }
+    /** Publishes its first bytes. */
+    template <class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>> result<void> commit(std::size_t size)
+    {
+        return commit_bytes(size);
+    }
+    /** Gives it up now. */
+    result<void> abort()
+    {
+        auto *end = std::exchange(end_, nullptr);
+        return end != nullptr ? queue_detail::done(Port::abort(end)) : result<void>();
+    }
+
+private:
+    result<void> commit_bytes(std::size_t size)
+    {
+        const auto status = Port::commit(end_, size);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        end_ = nullptr;
+        return {};
+    }
+
+    typename Port::handle *end_;
+    void *data_;
+    std::size_t size_;
+};
+
+/** A message where it lies, this consumer's until it is released: by its destructor at the latest. */
+template <class T, class Port> class [[nodiscard]] taken {
+    using message = queue_detail::message_of<T>;
+
+public:
+    taken(typename Port::handle *end, const void *data, std::size_t size) noexcept : end_(end), data_(data), size_(size)
+    {
+    }
+    taken(taken &&other) noexcept : end_(std::exchange(other.end_, nullptr)), data_(other.data_), size_(other.size_) {}
+    taken &operator=(taken &&other) noexcept
+    {
+        taken moved(std::move(other));
+        std::swap(end_, moved.end_);
+        std::swap(data_, moved.data_);
+        std::swap(size_, moved.size_);
+        return *this;
+    }
+    ~taken()
+    {
+        if (end_ != nullptr)
+            static_cast<void>(Port::release(end_));
+    }
+
+    /** The message; of std::byte a span. */
+    typename message::seen operator*() const noexcept { return message::seen_at(data_, size_); }
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>> const U *operator->() const noexcept
+    {
+        return static_cast<const U *>(data_);
+    }
+    span<const std::byte> bytes() const noexcept
+    {
+        return span<const std::byte>(static_cast<const std::byte *>(data_), size_);
+    }
+
+    /** Gives it back now. */
+    result<void> release()
+    {
+        auto *end = std::exchange(end_, nullptr);
+        return end != nullptr ? queue_detail::done(Port::release(end)) : result<void>();
+    }
+
+private:
+    typename Port::handle *end_;
+    const void *data_;
+    std::size_t size_;
+};
+
+/**
+ * Messages in place, one after another, each released when the next one is asked for: for a range-based for. It ends
+ * where nothing is left (drain()) or nothing comes any more (messages()); any other failure throws, as value() does.
+ */
+template <class T, class Port> class [[nodiscard]] message_range {
+public:
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = std::conditional_t<queue_detail::is_bytes<T>, span<const std::byte>, T>;
+        using difference_type = std::ptrdiff_t;
+        using reference = typename queue_detail::message_of<T>::seen;
+        using pointer = void;
+
+        iterator() noexcept = default;
+        explicit iterator(message_range *range) : range_(range) { next(); }
+        reference operator*() const { return **range_->now_; }
+        iterator &operator++()
+        {
+            next();
+            return *this;
+        }
+        void operator++(int) { next(); }
+        friend bool operator==(const iterator &one, const iterator &other) noexcept
+        {
+            return one.range_ == other.range_;
+        }
+        friend bool operator!=(const iterator &one, const iterator &other) noexcept { return !(one == other); }
+
+    private:
+        void next()
+        {
+            if (!range_->next())
+                range_ = nullptr;
+        }
+        message_range *range_ = nullptr;
+    };
+
+    message_range(typename Port::handle *end, std::uint64_t timeout) noexcept : end_(end), timeout_(timeout) {}
+    iterator begin() { return iterator(this); }
+    iterator end() const noexcept { return iterator(); }
+
+private:
+    bool next();
+
+    typename Port::handle *end_;
+    std::uint64_t timeout_;
+    std::optional<taken<T, Port>> now_;
+};
+
+namespace queue_detail {
+
+/** Takes the next message in place. Nothing: not now. */
+template <class T, class Port>
+result<std::optional<taken<T, Port>>> take_one(typename Port::handle *end, std::uint64_t timeout)
+{
+    const void *data = nullptr;
+    std::size_t size = 0;
+    const shmkit_status_t status = Port::take(end, &data, &size, timeout);
+    if (is_not_now(status))
+        return std::optional<taken<T, Port>>();
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    if (!is_bytes<T> && size != sizeof(T)) {
+        static_cast<void>(Port::release(end)); // nobody could read it, and nothing behind it would come
+        return other_size<T>(size);
+    }
+    return std::optional<taken<T, Port>>(std::in_place, end, data, size);
+}
+
+/** The writing half of an end, whose class gives native_handle(). */
+template <class End, class T, class Port> class writes {
+    using message = message_of<T>;
+    using written = typename message::written;
+    static_assert(is_bytes<T> || alignof(T) <= Port::alignment, "messages are not aligned to so much: 8 bytes in a "
+                                                                "ring, 16 in the others");
+
+public:
+    using reservation_type = reservation<T, Port>;
+
+    /** Room for a message, in place. */
+    template <class U = T, class = std::enable_if_t<!is_bytes<U>>> result<reservation_type> reserve()
+    {
+        return there(reserve_ns(sizeof(T), SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<!is_bytes<U>>> result<std::optional<reservation_type>> try_reserve()
+    {
+        return reserve_ns(sizeof(T), 0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<!is_bytes<U>>>
+    result<std::optional<reservation_type>> reserve_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return reserve_ns(sizeof(T), timeout_of(time));
+    }
+    /** Room for a message of up to `size` bytes. */
+    template <class U = T, class = std::enable_if_t<is_bytes<U>>> result<reservation_type> reserve(std::size_t size)
+    {
+        return there(reserve_ns(size, SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<is_bytes<U>>>
+    result<std::optional<reservation_type>> try_reserve(std::size_t size)
+    {
+        return reserve_ns(size, 0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<is_bytes<U>>>
+    result<std::optional<reservation_type>> reserve_for(std::size_t size,
+                                                        const std::chrono::duration<Rep, Period> &time)
+    {
+        return reserve_ns(size, timeout_of(time));
+    }
+
+    /** Copies a message. */
+    result<void> write(written one)
+    {
+        return done(Port::write(handle(), message::data_of(one), message::size_of(one), SHMKIT_TIMEOUT_FOREVER));
+    }
+    /** False: there is no room. */
+    result<bool> try_write(written one)
+    {
+        return now_or_not(Port::write(handle(), message::data_of(one), message::size_of(one), 0));
+    }
+    /** False: there was no room in time. */
+    template <class Rep, class Period>
+    result<bool> write_for(written one, const std::chrono::duration<Rep, Period> &time)
+    {
+        return now_or_not(Port::write(handle(), message::data_of(one), message::size_of(one), timeout_of(time)));
+    }
+
+private:
+    auto *handle() const noexcept { return static_cast<const End *>(this)->native_handle(); }
+
+    result<std::optional<reservation_type>> reserve_ns(std::size_t size, std::uint64_t timeout)
+    {
+        void *data = nullptr;
+        const shmkit_status_t status = Port::reserve(handle(), size, &data, timeout);
+        if (is_not_now(status))
+            return std::optional<reservation_type>();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return std::optional<reservation_type>(std::in_place, handle(), data, size);
+    }
+};
+
+/** The reading half. */
+template <class End, class T, class Port> class takes {
+public:
+    using taken_type = taken<T, Port>;
+    using range_type = message_range<T, Port>;
+
+    /** The oldest message, in place. */
+    result<taken_type> take() { return there(take_one<T, Port>(handle(), SHMKIT_TIMEOUT_FOREVER)); }
+    result<std::optional<taken_type>> try_take() { return take_one<T, Port>(handle(), 0); }
+    template <class Rep, class Period>
+    result<std::optional<taken_type>> take_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return take_one<T, Port>(handle(), timeout_of(time));
+    }
+
+    /** A copy of the oldest message. */
+    template <class U = T, class = std::enable_if_t<!is_bytes<U>>> result<U> read()
+    {
+        return there(read_ns<U>(SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<!is_bytes<U>>> result<std::optional<U>> try_read()
+    {
+        return read_ns<U>(0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<!is_bytes<U>>>
+    result<std::optional<U>> read_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return read_ns<U>(timeout_of(time));
+    }
+    /** The same into `room`, of which the message is the beginning. SHMKIT_ERR_TOO_BIG: it is longer, and stays. */
+    template <class U = T, class = std::enable_if_t<is_bytes<U>>> result<span<std::byte>> read(span<std::byte> room)
+    {
+        return there(read_into(room, SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<is_bytes<U>>>
+    result<std::optional<span<std::byte>>> try_read(span<std::byte> room)
+    {
+        return read_into(room, 0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<is_bytes<U>>>
+    result<std::optional<span<std::byte>>> read_for(span<std::byte> room,
+                                                    const std::chrono::duration<Rep, Period> &time)
+    {
+        return read_into(room, timeout_of(time));
+    }
+
+    /** The messages that are there: for (const T &one : end.drain()). */
+    range_type drain() noexcept { return range_type(handle(), 0); }
+    /** The messages that are there and that come, until nothing comes any more. */
+    range_type messages() noexcept { return range_type(handle(), SHMKIT_TIMEOUT_FOREVER); }
+
+private:
+    auto *handle() const noexcept { return static_cast<const End *>(this)->native_handle(); }
+
+    template <class U> result<std::optional<U>> read_ns(std::uint64_t timeout)
+    {
+        auto found = take_one<T, Port>(handle(), timeout);
+        if (!found)
+            return found.error();
+        if (!*found)
+            return std::optional<U>();
+        std::optional<U> copy(***found);
+        if (auto released = (*found)->release(); !released)
+            return released.error();
+        return copy;
+    }
+
+    result<std::optional<span<std::byte>>> read_into(span<std::byte> room, std::uint64_t timeout)
+    {
+        std::size_t size = 0;
+        const shmkit_status_t status = Port::read(handle(), room.data(), room.size(), &size, timeout);
+        if (is_not_now(status))
+            return std::optional<span<std::byte>>();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return std::optional<span<std::byte>>(room.first(size));
+    }
+};
+
+} // namespace queue_detail
+
+template <class T, class Port> bool message_range<T, Port>::next()
+{
+    // The one before it is released first: a member of a queue has one message at a time.
+    if (now_) {
+        auto released = now_->release();
+        now_.reset();
+        released.value();
+    }
+    auto found = queue_detail::take_one<T, Port>(end_, timeout_);
+    if (!found && found.status() == SHMKIT_ERR_CLOSED)
+        return false;
+    auto &one = found.value();
+    if (one)
+        now_.emplace(std::move(*one));
+    return now_.has_value();
+}
+
+template <class T> class ring;
+
+/** The writing end of a ring: made by ring<T>::produce(). */
+template <class T> class ring_producer : public queue_detail::writes<ring_producer<T>, T, queue_detail::ring_port> {
+public:
+    /** No end. */
+    ring_producer() noexcept = default;
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /** Copies as many messages as there is room for, at least one, and publishes them together; gives how many. */
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>>
+    result<std::size_t> write_batch(span<const U> messages)
+    {
+        std::array<shmkit_span_t, 64> parts;
+        std::size_t done = 0;
+        while (done < messages.size()) {
+            std::size_t count = 0, written = 0;
+            for (; count < parts.size() && done + count < messages.size(); ++count)
+                parts[count] = {const_cast<U *>(&messages[done + count]), sizeof(U)};
+            const std::uint64_t timeout = done == 0 ? SHMKIT_TIMEOUT_FOREVER : 0;
+            const auto status =
+                shmkit_ring_write_batch(handle_.get(), parts.data(), count, &written, timeout);
+            if (status == SHMKIT_ERR_AGAIN)
+                break;
+            if (status != SHMKIT_OK)
+                return failure::last(status);
+            done += written;
+            if (written < count)
+                break;
+        }
+        return done;
+    }
+
+    /** Nothing comes any more. See shmkit_ring_close(). */
+    result<void> close() { return queue_detail::done(shmkit_ring_close(handle_.get())); }
+    /** Before a sleep on a descriptor. False: there is something to do first. See shmkit_ring_arm(). */
+    result<bool> arm() { return queue_detail::now_or_not(shmkit_ring_arm(handle_.get())); }
+    /** See shmkit_ring_set_notify_fd(). */
+    result<void> notify_by(int fd) { return queue_detail::done(shmkit_ring_set_notify_fd(handle_.get(), fd)); }
+    shmkit_ring_t *native_handle() const noexcept { return handle_.get(); }
+
+private:
+    using owned = queue_detail::attached<shmkit_ring_t, &shmkit_ring_detach>;
+    friend class ring<T>;
+    template <class, class End, class Call> friend result<End> queue_detail::attach(Call &&);
+    explicit ring_producer(owned &&handle) noexcept : handle_(std::move(handle)) {}
+    owned handle_;
+};
+
+/** The reading end of a ring: made by ring<T>::consume(). */
+template <class T> class ring_consumer : public queue_detail::takes<ring_consumer<T>, T, queue_detail::ring_port> {
+public:
+    /** No end. */
+    ring_consumer() noexcept = default;
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /** Before a sleep on a descriptor. False: there is something to do first. See shmkit_ring_arm(). */
+    result<bool> arm() { return queue_detail::now_or_not(shmkit_ring_arm(handle_.get())); }
+    /** See shmkit_ring_set_notify_fd(). */
+    result<void> notify_by(int fd) { return queue_detail::done(shmkit_ring_set_notify_fd(handle_.get(), fd)); }
+    shmkit_ring_t *native_handle() const noexcept { return handle_.get(); }
+
+private:
+    using owned = queue_detail::attached<shmkit_ring_t, &shmkit_ring_detach>;
+    friend class ring<T>;
+    template <class, class End, class Call> friend result<End> queue_detail::attach(Call &&);
+    explicit ring_consumer(owned &&handle) noexcept : handle_(std::move(handle)) {}
+    owned handle_;
+};
+
+/** A ring of T, or of bytes, as it lies in memory: how it is made, and how its ends are taken. */
+template <class T> class ring {
+    using message = queue_detail::message_of<T>;
+
+public:
+    using producer = ring_producer<T>;
+    using consumer = ring_consumer<T>;
+    ring() = delete;
+
+    /** Bytes of memory for so many messages; of std::byte, for messages of so many bytes in all. */
+    static std::size_t size(std::size_t count) noexcept
+    {
+        constexpr std::size_t each = queue_detail::is_bytes<T> ? 1 : (sizeof(T) + 15) / 8 * 8;
+        // The longest message has half of it.
+        const std::size_t least = queue_detail::is_bytes<T> ? 1 : 2;
+        if (count > SIZE_MAX / 2 / each)
+            return 0;
+        return shmkit_ring_size((count < least ? least : count) * each);
+    }
+
+    /** Makes one of memory that nobody uses yet. See shmkit_ring_init(). */
+    static result<void> make(const place &where)
+    {
+        return queue_detail::done(shmkit_ring_init(where.data(), where.size(), message::layout()));
+    }
+    /** The same for region::create() and region::open_or_create(). */
+    static auto maker()
+    {
+        return [](void *data, std::size_t size) { make(place(data, size)).value(); };
+    }
+
+    /** Takes the writing end. See shmkit_ring_attach(). */
+    static result<producer> produce(const place &where, take_over how = take_over::no)
+    {
+        return attach<producer>(where, SHMKIT_RING_PRODUCE, how);
+    }
+    /** Takes the reading end. */
+    static result<consumer> consume(const place &where, take_over how = take_over::no)
+    {
+        return attach<consumer>(where, SHMKIT_RING_CONSUME, how);
+    }
+
+    /** See shmkit_ring_stat(). */
+    static result<shmkit_ring_stat_t> stat(const place &where)
+    {
+        shmkit_ring_stat_t found;
+        const auto status = shmkit_ring_stat(where.data(), where.size(), &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+private:
+    template <class End> static result<End> attach(const place &where, int side, take_over how)
+    {
+        side |= how == take_over::yes ? SHMKIT_RING_TAKE_OVER : 0;
+        return queue_detail::attach<typename End::owned, End>([&](shmkit_ring_t *fresh) {
+            return shmkit_ring_attach(fresh, where.data(), where.size(), message::layout(), side);
+        });
+    }
+};
+
+/** A member of a queue of T, or of bytes: it writes and takes. */
+template <class T>
+class queue : public queue_detail::writes<queue<T>, T, queue_detail::queue_port>,
+              public queue_detail::takes<queue<T>, T, queue_detail::queue_port> {
+    using message = queue_detail::message_of<T>;
+
+public:
+    /** No member. */
+    queue() noexcept = default;
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /** Bytes of memory; 0 for options that are not valid. See shmkit_queue_size(). */
+    static std::size_t size(const queue_options &wanted)
+    {
+        const auto c = to_c(wanted);
+        return shmkit_queue_size(&c);
+    }
+
+    /** Makes one of memory that nobody uses yet. See shmkit_queue_init(). */
+    static result<void> make(const place &where, const queue_options &wanted)
+    {
+        const auto c = to_c(wanted);
+        return queue_detail::done(shmkit_queue_init(where.data(), where.size(), &c));
+    }
+    /** The same for region::create() and region::open_or_create(). */
+    static auto maker(const queue_options &wanted)
+    {
+        return [wanted](void *data, std::size_t size) { make(place(data, size), wanted).value(); };
+    }
+
+    /** Becomes a member. The region must outlive it. See shmkit_queue_attach(). */
+    static result<queue> attach(const place &where)
+    {
+        return queue_detail::attach<owned, queue>([&](shmkit_queue_t *fresh) {
+            return shmkit_queue_attach(fresh, where.region_handle(), where.data(), where.size(), message::layout());
+        });
+    }
+
+    /** See shmkit_queue_close(). */
+    result<void> close() { return queue_detail::done(shmkit_queue_close(handle_.get())); }
+    /** Before a sleep on a descriptor. False: there is something to do first. See shmkit_queue_arm(). */
+    result<bool> arm() { return queue_detail::now_or_not(shmkit_queue_arm(handle_.get())); }
+    /** See shmkit_queue_set_notify_fd(). */
+    result<void> notify_by(int fd) { return queue_detail::done(shmkit_queue_set_notify_fd(handle_.get(), fd)); }
+    shmkit_queue_t *native_handle() const noexcept { return handle_.get(); }
+
+    /** See shmkit_queue_stat(). */
+    static result<shmkit_queue_stat_t> stat(const place &where)
+    {
+        shmkit_queue_stat_t found;
+        const auto status = shmkit_queue_stat(where.data(), where.size(), &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+private:
+    using owned = queue_detail::attached<shmkit_queue_t, &shmkit_queue_detach>;
+    template <class, class End, class Call> friend result<End> queue_detail::attach(Call &&);
+    explicit queue(owned &&handle) noexcept : handle_(std::move(handle)) {}
+
+    static shmkit_queue_options_t to_c(const queue_options &wanted) noexcept
+    {
+        shmkit_queue_options_t c = SHMKIT_QUEUE_OPTIONS_INIT;
+        c.messages = wanted.messages;
+        c.message_size = queue_detail::is_bytes<T> ? wanted.message_size : sizeof(T);
+        if (message::layout() != nullptr)
+            c.layout = *message::layout();
+        c.overflow = static_cast<int>(wanted.overflow);
+        c.delivery = static_cast<int>(wanted.delivery);
+        return c;
+    }
+
+    owned handle_;
+};
+
+/** A message of a broadcast, and how many were missed before it. Of std::byte: the part of the reader's room it has. */
+template <class T> struct received {
+    std::conditional_t<queue_detail::is_bytes<T>, span<std::byte>, T> message;
+    std::uint64_t missed;
+};
+
+/** A member of a broadcast of T, or of bytes: it writes and reads. */
+template <class T> class broadcast : public queue_detail::writes<broadcast<T>, T, queue_detail::broadcast_port> {
+    using message = queue_detail::message_of<T>;
+
+public:
+    /** No member. */
+    broadcast() noexcept = default;
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /** Bytes of memory, where the last `messages` are kept; `message_size` is for std::byte alone. */
+    static std::size_t size(std::size_t messages, std::size_t message_size = message::size) noexcept
+    {
+        return shmkit_broadcast_size(messages, queue_detail::is_bytes<T> ? message_size : sizeof(T));
+    }
+
+    /** Makes one of memory that nobody uses yet. See shmkit_broadcast_init(). */
+    static result<void> make(const place &where, std::size_t messages, std::size_t message_size = message::size)
+    {
+        const std::size_t longest = queue_detail::is_bytes<T> ? message_size : sizeof(T);
+        return queue_detail::done(
+            shmkit_broadcast_init(where.data(), where.size(), messages, longest, message::layout()));
+    }
+    /** The same for region::create() and region::open_or_create(). */
+    static auto maker(std::size_t messages, std::size_t message_size = message::size)
+    {
+        return [=](void *data, std::size_t size) { make(place(data, size), messages, message_size).value(); };
+    }
+
+    /** Becomes a member. The region must outlive it. See shmkit_broadcast_attach(). */
+    static result<broadcast> attach(const place &where, broadcast_from from = broadcast_from::now)
+    {
+        return queue_detail::attach<owned, broadcast>([&](shmkit_broadcast_t *fresh) {
+            return shmkit_broadcast_attach(fresh, where.region_handle(), where.data(), where.size(), message::layout(),
+                                           static_cast<int>(from));
+        });
+    }
+
+    /** A copy of the next message. */
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>> result<received<U>> read()
+    {
+        return queue_detail::there(read_ns<U>(SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>>
+    result<std::optional<received<U>>> try_read()
+    {
+        return read_ns<U>(0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>>
+    result<std::optional<received<U>>> read_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return read_ns<U>(queue_detail::timeout_of(time));
+    }
+    /** The same into `room`. SHMKIT_ERR_TOO_BIG: it is longer, and stays. */
+    template <class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<received<U>> read(span<std::byte> room)
+    {
+        return queue_detail::there(read_into<U>(room, SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<std::optional<received<U>>> try_read(span<std::byte> room)
+    {
+        return read_into<U>(room, 0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<std::optional<received<U>>> read_for(span<std::byte> room, const std::chrono::duration<Rep, Period> &time)
+    {
+        return read_into<U>(room, queue_detail::timeout_of(time));
+    }
+
+    /** See shmkit_broadcast_behind(). */
+    std::uint64_t behind() const noexcept { return shmkit_broadcast_behind(handle_.get()); }
+    /** See shmkit_broadcast_close(). */
+    result<void> close() { return queue_detail::done(shmkit_broadcast_close(handle_.get())); }
+    /** Before a sleep on a descriptor. False: there is something to do first. See shmkit_broadcast_arm(). */
+    result<bool> arm() { return queue_detail::now_or_not(shmkit_broadcast_arm(handle_.get())); }
+    /** See shmkit_broadcast_set_notify_fd(). */
+    result<void> notify_by(int fd) { return queue_detail::done(shmkit_broadcast_set_notify_fd(handle_.get(), fd)); }
+    shmkit_broadcast_t *native_handle() const noexcept { return handle_.get(); }
+
+    /** See shmkit_broadcast_stat(). */
+    static result<shmkit_broadcast_stat_t> stat(const place &where)
+    {
+        shmkit_broadcast_stat_t found;
+        const auto status = shmkit_broadcast_stat(where.data(), where.size(), &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+private:
+    using owned = queue_detail::attached<shmkit_broadcast_t, &shmkit_broadcast_detach>;
+    template <class, class End, class Call> friend result<End> queue_detail::attach(Call &&);
+    explicit broadcast(owned &&handle) noexcept : handle_(std::move(handle)) {}
+
+    template <class U> result<std::optional<received<U>>> read_ns(std::uint64_t timeout)
+    {
+        queue_detail::room_for<U> room;
+        std::size_t size = 0;
+        std::uint64_t missed = 0;
+        const auto status = shmkit_broadcast_read(handle_.get(), &room, sizeof room, &size, &missed, timeout);
+        if (queue_detail::is_not_now(status))
+            return std::optional<received<U>>();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        if (size != sizeof(U))
+            return queue_detail::other_size<U>(size);
+        return std::optional<received<U>>(received<U>{room.value(), missed});
+    }
+
+    template <class U> result<std::optional<received<U>>> read_into(span<std::byte> room, std::uint64_t timeout)
+    {
+        std::size_t size = 0;
+        std::uint64_t missed = 0;
+        const auto status =
+            shmkit_broadcast_read(handle_.get(), room.data(), room.size(), &size, &missed, timeout);
+        if (queue_detail::is_not_now(status))
+            return std::optional<received<U>>();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return std::optional<received<U>>(received<U>{room.first(size), missed});
+    }
+
+    owned handle_;
+};
+
+template <class T> class cell;
+
+/** Who writes a cell: made by cell<T>::writer_of(). Its writes never wait. */
+template <class T> class cell_writer : public queue_detail::writes<cell_writer<T>, T, queue_detail::cell_port> {
+public:
+    /** No writer. */
+    cell_writer() noexcept = default;
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+    shmkit_cell_t *native_handle() const noexcept { return handle_.get(); }
+
+private:
+    using owned = queue_detail::attached<shmkit_cell_t, &shmkit_cell_detach>;
+    friend class cell<T>;
+    template <class, class End, class Call> friend result<End> queue_detail::attach(Call &&);
+    explicit cell_writer(owned &&handle) noexcept : handle_(std::move(handle)) {}
+    owned handle_;
+};
+
+/** Who reads a cell: made by cell<T>::reader_of(). Never held up by the writer. */
+template <class T> class cell_reader {
+public:
+    /** No reader. */
+    cell_reader() noexcept = default;
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /** The latest value; nothing when none was written yet. */
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>> result<std::optional<U>> latest()
+    {
+        return read_one<U>(0, 0);
+    }
+    /** A value that this reader has not seen: waits for it. Those between are passed over. */
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>> result<U> next()
+    {
+        return queue_detail::there(read_one<U>(version_, SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>> result<std::optional<U>> try_next()
+    {
+        return read_one<U>(version_, 0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<!queue_detail::is_bytes<U>>>
+    result<std::optional<U>> next_for(const std::chrono::duration<Rep, Period> &time)
+    {
+        return read_one<U>(version_, queue_detail::timeout_of(time));
+    }
+    /** The same into `room`, of which the value is the beginning. SHMKIT_ERR_TOO_BIG: it is longer. */
+    template <class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<std::optional<span<std::byte>>> latest(span<std::byte> room)
+    {
+        return read_into(0, room, 0);
+    }
+    template <class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<span<std::byte>> next(span<std::byte> room)
+    {
+        return queue_detail::there(read_into(version_, room, SHMKIT_TIMEOUT_FOREVER));
+    }
+    template <class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<std::optional<span<std::byte>>> try_next(span<std::byte> room)
+    {
+        return read_into(version_, room, 0);
+    }
+    template <class Rep, class Period, class U = T, class = std::enable_if_t<queue_detail::is_bytes<U>>>
+    result<std::optional<span<std::byte>>> next_for(span<std::byte> room,
+                                                    const std::chrono::duration<Rep, Period> &time)
+    {
+        return read_into(version_, room, queue_detail::timeout_of(time));
+    }
+
+    /** The number of the value that was read last, from 1 on. */
+    std::uint64_t version() const noexcept { return version_; }
+    shmkit_cell_t *native_handle() const noexcept { return handle_.get(); }
+
+private:
+    using owned = queue_detail::attached<shmkit_cell_t, &shmkit_cell_detach>;
+    friend class cell<T>;
+    template <class, class End, class Call> friend result<End> queue_detail::attach(Call &&);
+    explicit cell_reader(owned &&handle) noexcept : handle_(std::move(handle)) {}
+
+    template <class U> result<std::optional<U>> read_one(std::uint64_t after, std::uint64_t timeout)
+    {
+        queue_detail::room_for<U> room;
+        std::size_t size = 0;
+        const auto status =
+            shmkit_cell_read_newer(handle_.get(), after, &room, sizeof room, &size, &version_, timeout);
+        if (queue_detail::is_not_now(status))
+            return std::optional<U>();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        if (size != sizeof(U))
+            return queue_detail::other_size<U>(size);
+        return std::optional<U>(room.value());
+    }
+
+    result<std::optional<span<std::byte>>> read_into(std::uint64_t after, span<std::byte> room, std::uint64_t timeout)
+    {
+        std::size_t size = 0;
+        const auto status =
+            shmkit_cell_read_newer(handle_.get(), after, room.data(), room.size(), &size, &version_, timeout);
+        if (queue_detail::is_not_now(status))
+            return std::optional<span<std::byte>>();
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return std::optional<span<std::byte>>(room.first(size));
+    }
+
+    owned handle_;
+    std::uint64_t version_ = 0;
+};
+
+/** A cell of T, or of bytes, as it lies in memory: how it is made, and how it is used. */
+template <class T> class cell {
+    using message = queue_detail::message_of<T>;
+
+public:
+    using writer = cell_writer<T>;
+    using reader = cell_reader<T>;
+    cell() = delete;
+
+    /** Bytes of memory; `value_size` is for std::byte alone. */
+    static std::size_t size(std::size_t value_size = message::size) noexcept
+    {
+        return shmkit_cell_size(queue_detail::is_bytes<T> ? value_size : sizeof(T));
+    }
+
+    /** Makes one of memory that nobody uses yet. See shmkit_cell_init(). */
+    static result<void> make(const place &where, std::size_t value_size = message::size)
+    {
+        const std::size_t longest = queue_detail::is_bytes<T> ? value_size : sizeof(T);
+        return queue_detail::done(shmkit_cell_init(where.data(), where.size(), longest, message::layout()));
+    }
+    /** The same for region::create() and region::open_or_create(). */
+    static auto maker(std::size_t value_size = message::size)
+    {
+        return [=](void *data, std::size_t size) { make(place(data, size), value_size).value(); };
+    }
+
+    /** Takes the writer's place. See shmkit_cell_attach(). */
+    static result<writer> writer_of(const place &where, take_over how = take_over::no)
+    {
+        return attach<writer>(where, SHMKIT_CELL_WRITE | (how == take_over::yes ? SHMKIT_CELL_TAKE_OVER : 0));
+    }
+    /** Reads, also where it is mapped for reading only. */
+    static result<reader> reader_of(const place &where) { return attach<reader>(where, SHMKIT_CELL_READ); }
+
+    /** See shmkit_cell_stat(). */
+    static result<shmkit_cell_stat_t> stat(const place &where)
+    {
+        shmkit_cell_stat_t found;
+        const auto status = shmkit_cell_stat(where.data(), where.size(), &found);
+        if (status != SHMKIT_OK)
+            return failure::last(status);
+        return found;
+    }
+
+private:
+    template <class User> static result<User> attach(const place &where, int how)
+    {
+        return queue_detail::attach<typename User::owned, User>([&](shmkit_cell_t *fresh) {
+            return shmkit_cell_attach(fresh, where.data(), where.size(), message::layout(), how);
+        });
+    }
+};
+
+} // inline namespace
+
 } // namespace shmkit
 
+#undef SHMKIT_DETAIL_SPAN
 #undef SHMKIT_DETAIL_EXCEPTIONS
 
 #endif /* SHMKIT_HPP */

@@ -400,13 +400,20 @@ fn compile_typed(package: &Package, compilers: &Compilers, standard: &str, flags
     program
 }
 
-/// Compiles the consumer of locks in the same way.
-fn compile_sync(package: &Package, compilers: &Compilers, standard: &str, flags: &[&str], link: &[String]) -> PathBuf {
-    let program = package.path("sync");
+/// Compiles the consumer of locks, or of queues, in the same way.
+fn compile_cpp(
+    name: &str,
+    package: &Package,
+    compilers: &Compilers,
+    standard: &str,
+    flags: &[&str],
+    link: &[String],
+) -> PathBuf {
+    let program = package.path(name);
     let cflags = pkg_config(&package.prefix().join("lib"), &["--cflags", "shmkit"]);
     let mut cpp = compilers.for_standard(standard);
     cpp.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"]).args(&cflags).args(flags);
-    cpp.arg(consumers().join("sync.cpp")).args(["-x", "none"]).args(link);
+    cpp.arg(consumers().join(format!("{name}.cpp"))).args(["-x", "none"]).args(link);
     run(cpp.arg("-o").arg(&program));
     program
 }
@@ -424,8 +431,9 @@ fn the_cpp_header_works_with_and_without_exceptions() {
             for without in [&[][..], &WITHOUT[1..], &WITHOUT] {
                 for link in [&shared, &whole] {
                     let typed = compile_typed(&package, &compilers, standard, without, link);
-                    let sync = compile_sync(&package, &compilers, standard, without, link);
-                    for (name, program) in [("typed", typed), ("sync", sync)] {
+                    let [sync, queues] =
+                        ["sync", "queues"].map(|name| compile_cpp(name, &package, &compilers, standard, without, link));
+                    for (name, program) in [("typed", typed), ("sync", sync), ("queues", queues)] {
                         let mut good_run = command(&program);
                         assert_eq!(run(good_run.env("LD_LIBRARY_PATH", &libraries)), good(name));
                         count += 1;
@@ -433,9 +441,11 @@ fn the_cpp_header_works_with_and_without_exceptions() {
                 }
             }
             // The programs that were built last have no exceptions: they say why they end.
-            for (name, call, errno) in
-                [("typed", "shmkit_region_open(\"posix:/", "ENOENT"), ("sync", "shmkit_mutex_lock(0x", "EOWNERDEAD")]
-            {
+            for (name, call, errno) in [
+                ("typed", "shmkit_region_open(\"posix:/", "ENOENT"),
+                ("sync", "shmkit_mutex_lock(0x", "EOWNERDEAD"),
+                ("queues", "shmkit_ring_attach(0x", "EINVAL"),
+            ] {
                 let output = command(package.path(name)).arg("fail").output().expect("it starts");
                 let words = String::from_utf8_lossy(&output.stderr);
                 assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{words}");
@@ -443,7 +453,7 @@ fn the_cpp_header_works_with_and_without_exceptions() {
             }
         }
     }
-    say(&format!("typed regions and locks: {count} programs"));
+    say(&format!("typed regions, locks and queues: {count} programs"));
 }
 
 #[test]
@@ -470,7 +480,7 @@ fn what_a_program_must_not_do_does_not_compile() {
         }
     }
     say(&format!("{count} programs refused by the compiler"));
-    assert!(count >= 28, "the cases were not found");
+    assert!(count >= 36, "the cases were not found");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Never decides what is alive or left over: that is the library's (`shmkit::region::survey`). Next: `args.rs`.
 
 mod args;
+mod container;
 mod copy;
 mod doctor;
 mod dump;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use serde::Serialize;
 use shmkit::region::header::{self, Header};
 
+use crate::container::{self, Container};
 use crate::exit::{Done, Exit, Failure};
 use crate::gather;
 use crate::objects::{Identity, Kind, Object, Objects, Time};
@@ -22,7 +23,8 @@ use crate::who::{self, Participant};
 /// Show everything that is known of an object
 ///
 /// An address that several objects have (memfd:, anon:, names that were removed) shows each of them. In the map, "#"
-/// are pages in memory, "+" partly, "-" pages that are swapped out or on the file's device, "." holes.
+/// are pages in memory, "+" partly, "-" pages that are swapped out or on the file's device, "." holes. Of a ring, queue,
+/// broadcast or cell at the beginning of the data it shows what is in it, what was lost, and who has it.
 #[derive(clap::Args)]
 pub struct Args {
     /// Addresses, as shmkit ls prints them
@@ -67,6 +69,8 @@ struct Shown {
     semaphore: Option<Semaphore>,
     map: Option<Picture>,
     map_why: Option<String>,
+    container: Option<Container>,
+    container_why: Option<String>,
     /// Always null: no header says where locks lie.
     locks: Option<()>,
     locks_why: &'static str,
@@ -147,6 +151,13 @@ fn look(object: &Object, objects: &Objects) -> Shown {
             Err(why) => (None, Some(why)),
         },
     };
+    let (container, container_why) = match &file {
+        Ok(file) => match container::look(object, file, participants.as_deref()) {
+            Ok(container) => (Some(container), None),
+            Err(why) => (None, Some(why)),
+        },
+        Err(why) => (None, Some(why.clone())),
+    };
     let header_why = match (&object.header, &object.doubt) {
         (Some(_), _) => None,
         (None, Some((_, why))) => Some(why.clone()),
@@ -166,6 +177,8 @@ fn look(object: &Object, objects: &Objects) -> Shown {
         semaphore,
         map,
         map_why,
+        container,
+        container_why,
         locks: None,
         locks_why: NO_LOCKS,
     }
@@ -340,6 +353,14 @@ fn text(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> R
             put("leases", all.iter().map(one).collect::<Vec<_>>().join(", "));
         }
         (None, Some(why)) if who::has_leases(object) => put("leases", view::unknown(why)),
+        _ => {}
+    }
+    match (&shown.container, &shown.container_why) {
+        (Some(container), _) => {
+            container::lines(container, output).into_iter().for_each(|(name, text)| put(name, text));
+        }
+        // Nothing is said of data that is something else.
+        (None, Some(why)) if why.starts_with("it has the stamp") => put("container", format!("not believed: {why}")),
         _ => {}
     }
     if object.content == shmkit::region::survey::Content::Region {

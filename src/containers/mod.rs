@@ -8,6 +8,7 @@ pub mod broadcast_end;
 pub mod cell;
 pub mod cell_end;
 pub mod layout;
+pub mod look;
 pub mod members;
 pub mod memory;
 pub mod queue;

@@ -17,6 +17,11 @@ struct unnamed {
     int value;
 };
 
+struct aligned_to_a_line {
+    alignas(64) int value;
+};
+SHMKIT_REGION_TYPE(aligned_to_a_line, 1);
+
 struct dynamic {
     virtual int value() { return 0; }
 };
@@ -59,6 +64,8 @@ int use([[maybe_unused]] region &shared)
     std::mutex alien;
     std::scoped_lock both(alien);
     objects->changed.wait(held, [] { return true; });
+    for (const good &one : shmkit::ring<good>::consume(shared).value().messages())
+        number += one.value;
     return made && shared.copy_in(0, number) && shared.copy_in(0, constant) && texts.empty();
 #elif CASE == 1 // SHMKIT_REGION_TYPE
     return bool(region::open<unnamed>("anon:"));
@@ -143,5 +150,26 @@ int use([[maybe_unused]] region &shared)
     shmkit::once_flag once;
     shmkit::call_once(once, [] { return 1; });
     return 0;
+#elif CASE == 29 // SHMKIT_REGION_TYPE
+    return bool(shmkit::queue<unnamed>::attach(shared));
+#elif CASE == 30 // trivially copyable
+    return bool(shmkit::queue<owner>::attach(shared));
+#elif CASE == 31 // trivially copyable, and not const
+    return bool(shmkit::queue<const good>::attach(shared));
+#elif CASE == 32 // aligned
+    return bool(shmkit::ring<aligned_to_a_line>::produce(shared));
+#elif CASE == 33 // deleted
+    auto one = shmkit::queue<good>::attach(shared).value();
+    auto copy = one;
+    return 0;
+#elif CASE == 34 // nodiscard
+    shmkit::queue<good>().write({1});
+    return 0;
+#elif CASE == 35 // read-only
+    for (auto &one : shmkit::ring_consumer<good>().drain())
+        one.value = 1;
+    return 0;
+#elif CASE == 36 // no matching
+    return bool(shmkit::queue<good>().reserve(4));
 #endif
 }

@@ -1,0 +1,249 @@
+//! What lies at the beginning of an object's data, if it is a ring, queue, broadcast or cell: read by a copy, judged by the
+//! library. Next: `show.rs`, which prints it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use serde::Serialize;
+use shmkit::containers::look::{HEAD, Seen, at_head};
+use shmkit::containers::queue::{Delivery, Overflow};
+use shmkit::containers::role::Judged;
+use shmkit::region::survey::Content;
+
+use crate::objects::Object;
+use crate::output::Output;
+use crate::who::Participant;
+
+/// Who has an end.
+#[derive(Serialize)]
+pub struct End {
+    /// Its id in its own pid namespace.
+    pid: u32,
+    /// Null when it cannot be told.
+    alive: Option<bool>,
+}
+
+/// A member: by the number of its lease.
+#[derive(Serialize)]
+pub struct Member {
+    lease: u32,
+    pid: u32,
+    /// Whether the process has the region open now; null when it cannot be told.
+    present: Option<bool>,
+}
+
+/// One of the four.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Container {
+    Ring {
+        capacity: u64,
+        used: u64,
+        written: u64,
+        read: u64,
+        depth: u64,
+        refused: u64,
+        closed: bool,
+        producer: Option<End>,
+        consumer: Option<End>,
+    },
+    Queue {
+        messages: u64,
+        message_size: u64,
+        depth: u64,
+        sent: u64,
+        taken: u64,
+        dropped: u64,
+        lost: u64,
+        again: u64,
+        overflow: &'static str,
+        delivery: &'static str,
+        closed: bool,
+        members: Vec<Member>,
+    },
+    Broadcast {
+        messages: u64,
+        message_size: u64,
+        written: u64,
+        lost: u64,
+        closed: bool,
+        members: Vec<Member>,
+    },
+    Cell {
+        value_size: u64,
+        version: u64,
+        writer: Option<End>,
+    },
+}
+
+fn end(judged: Judged) -> Option<End> {
+    match judged {
+        Judged::Free => None,
+        Judged::Alive(pid) => Some(End { pid, alive: Some(true) }),
+        Judged::Dead(pid) => Some(End { pid, alive: Some(false) }),
+        Judged::Unknown(pid) => Some(End { pid, alive: None }),
+    }
+}
+
+/// What a lease proves of the processes that were members last.
+fn members(all: &[(u32, u32)], leases: Option<&[Participant]>) -> Vec<Member> {
+    let present = |pid: u32| {
+        let leases = leases?;
+        let mine: Vec<_> = leases.iter().filter(|one| one.pid == Some(pid)).collect();
+        match mine.iter().any(|one| one.live) {
+            true => Some(true),
+            // A lease without a record may be anybody's.
+            false if mine.is_empty() && leases.iter().all(|one| one.pid.is_some()) => Some(false),
+            false => None,
+        }
+    };
+    all.iter().map(|(lease, pid)| Member { lease: *lease, pid: *pid, present: present(*pid) }).collect()
+}
+
+/// Looks at the data of an object. The error is why nothing is shown.
+pub fn look(object: &Object, file: &File, leases: Option<&[Participant]>) -> Result<Container, String> {
+    let (begin, length) = match (&object.header, object.content) {
+        (Some(header), _) => (header.data_offset, header.size),
+        (None, Content::Foreign) => (0, file.metadata().map_err(|error| error.to_string())?.len()),
+        (None, _) => return Err("its data was not looked at".to_string()),
+    };
+    let mut head = [0; HEAD];
+    let room = length.min(HEAD as u64) as usize;
+    let mut done = 0;
+    while done < room {
+        match file.read_at(&mut head[done..room], begin + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let Some(seen) = at_head(&head, length) else {
+        return Err("its data begins with no ring, queue, broadcast or cell".to_string());
+    };
+    Ok(match seen {
+        Seen::Ring { capacity, counts, producer, consumer } => Container::Ring {
+            capacity,
+            used: counts.used,
+            written: counts.written,
+            read: counts.read,
+            depth: counts.written.saturating_sub(counts.read),
+            refused: counts.refused,
+            closed: counts.closed,
+            producer: end(producer),
+            consumer: end(consumer),
+        },
+        Seen::Queue { shape, counts, members: all } => Container::Queue {
+            messages: shape.cells,
+            message_size: shape.longest(),
+            depth: counts.sent.saturating_sub(counts.taken),
+            sent: counts.sent,
+            taken: counts.taken,
+            dropped: counts.dropped,
+            lost: counts.lost,
+            again: counts.again,
+            overflow: match shape.overflow {
+                Overflow::Block => "block",
+                Overflow::Refuse => "refuse",
+                Overflow::Drop => "drop",
+            },
+            delivery: match shape.delivery {
+                Delivery::Again => "at_least_once",
+                Delivery::Once => "at_most_once",
+            },
+            closed: counts.closed,
+            members: members(&all, leases),
+        },
+        Seen::Broadcast { shape, written, lost, closed, members: all } => Container::Broadcast {
+            messages: shape.cells,
+            message_size: shape.longest(),
+            written,
+            lost,
+            closed,
+            members: members(&all, leases),
+        },
+        Seen::Cell { longest, version, writer } => {
+            Container::Cell { value_size: longest, version, writer: end(writer) }
+        }
+        Seen::Corrupt(kind) => return Err(format!("it has the stamp of a {kind}, and what follows cannot be")),
+    })
+}
+
+fn end_text(end: &Option<End>) -> String {
+    match end {
+        None => "nobody".to_string(),
+        Some(End { pid, alive: Some(true) }) => format!("{pid} (alive)"),
+        Some(End { pid, alive: Some(false) }) => format!("{pid} (dead)"),
+        Some(End { pid, alive: None }) => format!("{pid} (unknown whether it lives)"),
+    }
+}
+
+fn members_text(all: &[Member]) -> String {
+    let one = |member: &Member| match member.present {
+        Some(true) => member.pid.to_string(),
+        Some(false) => format!("{} (gone)", member.pid),
+        None => format!("{} (perhaps)", member.pid),
+    };
+    if all.is_empty() { "none yet".to_string() } else { all.iter().map(one).collect::<Vec<_>>().join(", ") }
+}
+
+fn closed_text(closed: bool) -> &'static str {
+    if closed { ", closed" } else { "" }
+}
+
+/// Lines of text: a name, and what it is.
+pub fn lines(container: &Container, output: &Output) -> Vec<(&'static str, String)> {
+    match container {
+        Container::Ring { capacity, used, written, read, depth, refused, closed, producer, consumer } => vec![
+            (
+                "ring",
+                format!(
+                    "{depth} messages in {} of {}{}",
+                    output.size(*used),
+                    output.size(*capacity),
+                    closed_text(*closed)
+                ),
+            ),
+            ("traffic", format!("{written} written, {read} read, {refused} refused for want of room")),
+            ("producer", end_text(producer)),
+            ("consumer", end_text(consumer)),
+        ],
+        Container::Queue {
+            messages,
+            message_size,
+            depth,
+            sent,
+            taken,
+            dropped,
+            lost,
+            again,
+            overflow,
+            delivery,
+            closed,
+            members,
+        } => vec![
+            (
+                "queue",
+                format!(
+                    "{depth} of {messages} messages of up to {}, {overflow}, {}{}",
+                    output.size(*message_size),
+                    delivery.replace('_', " "),
+                    closed_text(*closed)
+                ),
+            ),
+            ("traffic", format!("{sent} sent, {taken} taken, {dropped} dropped, {lost} lost, {again} given again")),
+            ("members", members_text(members)),
+        ],
+        Container::Broadcast { messages, message_size, written, lost, closed, members } => vec![
+            (
+                "broadcast",
+                format!("the last {messages} messages of up to {}{}", output.size(*message_size), closed_text(*closed)),
+            ),
+            ("traffic", format!("{written} written, {lost} lost")),
+            ("members", members_text(members)),
+        ],
+        Container::Cell { value_size, version, writer } => vec![
+            ("cell", format!("value {version}, of up to {}", output.size(*value_size))),
+            ("writer", end_text(writer)),
+        ],
+    }
+}
