@@ -4,7 +4,7 @@
 
 use super::memory::Memory;
 use super::role::{self, Judged};
-use super::{broadcast, cell, queue, ring};
+use super::{broadcast, cell, members, queue, ring};
 use crate::sync::futex::Futex;
 
 /// So many bytes are enough for each of them.
@@ -154,7 +154,7 @@ impl Futex for StillHalf {
 
 fn members_at(memory: Still<'_>, table_at: usize) -> Vec<(u32, u32)> {
     let entry = |number: u32| memory.peek(table_at + 8 * number as usize);
-    let all = (0..queue::MEMBERS).filter(|number| entry(*number) != 0);
+    let all = (0..members::MEMBERS).filter(|number| entry(*number) != 0);
     all.map(|number| (number, (entry(number) >> 26 & 0x3f_ffff) as u32)).collect()
 }
 
