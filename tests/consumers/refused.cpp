@@ -165,7 +165,7 @@ int use([[maybe_unused]] region &shared)
 #elif CASE == 34 // nodiscard
     shmkit::queue<good>().write({1});
     return 0;
-#elif CASE == 35 // read-only
+#elif CASE == 35 // read-only|const-qualified
     for (auto &one : shmkit::ring_consumer<good>().drain())
         one.value = 1;
     return 0;
