@@ -10,6 +10,7 @@ use crate::record::{
     CALLS, EVENTS, EVENTS_AT, Event, Head, KEYS_AT, Kind, MAGIC, OBJECTS, OBJECTS_AT, Object, PROCESSES, PROCESSES_AT,
     Process, SIZE, SPOTS, SPOTS_AT, Spot, stage, state,
 };
+use crate::stage::own_pid;
 use crate::sys::{self, file, memory, process};
 
 /// Where the file is mapped; 0 without one.
@@ -183,7 +184,7 @@ pub fn event(kind: Kind, facts: &Facts<'_>) {
     let at = (FILE.load(Acquire) + EVENTS_AT + index * size_of::<Event>()) as *mut Event;
     // SAFETY: the place is this call's alone since it took the index; it lies within the mapping.
     unsafe {
-        (&raw mut (*at).pid).write(process::pid() as u32);
+        (&raw mut (*at).pid).write(own_pid() as u32);
         (&raw mut (*at).time).write(process::monotonic_ns());
         (&raw mut (*at).call).write(facts.call as u32);
         (&raw mut (*at).rule).write(facts.rule);
@@ -260,7 +261,7 @@ pub fn made(facts: &Facts<'_>, ask: impl FnOnce() -> (u64, u64)) {
             return;
         }
     }
-    let pid = process::pid() as u32;
+    let pid = own_pid() as u32;
     let take = |index: usize, from: u32| {
         // SAFETY: within the mapping; the stage is atomic.
         let place = unsafe { &(*object(index)).stage };
@@ -351,7 +352,7 @@ pub fn removed(facts: &Facts<'_>) {
     }
     let last = of_key(key(facts), stage::MADE).max_by_key(|(_, found)| found.time.load(Relaxed));
     if let Some((_, found)) = last {
-        found.removed_by.store(process::pid() as u32, Relaxed);
+        found.removed_by.store(own_pid() as u32, Relaxed);
         let _another_was_first = found.stage.compare_exchange(stage::MADE, stage::REMOVED, Release, Relaxed);
     }
 }

@@ -57,6 +57,12 @@ fn is_own() -> bool {
     mark().map_or_else(|| ledger::process() == process::pid(), |mark| mark.load(Relaxed))
 }
 
+/// The id of this process, without asking the kernel where it is known; in a child in its parent's memory that is its
+/// parent's.
+pub fn own_pid() -> i32 {
+    if is_own() { ledger::process() } else { process::pid() }
+}
+
 extern "C" fn begin() {
     sys::preserving_errno(|| {
         // Later it could be too late: see `real::Next`.
