@@ -33,6 +33,10 @@ pub const ABANDONED: u32 = ID;
 /// So long who takes the word in turn waits for one that was woken before it.
 pub const TURN_NS: u64 = 5_000_000;
 
+/// The longest pause between two looks of a spin, and how many pauses a spin has for each of `SPINS`.
+const LONGEST_PAUSE: u32 = 16;
+const MOST_PAUSES: u32 = 4;
+
 /// Takes the word if it is free; what it is when it is not.
 pub fn try_take<F: Futex>(word: F, id: u32) -> Result<Taken, u32> {
     take_free(word, id)
@@ -61,7 +65,7 @@ pub fn hopeless(seen: u32, id: u32) -> Option<Refused> {
 
 /// Takes the word, waiting until it is free. `look` sees the word now and then, and may free one that nobody else will.
 pub fn take<F: Futex>(word: F, id: u32, until: u64, look: &mut dyn FnMut(u32)) -> Result<Taken, Refused> {
-    let (mut spins, mut claim, mut next_look) = (0, id, 0);
+    let (mut spins, mut pauses, mut claim, mut next_look) = (0, 0, id, 0);
     loop {
         let seen = match take_free(word, claim) {
             Ok(taken) => return Ok(taken),
@@ -73,9 +77,11 @@ pub fn take<F: Futex>(word: F, id: u32, until: u64, look: &mut dyn FnMut(u32)) -
         if is_over::<F>(until) {
             return Err(Refused::TimedOut);
         }
-        if spins < F::SPINS && seen & WAITERS == 0 {
-            spins += 1;
-            F::relax();
+        if spins < MOST_PAUSES * F::SPINS && seen & WAITERS == 0 {
+            // Longer and longer, to a bound: each look takes the word's cache line away from its holder.
+            pauses = (pauses + 1).min(LONGEST_PAUSE);
+            spins += pauses;
+            (0..pauses).for_each(|_| F::relax());
             continue;
         }
         if seen & WAITERS == 0 && word.exchange(seen, seen | WAITERS).is_err() {
