@@ -183,7 +183,8 @@ fn batches_come_whole() {
                 let shared = Shared::of(&me, room.store);
                 let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
                 while end.peek() == Err(Refused::NotNow) {
-                    end.wait(FOREVER, &mut 0, &mut || true);
+                    // Nobody dies, and the time is not over.
+                    assert_eq!(end.wait(FOREVER, &mut 0, &mut || true), Ended::There);
                 }
                 let mut lengths = Vec::new();
                 end.each(9, &mut |_, length| lengths.push(length));

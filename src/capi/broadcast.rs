@@ -2,20 +2,18 @@
 
 use core::ffi::{c_int, c_void};
 
+use super::attached::{Handle, area, attach, attached, can_hold, detach, near, notify_fd, slept};
 use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
 use super::region::{shmkit_region_t, token_of};
-use super::ring::area;
-use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::broadcast;
 use crate::containers::broadcast_end::{self, Member};
 use crate::error::Status;
-use crate::region::{Failure, Outcome};
+use crate::region::Failure;
 use crate::sync::object::Wait;
-use crate::sys::file;
 
 /// shmkit_broadcast_attach(): sees what comes from now on.
 pub const SHMKIT_BROADCAST_FROM_NOW: i32 = 0;
@@ -30,7 +28,15 @@ pub const SHMKIT_BROADCAST_FROM_OLDEST: i32 = 1;
 pub struct shmkit_broadcast_t {
     bytes: [u8; 256],
 }
-const _: () = assert!(size_of::<Member>() <= size_of::<shmkit_broadcast_t>());
+
+impl Handle for shmkit_broadcast_t {
+    type Inner = Member;
+    const SEAL: u64 = 0x6361_7374_5f65_6e64;
+    const NONE: (&'static str, &'static str) = (
+        "this is no member of a broadcast that is attached, or it was moved",
+        "attach it with shmkit_broadcast_attach, and leave it where it is until shmkit_broadcast_detach",
+    );
+}
 
 /// What is known of a broadcast.
 #[repr(C)]
@@ -48,51 +54,7 @@ pub struct shmkit_broadcast_stat_t {
     pub closed: c_int,
 }
 
-/// What lies below is mapped nowhere.
-const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
-
-/// The member, if it is attached.
-///
-/// # Safety
-/// `broadcast` is null, or cannot be an address, or leads to the bytes of a `shmkit_broadcast_t` that no other thread uses
-/// now.
-#[inline(always)]
-unsafe fn near<'a>(broadcast: *mut shmkit_broadcast_t) -> Option<&'a mut Member> {
-    // One comparison: neither in the first page nor beyond what can be mapped.
-    let is_address = (broadcast as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
-    if !is_address || !broadcast.is_aligned() {
-        return None;
-    }
-    // SAFETY: the bytes are there and nobody else's; those that are no member are not read further than their seal.
-    unsafe {
-        let member = broadcast.cast::<Member>();
-        let (seal, attached) = Member::seal_at(member);
-        if seal.read() == attached { Some(&mut *member) } else { None }
-    }
-}
-
-/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
-#[inline(always)]
-fn can_hold<T>(at: *mut T) -> bool {
-    !at.is_null() && at.is_aligned()
-}
-
-/// The same for the slow ways.
-///
-/// # Safety
-/// As for `near`.
-unsafe fn member<'a>(broadcast: *mut shmkit_broadcast_t) -> Outcome<&'a mut Member> {
-    if !is_plausible(broadcast as usize) {
-        return Err(Failure::of(Status::ErrBadPointer));
-    }
-    // SAFETY: the caller's promise.
-    unsafe { near(broadcast) }.ok_or(Failure::new(
-        Status::ErrBadHandle,
-        "this is no member of a broadcast that is attached, or it was moved",
-        "attach it with shmkit_broadcast_attach, and leave it where it is until shmkit_broadcast_detach",
-    ))
-}
 
 /// Bytes of memory for a broadcast that keeps the last `messages` messages, rounded up to a power of two, of up to
 /// `message_size` bytes; 0: it is too large, or nothing.
@@ -162,9 +124,9 @@ pub unsafe extern "C" fn shmkit_broadcast_attach(
         };
         // SAFETY: the caller's promise.
         let layout = unsafe { layout_of(layout)? };
-        let member = Member::new(broadcast as usize, token_of(region), area(memory, length)?, &layout, rewinds)?;
+        let member = Member::new(token_of(region), area(memory, length)?, &layout, rewinds)?;
         // SAFETY: the place is writable, aligned, and large enough.
-        unsafe { broadcast.cast::<Member>().write(member) };
+        unsafe { attach(broadcast, member) };
         Ok(())
     })
 }
@@ -177,8 +139,7 @@ pub unsafe extern "C" fn shmkit_broadcast_attach(
 pub unsafe extern "C" fn shmkit_broadcast_detach(broadcast: *mut shmkit_broadcast_t) -> shmkit_status_t {
     run(Call::BroadcastDetach, Subject::None, [broadcast as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        unsafe { member(broadcast)? }.detach();
-        Ok(())
+        unsafe { detach(broadcast, Member::detach) }
     })
 }
 
@@ -208,7 +169,7 @@ pub unsafe extern "C" fn shmkit_broadcast_reserve(
     run(Call::BroadcastReserve, Subject::None, [broadcast as u64, size as u64, data as u64, 0, 0, 0], || {
         let data = place(data)?;
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
+        let member = unsafe { attached(broadcast)? };
         let at = member.claim(size as u64).map_err(|refused| member.refused(refused, 0))?;
         // SAFETY: the caller's promise.
         unsafe { data.write(member.area.address(at, size) as *mut c_void) };
@@ -233,7 +194,7 @@ pub unsafe extern "C" fn shmkit_broadcast_commit(broadcast: *mut shmkit_broadcas
     }
     run(Call::BroadcastCommit, Subject::None, [broadcast as u64, size as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
+        let member = unsafe { attached(broadcast)? };
         let slept = member.core.commit(size as u64).map_err(|refused| member.refused(refused, 0))?;
         member.tell(slept);
         Ok(())
@@ -248,7 +209,7 @@ pub unsafe extern "C" fn shmkit_broadcast_commit(broadcast: *mut shmkit_broadcas
 pub unsafe extern "C" fn shmkit_broadcast_abort(broadcast: *mut shmkit_broadcast_t) -> shmkit_status_t {
     run(Call::BroadcastAbort, Subject::None, [broadcast as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
+        let member = unsafe { attached(broadcast)? };
         member.abort().map_err(|refused| member.refused(refused, 0))
     })
 }
@@ -278,7 +239,7 @@ pub unsafe extern "C" fn shmkit_broadcast_write(
     }
     run(Call::BroadcastWrite, Subject::None, [broadcast as u64, data as u64, size as u64, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
+        let member = unsafe { attached(broadcast)? };
         if size > 0 && !is_plausible(data as usize) {
             return Err(Failure::of(Status::ErrBadPointer));
         }
@@ -336,7 +297,7 @@ pub unsafe extern "C" fn shmkit_broadcast_read(
             return Err(Failure::of(Status::ErrBadPointer));
         }
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
+        let member = unsafe { attached(broadcast)? };
         let area = member.area;
         // SAFETY: the caller's promise; no more than there is room for.
         let mut copy = |at, length: u64| unsafe { area.get_words(at, buffer, length as usize) };
@@ -376,7 +337,7 @@ pub unsafe extern "C" fn shmkit_broadcast_behind(broadcast: *mut shmkit_broadcas
 pub unsafe extern "C" fn shmkit_broadcast_close(broadcast: *mut shmkit_broadcast_t) -> shmkit_status_t {
     run(Call::BroadcastClose, Subject::None, [broadcast as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
+        let member = unsafe { attached(broadcast)? };
         member.core.close();
         member.tell(true);
         Ok(())
@@ -391,12 +352,7 @@ pub unsafe extern "C" fn shmkit_broadcast_close(broadcast: *mut shmkit_broadcast
 pub unsafe extern "C" fn shmkit_broadcast_arm(broadcast: *mut shmkit_broadcast_t) -> shmkit_status_t {
     run(Call::BroadcastArm, Subject::None, [broadcast as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        match unsafe { member(broadcast)? }.arm() {
-            true => Ok(()),
-            false => {
-                Err(Failure::new(Status::ErrAgain, "there is something to do already", "do it first, then arm again"))
-            }
-        }
+        slept(unsafe { attached(broadcast)? }.arm())
     })
 }
 
@@ -412,11 +368,8 @@ pub unsafe extern "C" fn shmkit_broadcast_set_notify_fd(
 ) -> shmkit_status_t {
     run(Call::BroadcastNotifyFd, Subject::None, [broadcast as u64, fd as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(broadcast)? };
-        if fd != -1 && file::status(fd).is_err() {
-            return Err(Failure::of(Status::ErrBadDescriptor));
-        }
-        member.set_fd(fd);
+        let member = unsafe { attached(broadcast)? };
+        member.set_fd(notify_fd(fd)?);
         Ok(())
     })
 }

@@ -2,12 +2,11 @@
 
 use core::ffi::{c_int, c_void};
 
+use super::attached::{Handle, area, attach, attached, can_hold, detach, near, who};
 use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
-use super::ring::{area, who};
-use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::cell;
 use crate::containers::cell_end::{self, User};
@@ -31,7 +30,15 @@ pub const SHMKIT_CELL_TAKE_OVER: i32 = 4;
 pub struct shmkit_cell_t {
     bytes: [u8; 64],
 }
-const _: () = assert!(size_of::<User>() <= size_of::<shmkit_cell_t>());
+
+impl Handle for shmkit_cell_t {
+    type Inner = User;
+    const SEAL: u64 = 0x6365_6c6c_5f65_6e64;
+    const NONE: (&'static str, &'static str) = (
+        "this is no user of a cell that is attached, or it was moved",
+        "attach it with shmkit_cell_attach, and leave it where it is until shmkit_cell_detach",
+    );
+}
 
 /// What is known of a cell.
 #[repr(C)]
@@ -47,50 +54,7 @@ pub struct shmkit_cell_stat_t {
     pub writer_lives: i32,
 }
 
-/// What lies below is mapped nowhere.
-const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
-
-/// The user, if it is attached.
-///
-/// # Safety
-/// `cell` is null, or cannot be an address, or leads to the bytes of a `shmkit_cell_t` that no other thread uses now.
-#[inline(always)]
-unsafe fn near<'a>(cell: *mut shmkit_cell_t) -> Option<&'a mut User> {
-    // One comparison: neither in the first page nor beyond what can be mapped.
-    let is_address = (cell as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
-    if !is_address || !cell.is_aligned() {
-        return None;
-    }
-    // SAFETY: the bytes are there and nobody else's; those that are no user are not read further than their seal.
-    unsafe {
-        let user = cell.cast::<User>();
-        let (seal, attached) = User::seal_at(user);
-        if seal.read() == attached { Some(&mut *user) } else { None }
-    }
-}
-
-/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
-#[inline(always)]
-fn can_hold<T>(at: *mut T) -> bool {
-    !at.is_null() && at.is_aligned()
-}
-
-/// The same for the slow ways.
-///
-/// # Safety
-/// As for `near`.
-unsafe fn user<'a>(cell: *mut shmkit_cell_t) -> Outcome<&'a mut User> {
-    if !is_plausible(cell as usize) {
-        return Err(Failure::of(Status::ErrBadPointer));
-    }
-    // SAFETY: the caller's promise.
-    unsafe { near(cell) }.ok_or(Failure::new(
-        Status::ErrBadHandle,
-        "this is no user of a cell that is attached, or it was moved",
-        "attach it with shmkit_cell_attach, and leave it where it is until shmkit_cell_detach",
-    ))
-}
 
 /// Bytes of memory for a cell whose values have up to `value_size` bytes; 0: it is too large.
 #[unsafe(no_mangle)]
@@ -152,9 +116,9 @@ pub unsafe extern "C" fn shmkit_cell_attach(
         };
         // SAFETY: the caller's promise.
         let layout = unsafe { layout_of(layout)? };
-        let user = User::new(cell as usize, area(memory, length)?, &layout, writes, over)?;
+        let user = User::new(area(memory, length)?, &layout, writes, over)?;
         // SAFETY: the place is writable, aligned, and large enough.
-        unsafe { cell.cast::<User>().write(user) };
+        unsafe { attach(cell, user) };
         Ok(())
     })
 }
@@ -167,8 +131,7 @@ pub unsafe extern "C" fn shmkit_cell_attach(
 pub unsafe extern "C" fn shmkit_cell_detach(cell: *mut shmkit_cell_t) -> shmkit_status_t {
     run(Call::CellDetach, Subject::None, [cell as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        unsafe { user(cell)? }.detach();
-        Ok(())
+        unsafe { detach(cell, User::detach) }
     })
 }
 
@@ -197,7 +160,7 @@ pub unsafe extern "C" fn shmkit_cell_reserve(
     run(Call::CellReserve, Subject::None, [cell as u64, size as u64, data as u64, 0, 0, 0], || {
         place(data)?;
         // SAFETY: the caller's promise.
-        Err(unsafe { user(cell)? }.cannot_write(size as u64))
+        Err(unsafe { attached(cell)? }.cannot_write(size as u64))
     })
 }
 
@@ -217,7 +180,7 @@ pub unsafe extern "C" fn shmkit_cell_commit(cell: *mut shmkit_cell_t, size: usiz
     }
     run(Call::CellCommit, Subject::None, [cell as u64, size as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        Err(unsafe { user(cell)? }.cannot_write(size as u64))
+        Err(unsafe { attached(cell)? }.cannot_write(size as u64))
     })
 }
 
@@ -243,7 +206,7 @@ pub unsafe extern "C" fn shmkit_cell_write(
     }
     run(Call::CellWrite, Subject::None, [cell as u64, data as u64, size as u64, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let user = unsafe { user(cell)? };
+        let user = unsafe { attached(cell)? };
         match data.is_null() && size > 0 {
             true => Err(Failure::of(Status::ErrBadPointer)),
             false => Err(user.cannot_write(size as u64)),
@@ -326,7 +289,7 @@ unsafe fn read(
         return Err(Failure::of(Status::ErrBadPointer));
     }
     // SAFETY: the caller's promise.
-    let user = unsafe { user(cell)? };
+    let user = unsafe { attached(cell)? };
     let area = user.area;
     // SAFETY: the caller's promise; no more than there is room for.
     let mut copy = |at, length: u64| unsafe { area.get_words(at, buffer, length as usize) };

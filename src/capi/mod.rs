@@ -5,6 +5,8 @@
 #![allow(clippy::result_large_err, reason = "a failure carries its figures; a success writes one word")]
 
 #[cfg(not(interposer))]
+mod attached;
+#[cfg(not(interposer))]
 pub mod broadcast;
 #[cfg(not(interposer))]
 pub mod cell;

@@ -3,20 +3,18 @@
 
 use core::ffi::{c_int, c_void};
 
+use super::attached::{Handle, area, attach, attached, can_hold, detach, near, notify_fd, slept};
 use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
 use super::region::{shmkit_region_t, token_of};
-use super::ring::area;
-use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::queue::{Delivery, Overflow, Shape};
 use crate::containers::queue_end::{self, Member};
 use crate::error::Status;
 use crate::region::{Failure, Outcome};
 use crate::sync::object::Wait;
-use crate::sys::file;
 
 /// shmkit_queue_options_t.overflow: who sends waits for room, as long as the call may (the default).
 pub const SHMKIT_OVERFLOW_BLOCK: i32 = 0;
@@ -39,7 +37,15 @@ pub const SHMKIT_DELIVERY_AT_MOST_ONCE: i32 = 1;
 pub struct shmkit_queue_t {
     bytes: [u8; 256],
 }
-const _: () = assert!(size_of::<Member>() <= size_of::<shmkit_queue_t>());
+
+impl Handle for shmkit_queue_t {
+    type Inner = Member;
+    const SEAL: u64 = 0x7175_6575_655f_656e;
+    const NONE: (&'static str, &'static str) = (
+        "this is no member of a queue that is attached, or it was moved",
+        "attach it with shmkit_queue_attach, and leave it where it is until shmkit_queue_detach",
+    );
+}
 
 /// What a queue is made as: SHMKIT_QUEUE_OPTIONS_INIT first, then what differs.
 #[repr(C)]
@@ -88,49 +94,7 @@ pub struct shmkit_queue_stat_t {
     pub closed: c_int,
 }
 
-/// What lies below is mapped nowhere.
-const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
-
-/// The member, if it is attached.
-///
-/// # Safety
-/// `queue` is null, or cannot be an address, or leads to the bytes of a `shmkit_queue_t` that no other thread uses now.
-#[inline(always)]
-unsafe fn near<'a>(queue: *mut shmkit_queue_t) -> Option<&'a mut Member> {
-    if !can_hold(queue) {
-        return None;
-    }
-    // SAFETY: the bytes are there and nobody else's; those that are no member are not read further than their seal.
-    unsafe {
-        let member = queue.cast::<Member>();
-        let (seal, attached) = Member::seal_at(member);
-        if seal.read() == attached { Some(&mut *member) } else { None }
-    }
-}
-
-/// Whether a place is not one of those that programs pass by mistake; `place` says why. One comparison: neither in the first
-/// page nor beyond what can be mapped.
-#[inline(always)]
-fn can_hold<T>(at: *mut T) -> bool {
-    (at as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS && at.is_aligned()
-}
-
-/// The same for the slow ways.
-///
-/// # Safety
-/// As for `near`.
-unsafe fn member<'a>(queue: *mut shmkit_queue_t) -> Outcome<&'a mut Member> {
-    if !is_plausible(queue as usize) {
-        return Err(Failure::of(Status::ErrBadPointer));
-    }
-    // SAFETY: the caller's promise.
-    unsafe { near(queue) }.ok_or(Failure::new(
-        Status::ErrBadHandle,
-        "this is no member of a queue that is attached, or it was moved",
-        "attach it with shmkit_queue_attach, and leave it where it is until shmkit_queue_detach",
-    ))
-}
 
 /// The shape that options ask for.
 ///
@@ -219,9 +183,9 @@ pub unsafe extern "C" fn shmkit_queue_attach(
         let queue = place(queue)?;
         // SAFETY: the caller's promise.
         let layout = unsafe { layout_of(layout)? };
-        let member = Member::new(queue as usize, token_of(region), area(memory, length)?, &layout)?;
+        let member = Member::new(token_of(region), area(memory, length)?, &layout)?;
         // SAFETY: the place is writable, aligned, and large enough.
-        unsafe { queue.cast::<Member>().write(member) };
+        unsafe { attach(queue, member) };
         Ok(())
     })
 }
@@ -234,8 +198,7 @@ pub unsafe extern "C" fn shmkit_queue_attach(
 pub unsafe extern "C" fn shmkit_queue_detach(queue: *mut shmkit_queue_t) -> shmkit_status_t {
     run(Call::QueueDetach, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        unsafe { member(queue)? }.detach();
-        Ok(())
+        unsafe { detach(queue, Member::detach) }
     })
 }
 
@@ -268,7 +231,7 @@ pub unsafe extern "C" fn shmkit_queue_reserve(
     run(Call::QueueReserve, Subject::None, [queue as u64, size as u64, data as u64, timeout_ns, 0, 0], || {
         let data = place(data)?;
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         let at = member.claim(size as u64, Wait::of(timeout_ns))?;
         // SAFETY: the caller's promise.
         unsafe { data.write(member.area.address(at, size) as *mut c_void) };
@@ -293,7 +256,7 @@ pub unsafe extern "C" fn shmkit_queue_commit(queue: *mut shmkit_queue_t, size: u
     }
     run(Call::QueueCommit, Subject::None, [queue as u64, size as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         let slept = member.queue.commit(size as u64).map_err(|refused| member.refused(refused, size as u64))?;
         member.tell(slept);
         Ok(())
@@ -308,7 +271,7 @@ pub unsafe extern "C" fn shmkit_queue_commit(queue: *mut shmkit_queue_t, size: u
 pub unsafe extern "C" fn shmkit_queue_abort(queue: *mut shmkit_queue_t) -> shmkit_status_t {
     run(Call::QueueAbort, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         let slept = member.queue.abort().map_err(|refused| member.refused(refused, 0))?;
         member.tell(slept);
         Ok(())
@@ -342,7 +305,7 @@ pub unsafe extern "C" fn shmkit_queue_send(
     }
     run(Call::QueueSend, Subject::None, [queue as u64, data as u64, size as u64, timeout_ns, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         if size > 0 && !is_plausible(data as usize) {
             return Err(Failure::of(Status::ErrBadPointer));
         }
@@ -390,7 +353,7 @@ pub unsafe extern "C" fn shmkit_queue_take(
     run(Call::QueueTake, Subject::None, [queue as u64, data as u64, size as u64, timeout_ns, 0, 0], || {
         let (data, size) = (place(data)?, place(size)?);
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         let (at, length) = member.take(Wait::of(timeout_ns))?;
         // SAFETY: the caller's promise.
         unsafe {
@@ -417,7 +380,7 @@ pub unsafe extern "C" fn shmkit_queue_release(queue: *mut shmkit_queue_t) -> shm
     }
     run(Call::QueueRelease, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         member.queue.release().map(drop).map_err(|refused| member.refused(refused, 0))
     })
 }
@@ -462,7 +425,7 @@ pub unsafe extern "C" fn shmkit_queue_receive(
             return Err(Failure::of(Status::ErrBadPointer));
         }
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         let (at, length) = match member.queue.taken() {
             Some(found) => found,
             None => member.take(Wait::of(timeout_ns))?,
@@ -492,7 +455,7 @@ pub unsafe extern "C" fn shmkit_queue_receive(
 pub unsafe extern "C" fn shmkit_queue_close(queue: *mut shmkit_queue_t) -> shmkit_status_t {
     run(Call::QueueClose, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
+        let member = unsafe { attached(queue)? };
         member.queue.close();
         member.tell(true);
         Ok(())
@@ -510,12 +473,7 @@ pub unsafe extern "C" fn shmkit_queue_close(queue: *mut shmkit_queue_t) -> shmki
 pub unsafe extern "C" fn shmkit_queue_arm(queue: *mut shmkit_queue_t) -> shmkit_status_t {
     run(Call::QueueArm, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        match unsafe { member(queue)? }.arm() {
-            true => Ok(()),
-            false => {
-                Err(Failure::new(Status::ErrAgain, "there is something to do already", "do it first, then arm again"))
-            }
-        }
+        slept(unsafe { attached(queue)? }.arm())
     })
 }
 
@@ -528,11 +486,8 @@ pub unsafe extern "C" fn shmkit_queue_arm(queue: *mut shmkit_queue_t) -> shmkit_
 pub unsafe extern "C" fn shmkit_queue_set_notify_fd(queue: *mut shmkit_queue_t, fd: c_int) -> shmkit_status_t {
     run(Call::QueueNotifyFd, Subject::None, [queue as u64, fd as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let member = unsafe { member(queue)? };
-        if fd != -1 && file::status(fd).is_err() {
-            return Err(Failure::of(Status::ErrBadDescriptor));
-        }
-        member.set_fd(fd);
+        let member = unsafe { attached(queue)? };
+        member.set_fd(notify_fd(fd)?);
         Ok(())
     })
 }

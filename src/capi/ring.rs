@@ -3,20 +3,17 @@
 
 use core::ffi::{c_int, c_void};
 
+use super::attached::{Handle, area, attach, attached, can_hold, detach, near, notify_fd, slept, who};
 use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
 use super::outcome::{Subject, place, run};
-use crate::checks::memory::ADDRESS_LIMIT;
 use crate::checks::words::Call;
 use crate::containers::ring::Refused;
 use crate::containers::ring_end::{self, End, How, Side};
-use crate::containers::role::Judged;
 use crate::error::Status;
-use crate::region::{Failure, Outcome};
+use crate::region::Failure;
 use crate::sync::object::Wait;
-use crate::sys::area::Area;
-use crate::sys::file;
 
 /// shmkit_ring_attach(): the end that writes.
 pub const SHMKIT_RING_PRODUCE: i32 = 1;
@@ -34,7 +31,15 @@ pub const SHMKIT_RING_TAKE_OVER: i32 = 4;
 pub struct shmkit_ring_t {
     bytes: [u8; 128],
 }
-const _: () = assert!(size_of::<End>() <= size_of::<shmkit_ring_t>());
+
+impl Handle for shmkit_ring_t {
+    type Inner = End;
+    const SEAL: u64 = 0x7269_6e67_5f65_6e64;
+    const NONE: (&'static str, &'static str) = (
+        "this is no end of a ring that is attached, or it was moved",
+        "attach it with shmkit_ring_attach, and leave it where it is until shmkit_ring_detach",
+    );
+}
 
 /// Bytes of a message that lie together, in batches.
 #[repr(C)]
@@ -73,67 +78,7 @@ pub struct shmkit_ring_stat_t {
     pub closed: c_int,
 }
 
-/// What lies below is mapped nowhere.
-const FIRST_ADDRESS: usize = 4096;
 const OK: shmkit_status_t = Status::Ok as shmkit_status_t;
-
-/// The memory of a ring or queue.
-pub(super) fn area(memory: *const c_void, length: usize) -> Outcome<Area> {
-    let start = memory as usize;
-    if !is_plausible(start) || start.checked_add(length).is_none() {
-        return Err(Failure::of(Status::ErrBadPointer));
-    }
-    if !start.is_multiple_of(64) {
-        return Err(Failure::argument(
-            "the memory is not aligned to 64 bytes",
-            "begin it at a multiple of 64: the data of a region does",
-        ));
-    }
-    // SAFETY: aligned; every function here asks that the memory is mapped while an end of the ring is attached, and the
-    // kernel is asked before it is touched for the first time.
-    Ok(unsafe { Area::new(start, length) })
-}
-
-/// The end, if it is attached.
-///
-/// # Safety
-/// `ring` is null, or cannot be an address, or leads to the bytes of a `shmkit_ring_t` that no other thread uses now.
-#[inline(always)]
-unsafe fn near<'a>(ring: *mut shmkit_ring_t) -> Option<&'a mut End> {
-    // One comparison: neither in the first page nor beyond what can be mapped.
-    let is_address = (ring as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS;
-    if !is_address || !ring.is_aligned() {
-        return None;
-    }
-    // SAFETY: the bytes are there and nobody else's; those that are no end are not read further than their seal.
-    unsafe {
-        let end = ring.cast::<End>();
-        let (seal, attached) = End::seal_at(end);
-        if seal.read() == attached { Some(&mut *end) } else { None }
-    }
-}
-
-/// Whether a place for a result is not one of those that programs pass by mistake; `place` says why.
-#[inline(always)]
-fn can_hold<T>(at: *mut T) -> bool {
-    !at.is_null() && at.is_aligned()
-}
-
-/// The same for the slow ways.
-///
-/// # Safety
-/// As for `near`.
-unsafe fn end<'a>(ring: *mut shmkit_ring_t) -> Outcome<&'a mut End> {
-    if !is_plausible(ring as usize) {
-        return Err(Failure::of(Status::ErrBadPointer));
-    }
-    // SAFETY: the caller's promise.
-    unsafe { near(ring) }.ok_or(Failure::new(
-        Status::ErrBadHandle,
-        "this is no end of a ring that is attached, or it was moved",
-        "attach it with shmkit_ring_attach, and leave it where it is until shmkit_ring_detach",
-    ))
-}
 
 /// Bytes of memory for a ring in which messages of `capacity` bytes lie, with 8 bytes and less than 8 of filling for each;
 /// the capacity is rounded up to a power of two. 0: it is too large.
@@ -197,9 +142,9 @@ pub unsafe extern "C" fn shmkit_ring_attach(
         let how = How { produces, over: how & SHMKIT_RING_TAKE_OVER != 0 };
         // SAFETY: the caller's promise.
         let layout = unsafe { layout_of(layout)? };
-        let end = End::new(ring as usize, area(memory, length)?, Some(&layout), how)?;
+        let end = End::new(area(memory, length)?, Some(&layout), how)?;
         // SAFETY: the place is writable, aligned, and large enough.
-        unsafe { ring.cast::<End>().write(end) };
+        unsafe { attach(ring, end) };
         Ok(())
     })
 }
@@ -212,8 +157,7 @@ pub unsafe extern "C" fn shmkit_ring_attach(
 pub unsafe extern "C" fn shmkit_ring_detach(ring: *mut shmkit_ring_t) -> shmkit_status_t {
     run(Call::RingDetach, Subject::None, [ring as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        unsafe { end(ring)? }.detach();
-        Ok(())
+        unsafe { detach(ring, End::detach) }
     })
 }
 
@@ -247,7 +191,7 @@ pub unsafe extern "C" fn shmkit_ring_reserve(
     run(Call::RingReserve, Subject::None, [ring as u64, size as u64, data as u64, timeout_ns, 0, 0], || {
         let data = place(data)?;
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         let at = end.reserve(size as u64, Wait::of(timeout_ns))?;
         // SAFETY: the caller's promise.
         unsafe { data.write(end.area.address(at, size) as *mut c_void) };
@@ -275,7 +219,7 @@ pub unsafe extern "C" fn shmkit_ring_commit(ring: *mut shmkit_ring_t, size: usiz
     }
     run(Call::RingCommit, Subject::None, [ring as u64, size as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         let committed = end.producer()?.commit(size as u64);
         committed.map(drop).map_err(|refused| end.refused(refused, size as u64))
     })
@@ -289,7 +233,7 @@ pub unsafe extern "C" fn shmkit_ring_commit(ring: *mut shmkit_ring_t, size: usiz
 pub unsafe extern "C" fn shmkit_ring_abort(ring: *mut shmkit_ring_t) -> shmkit_status_t {
     run(Call::RingAbort, Subject::None, [ring as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        unsafe { end(ring)? }.producer()?.abort();
+        unsafe { attached(ring)? }.producer()?.abort();
         Ok(())
     })
 }
@@ -324,7 +268,7 @@ pub unsafe extern "C" fn shmkit_ring_write(
     }
     run(Call::RingWrite, Subject::None, [ring as u64, data as u64, size as u64, timeout_ns, 0, 0], || {
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         if size > 0 && !is_plausible(data as usize) {
             return Err(Failure::of(Status::ErrBadPointer));
         }
@@ -361,7 +305,7 @@ pub unsafe extern "C" fn shmkit_ring_write_batch(
             place(messages.cast_mut())?;
         }
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         end.producer()?;
         let mut written = 0;
         while written < count {
@@ -435,7 +379,7 @@ pub unsafe extern "C" fn shmkit_ring_peek(
     run(Call::RingPeek, Subject::None, [ring as u64, data as u64, size as u64, timeout_ns, 0, 0], || {
         let (data, size) = (place(data)?, place(size)?);
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         let (at, length) = end.peek(Wait::of(timeout_ns))?;
         // SAFETY: the caller's promise.
         unsafe {
@@ -467,7 +411,7 @@ pub unsafe extern "C" fn shmkit_ring_peek_batch(
             place(messages)?;
         }
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         if count > 0 {
             end.peek(Wait::of(timeout_ns))?;
         }
@@ -506,7 +450,7 @@ pub unsafe extern "C" fn shmkit_ring_release(ring: *mut shmkit_ring_t, count: us
     }
     run(Call::RingRelease, Subject::None, [ring as u64, count as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         let released = end.consumer()?.release(count);
         released.map(drop).map_err(|refused| end.refused(refused, 0))
     })
@@ -555,7 +499,7 @@ pub unsafe extern "C" fn shmkit_ring_read(
             return Err(Failure::of(Status::ErrBadPointer));
         }
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         let (at, length) = end.peek(Wait::of(timeout_ns))?;
         // SAFETY: the caller's promise.
         unsafe { size.write(length as usize) };
@@ -586,7 +530,7 @@ pub unsafe extern "C" fn shmkit_ring_read(
 pub unsafe extern "C" fn shmkit_ring_close(ring: *mut shmkit_ring_t) -> shmkit_status_t {
     run(Call::RingClose, Subject::None, [ring as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
+        let end = unsafe { attached(ring)? };
         if end.producer()?.close() && end.has_fd() {
             end.tell();
         }
@@ -607,14 +551,7 @@ pub unsafe extern "C" fn shmkit_ring_close(ring: *mut shmkit_ring_t) -> shmkit_s
 pub unsafe extern "C" fn shmkit_ring_arm(ring: *mut shmkit_ring_t) -> shmkit_status_t {
     run(Call::RingArm, Subject::None, [ring as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        match unsafe { end(ring)? }.arm() {
-            true => Ok(()),
-            false => Err(Failure::new(
-                Status::ErrAgain,
-                "there is something to do at this end already",
-                "do it first, then arm again",
-            )),
-        }
+        slept(unsafe { attached(ring)? }.arm())
     })
 }
 
@@ -628,11 +565,8 @@ pub unsafe extern "C" fn shmkit_ring_arm(ring: *mut shmkit_ring_t) -> shmkit_sta
 pub unsafe extern "C" fn shmkit_ring_set_notify_fd(ring: *mut shmkit_ring_t, fd: c_int) -> shmkit_status_t {
     run(Call::RingNotifyFd, Subject::None, [ring as u64, fd as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
-        let end = unsafe { end(ring)? };
-        if fd != -1 && file::status(fd).is_err() {
-            return Err(Failure::of(Status::ErrBadDescriptor));
-        }
-        end.set_fd(fd);
+        let end = unsafe { attached(ring)? };
+        end.set_fd(notify_fd(fd)?);
         Ok(())
     })
 }
@@ -671,14 +605,4 @@ pub unsafe extern "C" fn shmkit_ring_stat(
         }
         Ok(())
     })
-}
-
-/// A process id, and SHMKIT_ANSWER_YES, _NO or _UNKNOWN.
-pub(super) fn who(judged: Judged) -> (u32, i32) {
-    match judged {
-        Judged::Free => (0, 0),
-        Judged::Dead(pid) => (pid, 0),
-        Judged::Alive(pid) => (pid, 1),
-        Judged::Unknown(pid) => (pid, 2),
-    }
 }

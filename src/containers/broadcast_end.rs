@@ -2,7 +2,9 @@
 //! Next: `capi/broadcast.rs`.
 
 use super::broadcast::{self, Broadcast, MEMBERS_AT, Refused, Shape};
-use super::layout::{check_mapped, check_writable, fingerprint, other_layout};
+use super::layout::{
+    check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
+};
 use super::members::Membership;
 use super::queue;
 use super::wait::{self, Ended};
@@ -16,8 +18,6 @@ use crate::sys::event_fd;
 /// A member of a broadcast. In C it is a `shmkit_broadcast_t`.
 #[repr(C)]
 pub struct Member {
-    /// `SEAL` and the member's own address.
-    seal: u64,
     /// Where the broadcast is.
     pub area: Area,
     /// By which it is told who is dead.
@@ -28,8 +28,6 @@ pub struct Member {
     /// The core.
     pub core: Broadcast<Area>,
 }
-
-const SEAL: u64 = 0x6361_7374_5f65_6e64;
 
 /// The shape for so many messages of up to so many bytes.
 pub fn shape(cells: u64, longest: u64, layout: &Layout) -> Outcome<Shape> {
@@ -45,25 +43,10 @@ pub fn shape(cells: u64, longest: u64, layout: &Layout) -> Outcome<Shape> {
 
 /// Makes a broadcast of memory that nobody uses yet.
 pub fn make(area: Area, shape: &Shape) -> Outcome<()> {
-    if shape.size() > area.length() as u64 {
-        return Err(Failure::new(
-            Status::ErrInvalidArgument,
-            "{length} bytes are too few for this broadcast, which needs {needed}",
-            "ask shmkit_broadcast_size how many it needs",
-        )
-        .with(|figures| (figures.length, figures.needed) = (area.length() as u64, shape.size())));
-    }
+    require_room(area, shape.size(), "broadcast")?;
     check_writable(area)?;
     broadcast::make(area, shape);
     Ok(())
-}
-
-fn corrupt() -> Failure {
-    Failure::new(
-        Status::ErrCorrupt,
-        "what stands in the broadcast cannot be: a peer wrote where it should not",
-        "initialise it anew, when nobody uses it; look for a write past the end of a message",
-    )
 }
 
 /// The shape of the broadcast in this memory.
@@ -71,46 +54,28 @@ pub fn found(area: Area) -> Outcome<Shape> {
     check_mapped(area)?;
     let shape = if area.length() < MEMBERS_AT { None } else { broadcast::read(area) };
     let Some(shape) = shape else {
-        return Err(Failure::new(
-            Status::ErrUninitialised,
-            "there is no broadcast in this memory",
-            "initialise it with shmkit_broadcast_init, once, before anybody attaches: best in the init callback of a region",
-        ));
+        return Err(uninitialised("broadcast"));
     };
     if shape.size() > area.length() as u64 {
-        return Err(Failure::new(
-            Status::ErrCorrupt,
-            "the broadcast says that it has {needed} bytes, and its memory has {length}",
-            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
-        )
-        .with(|figures| (figures.needed, figures.length) = (shape.size(), area.length() as u64)));
+        return Err(lies(area, shape.size(), "broadcast"));
     }
     Ok(shape)
 }
 
 impl Member {
-    /// Becomes a member of the broadcast in this memory, to lie at an address.
-    pub fn new(address: usize, region: u64, area: Area, layout: &Layout, rewinds: bool) -> Outcome<Member> {
+    /// Becomes a member of the broadcast in this memory.
+    pub fn new(region: u64, area: Area, layout: &Layout, rewinds: bool) -> Outcome<Member> {
         let shape = found(area)?;
         check_writable(area)?;
-        let wanted = fingerprint(layout);
-        if wanted != 0 && wanted != shape.fingerprint {
-            return Err(other_layout());
-        }
+        require_layout(layout, shape.fingerprint)?;
         let others = Membership::new(area, MEMBERS_AT, region)?;
         area::begin_fences();
-        let mut core = Broadcast::new(area, shape, others.owner).map_err(|_| corrupt())?;
+        let mut core = Broadcast::new(area, shape, others.owner).map_err(|_| corrupt("broadcast"))?;
         if rewinds {
             core.rewind();
         }
-        let (seal, spins, longest) = (SEAL ^ address as u64, wait::FIRST_SPINS, shape.longest());
-        Ok(Member { seal, area, others, spins, fd: -1, longest, core })
-    }
-
-    /// Where the seal of a member at this address is, and what it is when it is attached there.
-    #[inline(always)]
-    pub fn seal_at(member: *mut Member) -> (*mut u64, u64) {
-        (member.cast(), SEAL ^ member as u64)
+        let (spins, longest) = (wait::FIRST_SPINS, shape.longest());
+        Ok(Member { area, others, spins, fd: -1, longest, core })
     }
 
     /// Gives up what is reserved.
@@ -125,7 +90,6 @@ impl Member {
         if self.others.is_own() {
             let _ = self.abort();
         }
-        self.seal = 0;
     }
 
     /// Claims a place for a message.
@@ -183,7 +147,7 @@ impl Member {
                 Failure::new(Status::ErrAgain, "there is no message", "wait with a timeout, or come back later")
             }
             Refused::Closed => Failure::of(Status::ErrClosed),
-            Refused::Corrupt => corrupt(),
+            Refused::Corrupt => corrupt("broadcast"),
             Refused::NotOwn => Failure::argument("nothing is reserved here", "reserve before commit; each once"),
             Refused::InHand => Failure::new(
                 Status::ErrBusy,

@@ -2,7 +2,9 @@
 //! Next: `capi/cell.rs`.
 
 use super::cell::{self, Refused, SPACE_AT, WRITER_AT};
-use super::layout::{check_mapped, check_writable, fingerprint, other_layout};
+use super::layout::{
+    check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
+};
 use super::role::{self, Judged};
 use super::wait::{self, Ended};
 use crate::error::Status;
@@ -14,8 +16,6 @@ use crate::sys::area::{self, Area};
 /// A user of a cell. In C it is a `shmkit_cell_t`.
 #[repr(C)]
 pub struct User {
-    /// `SEAL` and the user's own address.
-    seal: u64,
     /// Where the cell is.
     pub area: Area,
     /// The longest value, as it was checked.
@@ -29,22 +29,12 @@ pub struct User {
     spins: u32,
 }
 
-const SEAL: u64 = 0x6365_6c6c_5f65_6e64;
-
 /// Makes a cell of memory that nobody uses yet.
 pub fn make(area: Area, longest: u64, layout: &Layout) -> Outcome<()> {
     if longest == 0 || longest > cell::MOST {
         return Err(Failure::argument("a cell holds values of 1 byte to 4 GiB", "give the size of the longest value"));
     }
-    let needed = cell::size(longest);
-    if needed > area.length() as u64 {
-        return Err(Failure::new(
-            Status::ErrInvalidArgument,
-            "{length} bytes are too few for this cell, which needs {needed}",
-            "ask shmkit_cell_size how many it needs",
-        )
-        .with(|figures| (figures.length, figures.needed) = (area.length() as u64, needed)));
-    }
+    require_room(area, cell::size(longest), "cell")?;
     check_writable(area)?;
     cell::make(area, longest, fingerprint(layout), identity::own().namespace as u32);
     Ok(())
@@ -55,25 +45,13 @@ pub fn found(area: Area, layout: Option<&Layout>) -> Outcome<u64> {
     check_mapped(area)?;
     let head = if area.length() < cell::size(1) as usize { None } else { cell::read_head(area) };
     let Some((longest, found)) = head else {
-        return Err(Failure::new(
-            Status::ErrUninitialised,
-            "there is no cell in this memory",
-            "initialise it with shmkit_cell_init, once, before anybody attaches: best in the init callback of a region",
-        ));
+        return Err(uninitialised("cell"));
     };
     if longest == 0 || longest > cell::MOST || cell::size(longest) > area.length() as u64 {
-        return Err(Failure::new(
-            Status::ErrCorrupt,
-            "the cell says that its values have up to {needed} bytes, and its memory has {length}",
-            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
-        )
-        .with(|figures| (figures.needed, figures.length) = (longest, area.length() as u64)));
+        return Err(lies(area, cell::size(longest.min(cell::MOST)), "cell"));
     }
-    match layout.map_or(0, fingerprint) {
-        0 => Ok(longest),
-        wanted if wanted == found => Ok(longest),
-        _ => Err(other_layout()),
-    }
+    layout.map_or(Ok(()), |wanted| require_layout(wanted, found))?;
+    Ok(longest)
 }
 
 /// Who writes the cell in this memory, and the number of its latest value.
@@ -83,8 +61,8 @@ pub fn look(area: Area) -> Outcome<(u64, u64, Judged)> {
 }
 
 impl User {
-    /// Attaches to the cell in this memory, to lie at an address: to read, or to write.
-    pub fn new(address: usize, area: Area, layout: &Layout, writes: bool, over: bool) -> Outcome<User> {
+    /// Attaches to the cell in this memory: to read, or to write.
+    pub fn new(area: Area, layout: &Layout, writes: bool, over: bool) -> Outcome<User> {
         let longest = found(area, Some(layout))?;
         let mut own = 0;
         if writes {
@@ -96,15 +74,9 @@ impl User {
         let number = if writes { cell::latest(area) } else { 0 };
         if number > cell::MOST_VALUES {
             role::give(area, WRITER_AT, own);
-            return Err(corrupt());
+            return Err(corrupt("cell"));
         }
-        Ok(User { seal: SEAL ^ address as u64, area, longest, own, number, begun: false, spins: wait::FIRST_SPINS })
-    }
-
-    /// Where the seal of a user at this address is, and what it is when it is attached there.
-    #[inline(always)]
-    pub fn seal_at(user: *mut User) -> (*mut u64, u64) {
-        (user.cast(), SEAL ^ user as u64)
+        Ok(User { area, longest, own, number, begun: false, spins: wait::FIRST_SPINS })
     }
 
     /// Ends the use; a writer gives its place back. A forked child only forgets it: it is its parent's.
@@ -112,7 +84,6 @@ impl User {
         if self.own != 0 && role::own(self.area, SPACE_AT) == self.own {
             role::give(self.area, WRITER_AT, self.own);
         }
-        self.seal = 0;
     }
 
     /// Begins the next value: where its bytes go. `None` for a reader, and for a value that is too long.
@@ -162,7 +133,7 @@ impl User {
                     )
                     .with(|figures| (figures.needed, figures.length) = (length, room)));
                 }
-                Err(Refused::Corrupt) => return Err(corrupt()),
+                Err(Refused::Corrupt) => return Err(corrupt("cell")),
             }
             let Wait::Until(until) = wait else {
                 return Err(Failure::new(
@@ -195,14 +166,6 @@ impl User {
             }
         }
     }
-}
-
-fn corrupt() -> Failure {
-    Failure::new(
-        Status::ErrCorrupt,
-        "what stands in the cell cannot be: somebody wrote where he should not",
-        "initialise it anew, when nobody uses it",
-    )
 }
 
 /// A value that no cell of this size holds.

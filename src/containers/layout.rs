@@ -1,5 +1,6 @@
-//! What every container checks before it is used: that its memory can be written, and that its messages are of the type that
-//! the program means. Next: `ring_end.rs`, `queue_end.rs`.
+//! What every container checks before it is used, and what it says where that does not hold: memory that can be read and
+//! written, room, bytes that can be its own, messages of the type that the program means. `what` is the container's name, as
+//! in its functions. Next: `ring_end.rs`, `queue_end.rs`.
 
 use crate::error::{Errno, Status};
 use crate::region::header::Layout;
@@ -18,13 +19,63 @@ pub fn fingerprint(layout: &Layout) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)).max(1)
 }
 
-/// What a program that means another type is told.
-pub fn other_layout() -> Failure {
-    Failure::new(
-        Status::ErrLayout,
-        "it was made for messages of another type, version, size or alignment",
-        "build both programs from the same definition",
+/// Whether messages are of the type that the program means; one that means none takes any.
+pub fn require_layout(wanted: &Layout, found: u64) -> Outcome<()> {
+    match fingerprint(wanted) {
+        0 => Ok(()),
+        wanted if wanted == found => Ok(()),
+        _ => Err(Failure::new(
+            Status::ErrLayout,
+            "it was made for messages of another type, version, size or alignment",
+            "build both programs from the same definition",
+        )),
+    }
+}
+
+/// Whether there are enough bytes to make one.
+pub fn require_room(area: Area, needed: u64, what: &'static str) -> Outcome<()> {
+    if needed <= area.length() as u64 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Status::ErrInvalidArgument,
+        "{length} bytes are too few for this {what}, which needs {needed}",
+        "ask shmkit_{what}_size how many it needs",
     )
+    .with(|figures| (figures.length, figures.needed, figures.what) = (area.length() as u64, needed, what)))
+}
+
+/// What is said of memory in which none was made.
+#[cold]
+pub fn uninitialised(what: &'static str) -> Failure {
+    Failure::new(
+        Status::ErrUninitialised,
+        "there is no {what} in this memory",
+        "initialise it with shmkit_{what}_init, once, before anybody attaches: best in the init callback of a region",
+    )
+    .with(|figures| figures.what = what)
+}
+
+/// What is said of one that names sizes which its memory does not have.
+#[cold]
+pub fn lies(area: Area, needed: u64, what: &'static str) -> Failure {
+    Failure::new(
+        Status::ErrCorrupt,
+        "by what stands in it the {what} needs {needed} bytes, and its memory has {length}",
+        "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
+    )
+    .with(|figures| (figures.needed, figures.length, figures.what) = (needed, area.length() as u64, what))
+}
+
+/// What is said of one in which something stands that no call leaves there.
+#[cold]
+pub fn corrupt(what: &'static str) -> Failure {
+    Failure::new(
+        Status::ErrCorrupt,
+        "what stands in the {what} cannot be: a peer wrote where it should not",
+        "initialise it anew, when nobody uses it; look for a write past the end of a message",
+    )
+    .with(|figures| figures.what = what)
 }
 
 /// Whether the memory can be read at both of its ends.

@@ -1,23 +1,23 @@
 //! A member of a queue, in the program's own memory: the core with its memory, its region and the words of its failures; and
 //! what it does about the dead. Next: `members.rs`, `capi/queue.rs`.
 
-use super::layout::{check_writable, fingerprint, other_layout};
+use super::layout::{
+    check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
+};
 use super::members::Membership;
 use super::queue::{self, Counts, Delivery, MEMBERS_AT, Overflow, Queue, Refused, Shape};
 use super::wait::{self, Ended};
-use crate::error::{Errno, Status};
+use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome};
 use crate::sync::futex::BEAT_NS;
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
-use crate::sys::{event_fd, memory, process};
+use crate::sys::{event_fd, process};
 
 /// A member of a queue. In C it is a `shmkit_queue_t`.
 #[repr(C)]
 pub struct Member {
-    /// `SEAL` and the member's own address.
-    seal: u64,
     /// Where the queue is.
     pub area: Area,
     /// By which it is told who is dead.
@@ -36,7 +36,6 @@ pub struct Member {
     pub queue: Queue<Area>,
 }
 
-const SEAL: u64 = 0x7175_6575_655f_656e;
 /// How often somebody is found in the midst of a message before it is asked whether it lives.
 const PATIENCE: u32 = 256;
 
@@ -52,21 +51,9 @@ pub fn shape(cells: u64, longest: u64, layout: &Layout, overflow: Overflow, deli
     Ok(Shape { cells, stride: Shape::stride_for(longest), fingerprint: fingerprint(layout), delivery, overflow })
 }
 
-fn check_room(area: Area, shape: &Shape) -> Outcome<()> {
-    if shape.size() <= area.length() as u64 {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Status::ErrInvalidArgument,
-        "{length} bytes are too few for this queue, which needs {needed}",
-        "ask shmkit_queue_size how many it needs",
-    )
-    .with(|figures| (figures.length, figures.needed) = (area.length() as u64, shape.size())))
-}
-
 /// Makes a queue of memory that nobody uses yet.
 pub fn make(area: Area, shape: &Shape) -> Outcome<()> {
-    check_room(area, shape)?;
+    require_room(area, shape.size(), "queue")?;
     check_writable(area)?;
     queue::make(area, shape);
     Ok(())
@@ -76,56 +63,33 @@ pub fn make(area: Area, shape: &Shape) -> Outcome<()> {
 fn found(area: Area) -> Outcome<Shape> {
     let shape = if area.length() < queue::MEMBERS_AT { None } else { queue::read(area) };
     let Some(shape) = shape else {
-        return Err(Failure::new(
-            Status::ErrUninitialised,
-            "there is no queue in this memory",
-            "initialise it with shmkit_queue_init, once, before anybody attaches: best in the init callback of a region",
-        ));
+        return Err(uninitialised("queue"));
     };
     if shape.size() > area.length() as u64 {
-        return Err(Failure::new(
-            Status::ErrCorrupt,
-            "the queue says that it has {needed} bytes, and its memory has {length}",
-            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
-        )
-        .with(|figures| (figures.needed, figures.length) = (shape.size(), area.length() as u64)));
+        return Err(lies(area, shape.size(), "queue"));
     }
     Ok(shape)
 }
 
 /// Looks at a queue without being a member; changes nothing.
 pub fn look(area: Area) -> Outcome<(Shape, Counts)> {
-    for at in [0, area.length().saturating_sub(1)] {
-        if memory::peek(area.start() + at, &mut [0]) == Err(Errno(libc::EFAULT)) {
-            return Err(Failure::of(Status::ErrBadPointer));
-        }
-    }
+    check_mapped(area)?;
     Ok((found(area)?, queue::counts(area)))
 }
 
 impl Member {
-    /// Becomes a member of the queue in this memory, to lie at an address.
-    pub fn new(address: usize, region: u64, area: Area, layout: &Layout) -> Outcome<Member> {
+    /// Becomes a member of the queue in this memory.
+    pub fn new(region: u64, area: Area, layout: &Layout) -> Outcome<Member> {
         if area.length() >= queue::MEMBERS_AT {
             check_writable(area)?;
         }
         let shape = found(area)?;
-        let wanted = fingerprint(layout);
-        if wanted != 0 && wanted != shape.fingerprint {
-            return Err(other_layout());
-        }
+        require_layout(layout, shape.fingerprint)?;
         let others = Membership::new(area, MEMBERS_AT, region)?;
         area::begin_fences();
         let queue = Queue::new(area, shape, others.owner);
         let spins = wait::FIRST_SPINS;
-        let seal = SEAL ^ address as u64;
-        Ok(Member { seal, area, others, spins, fd: -1, busy: 0, looked: 0, shape, queue })
-    }
-
-    /// Where the seal of a member at this address is, and what it is when it is attached there.
-    #[inline(always)]
-    pub fn seal_at(member: *mut Member) -> (*mut u64, u64) {
-        (member.cast(), SEAL ^ member as u64)
+        Ok(Member { area, others, spins, fd: -1, busy: 0, looked: 0, shape, queue })
     }
 
     /// Ends the membership: what was claimed is given up, what was taken is given back. A forked child only forgets it: it is
@@ -136,7 +100,6 @@ impl Member {
             let slept = self.queue.put_back();
             self.tell(aborted || slept);
         }
-        self.seal = 0;
     }
 
     /// The longest message.
@@ -256,11 +219,7 @@ impl Member {
                 "wait with a timeout, come back later, or make it larger",
             ),
             Refused::Closed => Failure::of(Status::ErrClosed),
-            Refused::Corrupt => Failure::new(
-                Status::ErrCorrupt,
-                "what stands in the queue cannot be: a peer wrote where it should not",
-                "initialise it anew, when nobody uses it; look for a write past the end of a message",
-            ),
+            Refused::Corrupt => corrupt("queue"),
             Refused::InHand => Failure::new(
                 Status::ErrBusy,
                 "this member has reserved, or taken, a message already",

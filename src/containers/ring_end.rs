@@ -1,18 +1,20 @@
 //! One end of a ring, in the program's own memory: the core with its memory, its role and the words of its failures. What a
 //! call needs most often is in `ring.rs`; here is what it comes to when that does not do. Next: `capi/ring.rs`.
 
-use super::layout::{check_writable, fingerprint, other_layout};
+use super::layout::{
+    check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
+};
 use super::ring::{
     self, CONSUMER_AT, Consumer, Counts, DATA_AT, LEAST, MOST, PRODUCER_AT, Producer, Refused, SPACE_AT,
 };
 use super::role::{self, Judged};
 use super::wait::{self, Ended};
-use crate::error::{Errno, Status};
+use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome, identity};
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
-use crate::sys::{event_fd, memory};
+use crate::sys::event_fd;
 
 /// Which end.
 pub enum Side {
@@ -25,8 +27,6 @@ pub enum Side {
 /// One end of a ring. In C it is a `shmkit_ring_t`.
 #[repr(C)]
 pub struct End {
-    /// `SEAL` and the end's own address: one that was copied, or never attached, is none.
-    seal: u64,
     /// Where the ring is.
     pub area: Area,
     own: u64,
@@ -40,30 +40,21 @@ pub struct End {
     pub side: Side,
 }
 
-const SEAL: u64 = 0x7269_6e67_5f65_6e64;
-
 /// Bytes of memory for a ring of at least this capacity; `None` when it is too large.
 pub fn size(capacity: u64) -> Option<u64> {
     let capacity = capacity.max(LEAST).checked_next_power_of_two()?;
     (capacity <= MOST).then_some(DATA_AT as u64 + capacity)
 }
 
-/// The largest capacity that fits into so many bytes.
-fn capacity_of(length: u64) -> Outcome<u64> {
-    match length.checked_sub(DATA_AT as u64) {
-        Some(room) if room >= LEAST => Ok((1 << room.ilog2()).min(MOST)),
-        _ => Err(Failure::new(
-            Status::ErrInvalidArgument,
-            "{length} bytes are too few for a ring, which needs {needed}",
-            "ask shmkit_ring_size how many a capacity needs",
-        )
-        .with(|figures| (figures.length, figures.needed) = (length, DATA_AT as u64 + LEAST))),
-    }
+/// The largest capacity that fits into this memory.
+fn room_of(area: Area) -> Outcome<u64> {
+    require_room(area, DATA_AT as u64 + LEAST, "ring")?;
+    Ok((1 << (area.length() - DATA_AT).ilog2()).min(MOST))
 }
 
 /// Makes a ring of memory that nobody uses yet.
 pub fn make(area: Area, layout: &Layout) -> Outcome<()> {
-    let capacity = capacity_of(area.length() as u64)?;
+    let capacity = room_of(area)?;
     check_writable(area)?;
     ring::make(area, capacity, fingerprint(layout), identity::own().namespace as u32);
     Ok(())
@@ -72,36 +63,16 @@ pub fn make(area: Area, layout: &Layout) -> Outcome<()> {
 /// The capacity of the ring in this memory.
 fn capacity(area: Area, layout: Option<&Layout>) -> Outcome<u64> {
     if area.length() < DATA_AT {
-        capacity_of(area.length() as u64)?;
+        room_of(area)?;
     }
     let Some((capacity, found)) = ring::read(area) else {
-        return Err(Failure::new(
-            Status::ErrUninitialised,
-            "there is no ring in this memory",
-            "initialise it with shmkit_ring_init, once, before anybody attaches: best in the init callback of a region",
-        ));
+        return Err(uninitialised("ring"));
     };
     if !capacity.is_power_of_two() || capacity < LEAST || capacity > (area.length() - DATA_AT) as u64 {
-        return Err(Failure::new(
-            Status::ErrCorrupt,
-            "the ring says that it has {needed} bytes, and its memory has {length}",
-            "give all of the memory that it was initialised with; otherwise a peer has overwritten it",
-        )
-        .with(|figures| (figures.needed, figures.length) = (capacity, area.length() as u64)));
+        return Err(lies(area, capacity.saturating_add(DATA_AT as u64), "ring"));
     }
-    match layout.map_or(0, fingerprint) {
-        0 => Ok(capacity),
-        wanted if wanted == found => Ok(capacity),
-        _ => Err(other_layout()),
-    }
-}
-
-fn corrupt() -> Failure {
-    Failure::new(
-        Status::ErrCorrupt,
-        "what stands in the ring cannot be: a peer wrote where it should not",
-        "initialise it anew, when nobody uses it; look for a write past the end of a message",
-    )
+    layout.map_or(Ok(()), |wanted| require_layout(wanted, found))?;
+    Ok(capacity)
 }
 
 /// What is known of a ring from outside.
@@ -118,11 +89,7 @@ pub struct Seen {
 
 /// Looks at a ring without an end of it; changes nothing.
 pub fn look(area: Area) -> Outcome<Seen> {
-    for at in [0, area.length().saturating_sub(1)] {
-        if memory::peek(area.start() + at, &mut [0]) == Err(Errno(libc::EFAULT)) {
-            return Err(Failure::of(Status::ErrBadPointer));
-        }
-    }
+    check_mapped(area)?;
     let capacity = capacity(area, None)?;
     let counts = ring::counts(area);
     Ok(Seen {
@@ -144,8 +111,8 @@ pub struct How {
 }
 
 impl End {
-    /// Takes an end of the ring in this memory, to lie at an address.
-    pub fn new(address: usize, area: Area, layout: Option<&Layout>, how: How) -> Outcome<End> {
+    /// Takes an end of the ring in this memory.
+    pub fn new(area: Area, layout: Option<&Layout>, how: How) -> Outcome<End> {
         if area.length() >= DATA_AT {
             check_writable(area)?;
         }
@@ -160,15 +127,9 @@ impl End {
         };
         let side = side.map_err(|_| {
             role::give(area, at, own);
-            corrupt()
+            corrupt("ring")
         })?;
-        Ok(End { seal: SEAL ^ address as u64, area, own, spins: wait::FIRST_SPINS, fd: -1, wanted: 0, side })
-    }
-
-    /// Where the seal of an end at this address is, and what it is when the end is attached there.
-    #[inline(always)]
-    pub fn seal_at(end: *mut End) -> (*mut u64, u64) {
-        (end.cast(), SEAL ^ end as u64)
+        Ok(End { area, own, spins: wait::FIRST_SPINS, fd: -1, wanted: 0, side })
     }
 
     /// Gives the end back. A forked child only forgets it: it is its parent's.
@@ -177,7 +138,6 @@ impl End {
         if role::own(self.area, SPACE_AT) == self.own {
             role::give(self.area, at, self.own);
         }
-        self.seal = 0;
     }
 
     /// The writing side.
@@ -265,7 +225,7 @@ impl End {
         match refused {
             Refused::NotNow => not_now(matches!(self.side, Side::Producer(_))),
             Refused::Closed => Failure::of(Status::ErrClosed),
-            Refused::Corrupt => corrupt(),
+            Refused::Corrupt => corrupt("ring"),
             Refused::NotReserved => Failure::new(
                 Status::ErrInvalidArgument,
                 "nothing is reserved or shown, or less than that",
