@@ -2303,6 +2303,16 @@ inline result<bool> now_or_not(shmkit_status_t status)
     return failure::last(status);
 }
 
+/** What a call fills in of the container in a place. */
+template <class Stat, class Call> result<Stat> look(Call call, const void *data, std::size_t size)
+{
+    Stat found;
+    const shmkit_status_t status = call(data, size, &found);
+    if (status != SHMKIT_OK)
+        return failure::last(status);
+    return found;
+}
+
 /** Of a call that waits without end. */
 template <class T> result<T> there(result<std::optional<T>> &&found)
 {
@@ -2895,11 +2905,7 @@ public:
     /** See shmkit_ring_stat(). */
     static result<shmkit_ring_stat_t> stat(const place &where)
     {
-        shmkit_ring_stat_t found;
-        const auto status = shmkit_ring_stat(where.data(), where.size(), &found);
-        if (status != SHMKIT_OK)
-            return failure::last(status);
-        return found;
+        return queue_detail::look<shmkit_ring_stat_t>(shmkit_ring_stat, where.data(), where.size());
     }
 
 private:
@@ -2961,11 +2967,7 @@ public:
     /** See shmkit_queue_stat(). */
     static result<shmkit_queue_stat_t> stat(const place &where)
     {
-        shmkit_queue_stat_t found;
-        const auto status = shmkit_queue_stat(where.data(), where.size(), &found);
-        if (status != SHMKIT_OK)
-            return failure::last(status);
-        return found;
+        return queue_detail::look<shmkit_queue_stat_t>(shmkit_queue_stat, where.data(), where.size());
     }
 
 private:
@@ -3076,11 +3078,7 @@ public:
     /** See shmkit_broadcast_stat(). */
     static result<shmkit_broadcast_stat_t> stat(const place &where)
     {
-        shmkit_broadcast_stat_t found;
-        const auto status = shmkit_broadcast_stat(where.data(), where.size(), &found);
-        if (status != SHMKIT_OK)
-            return failure::last(status);
-        return found;
+        return queue_detail::look<shmkit_broadcast_stat_t>(shmkit_broadcast_stat, where.data(), where.size());
     }
 
 private:
@@ -3265,11 +3263,7 @@ public:
     /** See shmkit_cell_stat(). */
     static result<shmkit_cell_stat_t> stat(const place &where)
     {
-        shmkit_cell_stat_t found;
-        const auto status = shmkit_cell_stat(where.data(), where.size(), &found);
-        if (status != SHMKIT_OK)
-            return failure::last(status);
-        return found;
+        return queue_detail::look<shmkit_cell_stat_t>(shmkit_cell_stat, where.data(), where.size());
     }
 
 private:
