@@ -14,21 +14,12 @@ use shmkit::capi::options::RegionLayout;
 use shmkit::capi::survey::{SHMKIT_ANSWER_NO, SHMKIT_ANSWER_UNKNOWN, SHMKIT_ANSWER_YES};
 use shmkit::error::Status;
 use support::cast_room::*;
+use support::containers::*;
+use support::message;
 use support::ring_room::{FOREVER, LONG, Memory, Random, is, letter, opened};
-use support::sync_room::{STALLED, alarm, good, is_asleep, kill, reap, reap_well, start, until};
-use support::{alone, message};
+use support::sync_room::{good, is_asleep, kill, reap, reap_well, start, until};
 
-const SHORT: u64 = 2_000_000;
 const TAKE_OVER: i32 = WRITE | SHMKIT_CELL_TAKE_OVER;
-
-/// Runs the body in a process of its own, which ends if something hangs.
-fn apart(test: &str, body: impl FnOnce()) {
-    alone(test, &[], || {
-        alarm(STALLED);
-        body();
-        alarm(0);
-    });
-}
 
 #[track_caller]
 fn says(status: i32, expected: Status, call: &str) {
@@ -40,15 +31,6 @@ fn says(status: i32, expected: Status, call: &str) {
 #[track_caller]
 fn refused(found: Found, expected: Status) {
     assert_eq!(found.map_err(|(status, _)| status), Err(expected as i32), "{}", message());
-}
-
-/// Memory for signs between the processes of a test.
-fn signs() -> Memory {
-    Memory::new(4096)
-}
-
-fn pause() {
-    std::thread::sleep(Duration::from_secs(1_000));
 }
 
 // ------------------------------------------------------------------------------------------------------------------

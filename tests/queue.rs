@@ -15,40 +15,11 @@ use shmkit::capi::options::RegionLayout;
 use shmkit::capi::queue::*;
 use shmkit::capi::region::*;
 use shmkit::error::Status;
+use support::containers::*;
 use support::queue_room::*;
 use support::ring_room::{FOREVER, LONG, Memory, Random, letter, opened};
 use support::sync_room::{STALLED, alarm, good};
 use support::{alone, message};
-
-const SHORT: u64 = 2_000_000;
-const WILD: [usize; 4] = [0, 8, 0x8000_0000_0000_0000, usize::MAX & !63];
-
-/// What a call answered, with its words.
-type Answer = (&'static str, i32, String);
-
-fn answer(name: &'static str, result: i32) -> Answer {
-    (name, result, message())
-}
-
-/// The answer is this, and its words name the call.
-#[track_caller]
-fn said((name, result, words): &Answer, expected: Status, what: &str) {
-    assert_eq!(*result, expected as i32, "{name}, {what}: {words}");
-    assert!(words.contains(name), "{name}, {what}: {words}");
-}
-
-/// The call says this, and its words name the call.
-#[track_caller]
-fn says(name: &str, result: i32, expected: Status, what: &str) {
-    assert_eq!(result, expected as i32, "{name}, {what}: {}", message());
-    let words = message();
-    assert!(words.contains(name), "{name}, {what}: {words}");
-}
-
-#[track_caller]
-fn refused<T>(result: Result<T, i32>, expected: Status) {
-    assert_eq!(result.err(), Some(expected as i32), "{}", message());
-}
 
 fn room(messages: u64, message_size: u64) -> Room {
     Room::new(Backend::Memfd, &options(messages, message_size, BLOCK, AGAIN))

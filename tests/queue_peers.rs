@@ -10,27 +10,14 @@ use std::time::{Duration, Instant};
 
 use shmkit::capi::region::*;
 use shmkit::error::Status;
+use support::containers::*;
+use support::message;
 use support::queue_room::*;
 use support::ring_room::{FOREVER, LONG, Memory, Random, is, letter, opened};
-use support::sync_room::{STALLED, alarm, good, is_asleep, kill, reap, reap_well, start, until};
-use support::{alone, message};
+use support::sync_room::{alarm, good, is_asleep, kill, reap, reap_well, start, until};
 
 /// Two beats, and then some for a machine that others use.
 const BEATS: u64 = 1_500_000_000;
-
-/// Runs the body in a process of its own, which ends if something hangs.
-fn apart(test: &str, body: impl FnOnce()) {
-    alone(test, &[], || {
-        alarm(STALLED);
-        body();
-        alarm(0);
-    });
-}
-
-#[track_caller]
-fn refused<T>(result: Result<T, i32>, expected: Status) {
-    assert_eq!(result.err(), Some(expected as i32), "{}", message());
-}
 
 /// Memory for signs between the processes of a test.
 fn signs() -> Memory {
@@ -43,10 +30,6 @@ fn sign(signs: Memory, number: usize) {
 
 fn until_sign(signs: Memory, number: usize) {
     until(|| signs.word(8 * number).load(SeqCst) != 0);
-}
-
-fn pause() {
-    std::thread::sleep(Duration::from_secs(1_000));
 }
 
 /// Starts a process that attaches, does the work, and then waits to be killed; returns when the work is done.

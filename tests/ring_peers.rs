@@ -9,34 +9,10 @@ use std::time::{Duration, Instant};
 
 use shmkit::capi::survey::{SHMKIT_ANSWER_NO, SHMKIT_ANSWER_UNKNOWN, SHMKIT_ANSWER_YES};
 use shmkit::error::Status;
+use support::containers::*;
+use support::message;
 use support::ring_room::*;
 use support::sync_room::{STALLED, alarm, good, is_asleep, kill, reap, reap_well, start, state_of, until};
-use support::{alone, message};
-
-const SHORT: u64 = 2_000_000;
-
-/// Runs the body in a process of its own, which ends if something hangs.
-fn apart(test: &str, body: impl FnOnce()) {
-    alone(test, &[], || {
-        alarm(STALLED);
-        body();
-        alarm(0);
-    });
-}
-
-#[track_caller]
-fn refused<T>(result: Result<T, i32>, expected: Status) {
-    assert_eq!(result.err(), Some(expected as i32), "{}", message());
-}
-
-/// Memory for signs between the processes of a test.
-fn signs() -> Memory {
-    Memory::new(4096)
-}
-
-fn pause() {
-    std::thread::sleep(Duration::from_secs(1_000));
-}
 
 /// Kills a process, and leaves it to be reaped later: it is a zombie then.
 fn kill_only(pid: i32) {
@@ -431,38 +407,6 @@ fn two_pid_namespaces() {
 // ------------------------------------------------------------------------------------------------------------------
 // Descriptors
 // ------------------------------------------------------------------------------------------------------------------
-
-fn event_fd() -> i32 {
-    // SAFETY: takes no pointers.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-    assert!(fd >= 0);
-    fd
-}
-
-/// Takes what the descriptor counts; 0 when there was nothing.
-fn drain(fd: i32) -> u64 {
-    let mut count = 0u64;
-    // SAFETY: eight bytes are writable.
-    if unsafe { libc::read(fd, (&raw mut count).cast(), 8) } == 8 { count } else { 0 }
-}
-
-/// Sleeps in epoll until the descriptor counts, without an end: who is not woken hangs.
-fn sleep_on(epoll: i32, fd: i32) {
-    let mut event = libc::epoll_event { events: 0, u64: 0 };
-    // SAFETY: the event is writable.
-    while unsafe { libc::epoll_wait(epoll, &mut event, 1, -1) } != 1 {}
-    assert!(event.u64 == fd as u64 && drain(fd) > 0);
-}
-
-fn epoll_of(fd: i32) -> i32 {
-    // SAFETY: the event is readable.
-    unsafe {
-        let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: fd as u64 };
-        assert_eq!(libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event), 0);
-        epoll
-    }
-}
 
 /// Both ends sleep in epoll alone, and nothing looks again by itself: a wake that is lost hangs.
 #[test]

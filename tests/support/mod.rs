@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod cast_room;
+pub mod containers;
 pub mod kill_points;
 pub mod queue_room;
 pub mod ring_room;
