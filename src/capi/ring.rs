@@ -182,6 +182,32 @@ pub unsafe extern "C" fn shmkit_ring_reserve(
     if let Some(end) = unsafe { near(ring) }
         && let Side::Producer(side) = &mut end.side
         && can_hold(data)
+        && let Some(at) = side.reserve_near(size as u64)
+        && end.area.holds(at, size)
+    {
+        // SAFETY: the caller's promise.
+        unsafe { data.write(end.area.address(at, size) as *mut c_void) };
+        return OK;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { reserve_slowly(ring, size, data, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_ring_reserve().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn reserve_slowly(
+    ring: *mut shmkit_ring_t,
+    size: usize,
+    data: *mut *mut c_void,
+    timeout_ns: u64,
+) -> shmkit_status_t {
+    // SAFETY: the caller's promise.
+    if can_hold(data)
+        && let Some(end) = unsafe { near(ring) }
+        && end.spin(size as u64, timeout_ns)
+        && let Side::Producer(side) = &mut end.side
         && let Ok(at) = side.reserve(size as u64)
     {
         // SAFETY: the caller's promise.
@@ -210,13 +236,27 @@ pub unsafe extern "C" fn shmkit_ring_commit(ring: *mut shmkit_ring_t, size: usiz
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && let Side::Producer(side) = &mut end.side
-        && let Ok(slept) = side.commit(size as u64)
+        && let Some(awaited) = side.commit_near(size as u64)
     {
-        if slept && end.has_fd() {
-            end.tell();
-        }
-        return OK;
+        return if awaited { wake(end) } else { OK };
     }
+    // SAFETY: the caller's promise.
+    unsafe { commit_slowly(ring, size) }
+}
+
+/// Wakes the other end; what it waited for was done.
+#[cold]
+#[inline(never)]
+extern "C" fn wake(end: &mut End) -> shmkit_status_t {
+    end.wake();
+    OK
+}
+
+/// # Safety
+/// As for shmkit_ring_commit().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn commit_slowly(ring: *mut shmkit_ring_t, size: usize) -> shmkit_status_t {
     run(Call::RingCommit, Subject::None, [ring as u64, size as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
@@ -254,17 +294,40 @@ pub unsafe extern "C" fn shmkit_ring_write(
     if let Some(end) = unsafe { near(ring) }
         && let Side::Producer(side) = &mut end.side
         && (!data.is_null() || size == 0)
+        && let Some(at) = side.reserve_near(size as u64)
+        && end.area.holds(at, size)
+    {
+        // SAFETY: the caller's promise.
+        unsafe { end.area.copy_in(at, data, size) };
+        if let Some(awaited) = side.commit_near(size as u64) {
+            return if awaited { wake(end) } else { OK };
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { write_slowly(ring, data, size, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_ring_write().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn write_slowly(ring: *mut shmkit_ring_t, data: *const c_void, size: usize, timeout_ns: u64) -> shmkit_status_t {
+    // SAFETY: the caller's promise.
+    if (is_plausible(data as usize) || size == 0)
+        && let Some(end) = unsafe { near(ring) }
+        && end.spin(size as u64, timeout_ns)
+        && let Side::Producer(side) = &mut end.side
         && let Ok(at) = side.reserve(size as u64)
     {
         // SAFETY: the caller's promise.
         unsafe { end.area.copy_in(at, data, size) };
         // It was reserved just now, in this length.
-        if let Ok(true) = side.commit(size as u64)
-            && end.has_fd()
-        {
-            end.tell();
+        if let Ok(slept) = side.commit(size as u64) {
+            if slept && end.has_fd() {
+                end.tell();
+            }
+            return OK;
         }
-        return OK;
     }
     run(Call::RingWrite, Subject::None, [ring as u64, data as u64, size as u64, timeout_ns, 0, 0], || {
         // SAFETY: the caller's promise.
@@ -321,7 +384,10 @@ pub unsafe extern "C" fn shmkit_ring_write_batch(
             let at = match end.producer()?.reserve(length) {
                 Ok(at) => at,
                 Err(Refused::NotNow) if written > 0 => break,
-                Err(Refused::NotNow) => end.reserve(length, Wait::of(timeout_ns))?,
+                Err(Refused::NotNow) => {
+                    end.spin(length, timeout_ns);
+                    end.reserve(length, Wait::of(timeout_ns))?
+                }
                 // Those before it are written.
                 Err(_) if written > 0 => break,
                 Err(refused) => return Err(end.refused(refused, length)),
@@ -367,6 +433,36 @@ pub unsafe extern "C" fn shmkit_ring_peek(
         && let Side::Consumer(side) = &mut end.side
         && can_hold(data)
         && can_hold(size)
+        && let Some((at, length)) = side.peek_near()
+        && end.area.holds(at, length as usize)
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            data.write(end.area.address(at, length as usize) as *const c_void);
+            size.write(length as usize);
+        }
+        return OK;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { peek_slowly(ring, data, size, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_ring_peek().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn peek_slowly(
+    ring: *mut shmkit_ring_t,
+    data: *mut *const c_void,
+    size: *mut usize,
+    timeout_ns: u64,
+) -> shmkit_status_t {
+    // SAFETY: the caller's promise.
+    if can_hold(data)
+        && can_hold(size)
+        && let Some(end) = unsafe { near(ring) }
+        && end.spin(0, timeout_ns)
+        && let Side::Consumer(side) = &mut end.side
         && let Ok((at, length)) = side.peek()
     {
         // SAFETY: the caller's promise.
@@ -413,6 +509,7 @@ pub unsafe extern "C" fn shmkit_ring_peek_batch(
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
         if count > 0 {
+            end.spin(0, timeout_ns);
             end.peek(Wait::of(timeout_ns))?;
         }
         let area = end.area;
@@ -438,6 +535,23 @@ pub unsafe extern "C" fn shmkit_ring_peek_batch(
 /// `ring` was attached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmkit_ring_release(ring: *mut shmkit_ring_t, count: usize) -> shmkit_status_t {
+    // SAFETY: the caller's promise.
+    if let Some(end) = unsafe { near(ring) }
+        && let Side::Consumer(side) = &mut end.side
+        && count == 1
+        && let Some(awaited) = side.release_near()
+    {
+        return if awaited { wake(end) } else { OK };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { release_slowly(ring, count) }
+}
+
+/// # Safety
+/// As for shmkit_ring_release().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn release_slowly(ring: *mut shmkit_ring_t, count: usize) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && let Side::Consumer(side) = &mut end.side
@@ -477,6 +591,40 @@ pub unsafe extern "C" fn shmkit_ring_read(
         && let Side::Consumer(side) = &mut end.side
         && can_hold(size)
         && (!buffer.is_null() || room == 0)
+        && let Some((at, length)) = side.peek_near()
+        && length as usize <= room
+        && end.area.holds(at, length as usize)
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            end.area.copy_out(at, buffer, length as usize);
+            size.write(length as usize);
+        }
+        if let Some(awaited) = side.release_near() {
+            return if awaited { wake(end) } else { OK };
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { read_slowly(ring, buffer, room, size, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_ring_read().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn read_slowly(
+    ring: *mut shmkit_ring_t,
+    buffer: *mut c_void,
+    room: usize,
+    size: *mut usize,
+    timeout_ns: u64,
+) -> shmkit_status_t {
+    // SAFETY: the caller's promise.
+    if can_hold(size)
+        && (is_plausible(buffer as usize) || room == 0)
+        && let Some(end) = unsafe { near(ring) }
+        && end.spin(0, timeout_ns)
+        && let Side::Consumer(side) = &mut end.side
         && let Ok((at, length)) = side.peek()
         && length as usize <= room
     {
@@ -485,12 +633,9 @@ pub unsafe extern "C" fn shmkit_ring_read(
             end.area.copy_out(at, buffer, length as usize);
             size.write(length as usize);
         }
-        if let Ok(true) = side.release(1)
-            && end.has_fd()
-        {
-            end.tell();
+        if let Some(awaited) = side.release_near() {
+            return if awaited { wake(end) } else { OK };
         }
-        return OK;
     }
     let args = [ring as u64, buffer as u64, room as u64, size as u64, timeout_ns, 0];
     run(Call::RingRead, Subject::None, args, || {

@@ -428,9 +428,9 @@ impl<M: Memory> Broadcast<M> {
     }
 
     /// Waits until there may be a message.
-    pub fn wait(&mut self, until: u64, spins: &mut u32, look: &mut dyn FnMut() -> bool) -> wait::Ended {
+    pub fn wait(&mut self, until: u64, look: &mut dyn FnMut() -> bool) -> wait::Ended {
         let memory = self.memory;
-        wait::until(memory, READABLE_AT, until, spins, &mut || self.has_next(), look)
+        wait::until(memory, READABLE_AT, until, &mut || self.has_next(), look)
     }
 
     /// Whether there is a message, or none will come.

@@ -7,13 +7,14 @@ use super::layout::{
 };
 use super::members::Membership;
 use super::queue;
-use super::wait::{self, Ended};
+use super::wait::{self, Ended, Patience};
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome};
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
 use crate::sys::event_fd;
+use crate::sys::futex::Word;
 
 /// A member of a broadcast. In C it is a `shmkit_broadcast_t`.
 #[repr(C)]
@@ -22,7 +23,7 @@ pub struct Member {
     pub area: Area,
     /// By which it is told who is dead.
     pub others: Membership,
-    spins: u32,
+    patience: Patience,
     fd: i32,
     longest: u64,
     /// The core.
@@ -74,8 +75,8 @@ impl Member {
         if rewinds {
             core.rewind();
         }
-        let (spins, longest) = (wait::FIRST_SPINS, shape.longest());
-        Ok(Member { area, others, spins, fd: -1, longest, core })
+        let (patience, longest) = (Patience::default(), shape.longest());
+        Ok(Member { area, others, patience, fd: -1, longest, core })
     }
 
     /// Gives up what is reserved.
@@ -127,9 +128,11 @@ impl Member {
                 Err(other) => return Err(self.refused(other, room)),
             }
             let Wait::Until(until) = wait else { return Err(self.refused(Refused::NotNow, 0)) };
-            let mut spins = self.spins;
-            let ended = self.core.wait(until, &mut spins, &mut || false);
-            self.spins = spins;
+            let (core, patience) = (&mut self.core, &mut self.patience);
+            if patience.spin::<Word>(until, || core.has_next()) {
+                continue;
+            }
+            let ended = self.core.wait(until, &mut || false);
             if ended == Ended::TimedOut {
                 return Err(Failure::new(
                     Status::ErrTimeout,

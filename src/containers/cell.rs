@@ -166,13 +166,11 @@ pub fn read<M: Memory>(
 }
 
 /// Waits until there is a value newer than `after`.
-pub fn wait<M: Memory>(
-    memory: M,
-    after: u64,
-    until: u64,
-    spins: &mut u32,
-    alive: &mut dyn FnMut() -> bool,
-) -> wait::Ended {
-    let is_newer = &mut || !matches!(latest(memory), 0) && latest(memory) != after;
-    wait::until(memory, CHANGED_AT, until, spins, is_newer, alive)
+pub fn wait<M: Memory>(memory: M, after: u64, until: u64, alive: &mut dyn FnMut() -> bool) -> wait::Ended {
+    wait::until(memory, CHANGED_AT, until, &mut || is_newer(memory, after), alive)
+}
+
+/// Whether the value is another one than that of this version.
+pub fn is_newer<M: Memory>(memory: M, after: u64) -> bool {
+    !matches!(latest(memory), 0) && latest(memory) != after
 }

@@ -6,12 +6,13 @@ use super::layout::{
     check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
 };
 use super::role::{self, Judged};
-use super::wait::{self, Ended};
+use super::wait::{Ended, Patience};
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome, identity};
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
+use crate::sys::futex::Word;
 
 /// A user of a cell. In C it is a `shmkit_cell_t`.
 #[repr(C)]
@@ -26,7 +27,7 @@ pub struct User {
     number: u64,
     /// Whether the next value is begun.
     begun: bool,
-    spins: u32,
+    patience: Patience,
 }
 
 /// Makes a cell of memory that nobody uses yet.
@@ -76,7 +77,7 @@ impl User {
             role::give(area, WRITER_AT, own);
             return Err(corrupt("cell"));
         }
-        Ok(User { area, longest, own, number, begun: false, spins: wait::FIRST_SPINS })
+        Ok(User { area, longest, own, number, begun: false, patience: Patience::default() })
     }
 
     /// Ends the use; a writer gives its place back. A forked child only forgets it: it is its parent's.
@@ -142,11 +143,13 @@ impl User {
                     "wait with a timeout, or come back later",
                 ));
             };
-            check_writable(self.area)?;
-            let (area, mut spins) = (self.area, self.spins);
+            let area = self.area;
+            if self.patience.spin::<Word>(until, || cell::is_newer(area, after)) {
+                continue;
+            }
+            check_writable(area)?;
             let mut alive = || !matches!(role::judge(area, WRITER_AT, SPACE_AT), Judged::Dead(_));
-            let ended = cell::wait(area, after, until, &mut spins, &mut alive);
-            self.spins = spins;
+            let ended = cell::wait(area, after, until, &mut alive);
             match ended {
                 Ended::There => {}
                 Ended::TimedOut => {

@@ -12,6 +12,11 @@ use crate::sys::futex::Word;
 pub trait Memory: Copy {
     /// A half word.
     type Half: Futex;
+    /// Whether so many bytes at an offset lie within, and may be asked for.
+    #[inline(always)]
+    fn holds(self, _at: usize, _bytes: usize) -> bool {
+        true
+    }
     /// Relaxed.
     fn peek(self, at: usize) -> u64;
     /// Acquire: with everything that its writer wrote before it.
@@ -36,6 +41,11 @@ pub trait Memory: Copy {
 
 impl Memory for Area {
     type Half = Word;
+
+    #[inline(always)]
+    fn holds(self, at: usize, bytes: usize) -> bool {
+        Area::holds(self, at, bytes)
+    }
 
     #[inline(always)]
     fn peek(self, at: usize) -> u64 {

@@ -553,9 +553,9 @@ impl<M: Memory> Queue<M> {
     }
 
     /// Waits until there may be room.
-    pub fn wait_for_room(&mut self, until: u64, spins: &mut u32, look: &mut dyn FnMut() -> bool) -> wait::Ended {
+    pub fn wait_for_room(&mut self, until: u64, look: &mut dyn FnMut() -> bool) -> wait::Ended {
         let memory = self.memory;
-        wait::until(memory, WRITABLE_AT, until, spins, &mut || self.has_room(), look)
+        wait::until(memory, WRITABLE_AT, until, &mut || self.has_room(), look)
     }
 
     /// Whether the cell of the tail can be claimed, or nothing will ever change that.
@@ -566,9 +566,9 @@ impl<M: Memory> Queue<M> {
     }
 
     /// Waits until there may be a message.
-    pub fn wait_for_message(&mut self, until: u64, spins: &mut u32, look: &mut dyn FnMut() -> bool) -> wait::Ended {
+    pub fn wait_for_message(&mut self, until: u64, look: &mut dyn FnMut() -> bool) -> wait::Ended {
         let memory = self.memory;
-        wait::until(memory, READABLE_AT, until, spins, &mut || self.has_message(), look)
+        wait::until(memory, READABLE_AT, until, &mut || self.has_message(), look)
     }
 
     /// Whether there is something to take at the head, or nothing will come.

@@ -6,13 +6,14 @@ use super::layout::{
 };
 use super::members::Membership;
 use super::queue::{self, Counts, Delivery, MEMBERS_AT, Overflow, Queue, Refused, Shape};
-use super::wait::{self, Ended};
+use super::wait::{self, Ended, Patience};
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome};
 use crate::sync::futex::BEAT_NS;
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
+use crate::sys::futex::Word;
 use crate::sys::{event_fd, process};
 
 /// A member of a queue. In C it is a `shmkit_queue_t`.
@@ -22,8 +23,8 @@ pub struct Member {
     pub area: Area,
     /// By which it is told who is dead.
     others: Membership,
-    /// How long spinning pays.
-    spins: u32,
+    /// What waiting has taught.
+    patience: Patience,
     /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
     fd: i32,
     /// Times that somebody was found in the midst of the next message.
@@ -88,8 +89,8 @@ impl Member {
         let others = Membership::new(area, MEMBERS_AT, region)?;
         area::begin_fences();
         let queue = Queue::new(area, shape, others.owner);
-        let spins = wait::FIRST_SPINS;
-        Ok(Member { area, others, spins, fd: -1, busy: 0, looked: 0, shape, queue })
+        let patience = Patience::default();
+        Ok(Member { area, others, patience, fd: -1, busy: 0, looked: 0, shape, queue })
     }
 
     /// Ends the membership: what was claimed is given up, what was taken is given back. A forked child only forgets it: it is
@@ -138,14 +139,16 @@ impl Member {
                 }
                 return Err(self.refused(Refused::NotNow, length));
             };
-            let mut spins = self.spins;
             let others = self.others;
             let mut look = || match refused {
                 Refused::Busy(owner) => !others.is_dead(owner),
                 _ => true,
             };
-            let ended = self.queue.wait_for_room(until, &mut spins, &mut look);
-            self.spins = spins;
+            let (queue, patience) = (&mut self.queue, &mut self.patience);
+            if patience.spin::<Word>(until, || queue.has_room()) {
+                continue;
+            }
+            let ended = self.queue.wait_for_room(until, &mut look);
             if ended == Ended::TimedOut {
                 return Err(Failure::new(
                     Status::ErrTimeout,
@@ -192,10 +195,12 @@ impl Member {
                     "see whether a producer lives (shmkit show), or wait longer",
                 ));
             }
-            let mut spins = self.spins;
+            let (queue, patience) = (&mut self.queue, &mut self.patience);
+            if patience.spin::<Word>(until, || queue.has_message()) {
+                continue;
+            }
             // Each beat: back to the look for the dead above.
-            let ended = self.queue.wait_for_message(until, &mut spins, &mut || false);
-            self.spins = spins;
+            let ended = self.queue.wait_for_message(until, &mut || false);
             looks = ended != Ended::There;
             over = ended == Ended::TimedOut;
         }

@@ -150,14 +150,12 @@ pub struct Producer<M> {
     head: u64,
     written: u64,
     refused: u64,
-    /// Bytes to skip before the message that is reserved, and its length; `NOTHING` when none is.
-    skip: u64,
+    /// Where the message ends that is reserved, as if nothing filled the end before it. When none is, before the tail, as after
+    /// each commit: one store less for the hot path, which another process's cache waits for.
     reserved: u64,
     /// It was closed, by this one or by one before: nothing is written any more, and `head` says that there is no room.
     closed: bool,
 }
-
-const NOTHING: u64 = u64::MAX;
 
 impl<M: Memory> Producer<M> {
     /// Goes on where the last one stopped: what it had reserved is forgotten.
@@ -167,65 +165,118 @@ impl<M: Memory> Producer<M> {
             return Err(Refused::Corrupt);
         }
         let (written, refused) = (memory.peek(WRITTEN_AT), memory.peek(REFUSED_AT));
-        let (skip, reserved, closed) = (0, NOTHING, is_closed(memory));
-        let mut producer = Producer { memory, capacity, tail, head, written, refused, skip, reserved, closed };
+        let (reserved, closed) = (tail.wrapping_sub(1), is_closed(memory));
+        let mut producer = Producer { memory, capacity, tail, head, written, refused, reserved, closed };
         if closed {
             producer.shut();
         }
         Ok(producer)
     }
 
-    /// Room for a message: where its bytes go. A reservation before this one is forgotten.
+    /// As `reserve`, in the room that is known of, and before the end.
     #[inline(always)]
+    pub fn reserve_near(&mut self, length: u64) -> Option<usize> {
+        let place = self.tail & (self.capacity - 1);
+        let room = (self.capacity - place).min(self.capacity - self.tail.wrapping_sub(self.head));
+        if length > longest(self.capacity) || taken(length) > room {
+            return None;
+        }
+        self.reserved = self.tail + length;
+        Some(DATA_AT + place as usize + 8)
+    }
+
+    /// Room for a message: where its bytes go. A reservation before this one is forgotten.
     pub fn reserve(&mut self, length: u64) -> Result<usize, Refused> {
+        let skip = self.fit(length)?;
+        self.reserved = self.tail + length;
+        Ok(DATA_AT + (self.place(skip) + 8) as usize)
+    }
+
+    /// Whether there is room; the bytes to skip before the message.
+    fn fit(&mut self, length: u64) -> Result<u64, Refused> {
         if length > longest(self.capacity) {
             return Err(Refused::TooBig);
         }
-        let place = self.tail & (self.capacity - 1);
-        let before_end = self.capacity - place;
-        let skip = if taken(length) > before_end { before_end } else { 0 };
+        let skip = self.skip(length);
         if skip + taken(length) > self.capacity - self.tail.wrapping_sub(self.head) {
             self.look(skip + taken(length))?;
         }
-        (self.skip, self.reserved) = (skip, length);
-        Ok(DATA_AT + (if skip > 0 { 0 } else { place } + 8) as usize)
+        Ok(skip)
+    }
+
+    /// Bytes to the end, if a message does not fit before it.
+    #[inline(always)]
+    fn skip(&self, length: u64) -> u64 {
+        let before_end = self.capacity - (self.tail & (self.capacity - 1));
+        if taken(length) > before_end { before_end } else { 0 }
+    }
+
+    /// The place of so many bytes behind the tail.
+    #[inline(always)]
+    fn place(&self, behind: u64) -> u64 {
+        (self.tail + behind) & (self.capacity - 1)
+    }
+
+    /// As `commit`, of what was reserved before the end. Says whether somebody may sleep, who is for the caller to wake.
+    #[inline(always)]
+    pub fn commit_near(&mut self, length: u64) -> Option<bool> {
+        let (memory, reserved) = (self.memory, self.reserved()?);
+        let at = DATA_AT + self.place(0) as usize;
+        if length > reserved || self.skip(reserved) > 0 || !memory.holds(at, 8) || !memory.holds(0, DATA_AT) {
+            return None;
+        }
+        memory.put(at, MESSAGE | length);
+        Self::show(memory, self.advance(taken(length)));
+        Some(wait::is_awaited(memory, READABLE_AT))
     }
 
     /// Publishes the first `length` bytes of what was reserved. Says whether somebody slept.
-    #[inline(always)]
     pub fn commit(&mut self, length: u64) -> Result<bool, Refused> {
         self.stage(length)?;
         Ok(self.publish())
     }
 
-    /// As `commit`, for the next `publish`.
+    /// The length of what is reserved.
     #[inline(always)]
+    fn reserved(&self) -> Option<u64> {
+        let length = self.reserved.wrapping_sub(self.tail);
+        (length <= LENGTH).then_some(length)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, bytes: u64) -> (u64, u64) {
+        let (tail, written) = (self.tail + bytes, self.written.wrapping_add(1));
+        (self.tail, self.written) = (tail, written);
+        (tail, written)
+    }
+
+    #[inline(always)]
+    fn show(memory: M, (tail, written): (u64, u64)) {
+        memory.put(WRITTEN_AT, written);
+        memory.store(TAIL_AT, tail);
+    }
+
+    /// As `commit`, for the next `publish`.
     pub fn stage(&mut self, length: u64) -> Result<(), Refused> {
-        if self.reserved == NOTHING || length > self.reserved {
-            return Err(Refused::NotReserved);
+        let reserved = self.reserved().filter(|reserved| length <= *reserved).ok_or(Refused::NotReserved)?;
+        let skip = self.skip(reserved);
+        if skip > 0 {
+            self.memory.put(DATA_AT + self.place(0) as usize, PAD | (skip - 8));
         }
-        let place = |position: u64| DATA_AT + (position & (self.capacity - 1)) as usize;
-        if self.skip > 0 {
-            self.memory.put(place(self.tail), PAD | (self.skip - 8));
-        }
-        self.memory.put(place(self.tail + self.skip), MESSAGE | length);
-        self.tail += self.skip + taken(length);
-        self.written = self.written.wrapping_add(1);
-        self.reserved = NOTHING;
+        self.memory.put(DATA_AT + self.place(skip) as usize, MESSAGE | length);
+        self.advance(skip + taken(length));
         Ok(())
     }
 
     /// Makes all that was staged visible, by one store. Says whether somebody slept.
-    #[inline(always)]
     pub fn publish(&mut self) -> bool {
-        self.memory.put(WRITTEN_AT, self.written);
-        self.memory.store(TAIL_AT, self.tail);
+        Self::show(self.memory, (self.tail, self.written));
         notify(self.memory, READABLE_AT)
     }
 
     /// Forgets what was reserved.
     pub fn abort(&mut self) {
-        self.reserved = NOTHING;
+        self.reserved = self.tail.wrapping_sub(1);
     }
 
     /// Looks how far the consumer has come.
@@ -252,7 +303,7 @@ impl<M: Memory> Producer<M> {
     fn shut(&mut self) {
         self.closed = true;
         self.head = self.tail.wrapping_sub(self.capacity);
-        self.reserved = NOTHING;
+        self.abort();
     }
 
     /// Says that nothing comes any more, and sees to it. Says whether somebody slept.
@@ -263,17 +314,14 @@ impl<M: Memory> Producer<M> {
     }
 
     /// Waits until there is room for a message of this length.
-    pub fn wait(&mut self, length: u64, until: u64, spins: &mut u32, alive: &mut dyn FnMut() -> bool) -> wait::Ended {
+    pub fn wait(&mut self, length: u64, until: u64, alive: &mut dyn FnMut() -> bool) -> wait::Ended {
         let memory = self.memory;
-        wait::until(memory, WRITABLE_AT, until, spins, &mut || self.has_room(length), alive)
+        wait::until(memory, WRITABLE_AT, until, &mut || self.has_room(length), alive)
     }
 
     /// Whether a message of this length is not to be waited for.
     pub fn has_room(&mut self, length: u64) -> bool {
-        let reserved = (self.skip, self.reserved);
-        let found = self.reserve(length);
-        (self.skip, self.reserved) = reserved;
-        found != Err(Refused::NotNow)
+        self.fit(length) != Err(Refused::NotNow)
     }
 }
 
@@ -300,8 +348,15 @@ impl<M: Memory> Consumer<M> {
         Ok(Consumer { memory, capacity, head, tail, read: memory.peek(READ_AT), shown: 0, after: head })
     }
 
-    /// The oldest message: where its bytes are, and how many. The same one until it is released.
+    /// As `peek`, of what was published by the last look.
     #[inline(always)]
+    pub fn peek_near(&mut self) -> Option<(usize, u64)> {
+        let (at, length, after) = if self.head == self.tail { None } else { self.message_near(self.head) }?;
+        (self.shown, self.after) = (1, after);
+        Some((at, length))
+    }
+
+    /// The oldest message: where its bytes are, and how many. The same one until it is released.
     pub fn peek(&mut self) -> Result<(usize, u64), Refused> {
         if self.head == self.tail {
             self.look()?;
@@ -311,28 +366,33 @@ impl<M: Memory> Consumer<M> {
         Ok((at, length))
     }
 
-    /// The message at a position before the tail: where its bytes are, how many, and the position after it.
+    /// The message at a position before the tail, if it begins there: where its bytes are, how many, and the position after
+    /// it.
     #[inline(always)]
-    fn message(&self, position: u64) -> Result<(usize, u64, u64), Refused> {
+    fn message_near(&self, position: u64) -> Option<(usize, u64, u64)> {
         let place = position & (self.capacity - 1);
+        if !self.memory.holds(DATA_AT + place as usize, 8) {
+            return None;
+        }
         let word = self.memory.peek(DATA_AT + place as usize);
         let length = word & LENGTH;
         // Within what was published, and before the end: whatever the producer wrote there.
-        if word & !LENGTH == MESSAGE && taken(length) <= (self.tail - position).min(self.capacity - place) {
-            return Ok((DATA_AT + place as usize + 8, length, position + taken(length)));
-        }
-        self.after_pad(word, position)
+        (word & !LENGTH == MESSAGE && taken(length) <= (self.tail - position).min(self.capacity - place))
+            .then(|| (DATA_AT + place as usize + 8, length, position + taken(length)))
     }
 
-    #[cold]
-    fn after_pad(&self, word: u64, position: u64) -> Result<(usize, u64, u64), Refused> {
+    /// The same, or the one behind the bytes that fill the end.
+    fn message(&self, position: u64) -> Result<(usize, u64, u64), Refused> {
+        if let Some(found) = self.message_near(position) {
+            return Ok(found);
+        }
         let place = position & (self.capacity - 1);
-        let rest = self.capacity - place;
-        // A message follows it at place 0, so this is done once.
+        let (rest, word) = (self.capacity - place, self.memory.peek(DATA_AT + place as usize));
+        // A message follows them at place 0.
         if place == 0 || word != PAD | (rest - 8) || rest >= self.tail - position {
             return Err(Refused::Corrupt);
         }
-        self.message(position + rest)
+        self.message_near(position + rest).ok_or(Refused::Corrupt)
     }
 
     /// Shows up to `count` messages from the oldest on, as far as they were published by the last look.
@@ -354,7 +414,6 @@ impl<M: Memory> Consumer<M> {
 
     /// Gives the oldest `count` messages of those that were shown last back to the producer, by one store. Says whether
     /// somebody slept.
-    #[inline(always)]
     pub fn release(&mut self, count: usize) -> Result<bool, Refused> {
         if count as u64 > self.shown || count == 0 {
             return Err(Refused::NotReserved);
@@ -363,12 +422,27 @@ impl<M: Memory> Consumer<M> {
         for _ in 1..count {
             after = self.message(after)?.2;
         }
-        self.head = after;
-        self.read = self.read.wrapping_add(count as u64);
-        self.shown = 0;
-        self.memory.put(READ_AT, self.read);
-        self.memory.store(HEAD_AT, after);
+        self.give_back(self.memory, count as u64, after);
         Ok(notify(self.memory, WRITABLE_AT))
+    }
+
+    /// As `release`, of the first of those that were shown. Says whether somebody may sleep, who is for the caller to wake.
+    #[inline(always)]
+    pub fn release_near(&mut self) -> Option<bool> {
+        let memory = self.memory;
+        if self.shown == 0 || !memory.holds(0, DATA_AT) {
+            return None;
+        }
+        self.give_back(memory, 1, self.after);
+        Some(wait::is_awaited(memory, WRITABLE_AT))
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self, memory: M, count: u64, after: u64) {
+        let read = self.read.wrapping_add(count);
+        (self.head, self.read, self.shown) = (after, read, 0);
+        memory.put(READ_AT, read);
+        memory.store(HEAD_AT, after);
     }
 
     /// Looks whether something came.
@@ -389,8 +463,13 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Waits until there is a message, or none will come.
-    pub fn wait(&mut self, until: u64, spins: &mut u32, alive: &mut dyn FnMut() -> bool) -> wait::Ended {
+    pub fn wait(&mut self, until: u64, alive: &mut dyn FnMut() -> bool) -> wait::Ended {
         let memory = self.memory;
-        wait::until(memory, READABLE_AT, until, spins, &mut || self.peek() != Err(Refused::NotNow), alive)
+        wait::until(memory, READABLE_AT, until, &mut || self.has_message(), alive)
+    }
+
+    /// Whether a message is not to be waited for.
+    pub fn has_message(&mut self) -> bool {
+        self.head != self.tail || self.look() != Err(Refused::NotNow)
     }
 }

@@ -8,13 +8,14 @@ use super::ring::{
     self, CONSUMER_AT, Consumer, Counts, DATA_AT, LEAST, MOST, PRODUCER_AT, Producer, Refused, SPACE_AT,
 };
 use super::role::{self, Judged};
-use super::wait::{self, Ended};
+use super::wait::{self, Ended, Patience};
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome, identity};
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
 use crate::sys::event_fd;
+use crate::sys::futex::Word;
 
 /// Which end.
 pub enum Side {
@@ -30,8 +31,8 @@ pub struct End {
     /// Where the ring is.
     pub area: Area,
     own: u64,
-    /// How long spinning pays.
-    spins: u32,
+    /// What waiting has taught.
+    patience: Patience,
     /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
     fd: i32,
     /// The length of the message for which there was no room last.
@@ -129,7 +130,7 @@ impl End {
             role::give(area, at, own);
             corrupt("ring")
         })?;
-        Ok(End { area, own, spins: wait::FIRST_SPINS, fd: -1, wanted: 0, side })
+        Ok(End { area, own, patience: Patience::default(), fd: -1, wanted: 0, side })
     }
 
     /// Gives the end back. A forked child only forgets it: it is its parent's.
@@ -156,7 +157,21 @@ impl End {
         }
     }
 
-    /// Room for a message; waits for it.
+    /// Spins for a message, or for room for one of this length, while that pays. True when there is something to do or to say;
+    /// otherwise to sleep is what is left.
+    pub fn spin(&mut self, length: u64, timeout_ns: u64) -> bool {
+        let until = match Wait::of(timeout_ns) {
+            Wait::No => 0,
+            Wait::Until(until) => until,
+        };
+        let patience = &mut self.patience;
+        match &mut self.side {
+            Side::Producer(side) => patience.spin::<Word>(until, || side.has_room(length)),
+            Side::Consumer(side) => patience.spin::<Word>(until, || side.has_message()),
+        }
+    }
+
+    /// Room for a message; sleeps for it.
     pub fn reserve(&mut self, length: u64, wait: Wait) -> Outcome<usize> {
         loop {
             let side = self.producer()?;
@@ -174,7 +189,7 @@ impl End {
         }
     }
 
-    /// The oldest message; waits for one.
+    /// The oldest message; sleeps for one.
     pub fn peek(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
         loop {
             match self.consumer()?.peek() {
@@ -189,14 +204,13 @@ impl End {
 
     fn wait(&mut self, length: u64, wait: Wait, produces: bool) -> Outcome<()> {
         let Wait::Until(until) = wait else { return Ok(()) };
-        let (area, mut spins) = (self.area, self.spins);
+        let area = self.area;
         let at = if produces { CONSUMER_AT } else { PRODUCER_AT };
         let mut alive = || !matches!(role::judge(area, at, SPACE_AT), Judged::Dead(_));
         let ended = match &mut self.side {
-            Side::Producer(side) => side.wait(length, until, &mut spins, &mut alive),
-            Side::Consumer(side) => side.wait(until, &mut spins, &mut alive),
+            Side::Producer(side) => side.wait(length, until, &mut alive),
+            Side::Consumer(side) => side.wait(until, &mut alive),
         };
-        self.spins = spins;
         match ended {
             Ended::There => Ok(()),
             Ended::TimedOut => Err(Failure::new(
@@ -258,6 +272,17 @@ impl End {
         self.fd >= 0
     }
 
+    /// Wakes the other end, however it sleeps.
+    pub fn wake(&self) {
+        match &self.side {
+            Side::Producer(_) => wait::wake(self.area, ring::READABLE_AT),
+            Side::Consumer(_) => wait::wake(self.area, ring::WRITABLE_AT),
+        }
+        if self.has_fd() {
+            self.tell();
+        }
+    }
+
     /// Tells the other end by its descriptor.
     #[cold]
     pub fn tell(&self) {
@@ -274,7 +299,7 @@ impl End {
             }
             Side::Consumer(side) => {
                 let ordered = wait::arm(area, ring::READABLE_AT);
-                ordered && side.peek() == Err(Refused::NotNow)
+                ordered && !side.has_message()
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting for a container: a thread spins as long as that has paid of late, then sleeps on an event (`sync/event.rs`).
+//! Waiting for a container: a thread spins while that pays, then sleeps on an event (`sync/event.rs`).
 //! Who changes something pays for the sleepers only when there are some: the fence between its change and its look is the
 //! sleeper's to pay for. Next: `sys/area.rs`, for the two fences.
 
@@ -17,29 +17,77 @@ pub enum Ended {
     PeerDied,
 }
 
-/// The most turns of a spin, and the fewest: some ten microseconds, and some hundred nanoseconds.
-const MOST_SPINS: u32 = 400;
-const LEAST_SPINS: u32 = 8;
+/// A spin in hope lasts as long as it takes to wake somebody, in a virtual machine: who spins so long and sleeps then has lost
+/// no more than by sleeping at once. Shorter, and two that answer each other and both sleep, as after something else had
+/// their processors, would go on sleeping for every message: each waits for the other to wake.
+const HOPE_NS: u64 = 50_000;
+/// The turns of a spin without hope: some hundred nanoseconds, or a few. A spin in hope looks at the clock after as many.
+const TURNS: u32 = 32;
+/// After so many spins in vain hope is given up, but for one in `PROBE`.
+const TRIES: u32 = 8;
+const PROBE: u32 = 64;
 /// Where the kernel cannot order notifiers with sleepers.
 const SHORT_BEAT_NS: u64 = 1_000_000;
 
-/// What a spin begins with.
-pub const FIRST_SPINS: u32 = 200;
+/// What a waiter has learnt of spinning: how often it was in vain since it paid.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience(u32);
+
+impl Patience {
+    /// Spins until `ready`, as long as there is hope, and `until` at most. False when it is time to sleep.
+    pub fn spin<F: Futex>(&mut self, until: u64, mut ready: impl FnMut() -> bool) -> bool {
+        if ready() {
+            return true;
+        }
+        if until == 0 {
+            return false;
+        }
+        let hope = self.0 < TRIES || self.0.is_multiple_of(PROBE);
+        let mut end = 0;
+        while F::SPINS > 0 {
+            for _ in 0..TURNS {
+                F::relax();
+                if ready() {
+                    self.0 = 0;
+                    return true;
+                }
+            }
+            if !hope {
+                break;
+            }
+            let now = F::now();
+            if end == 0 {
+                end = now.saturating_add(HOPE_NS).min(until);
+            } else if now >= end {
+                break;
+            }
+        }
+        self.0 = self.0.wrapping_add(1);
+        false
+    }
+}
 
 /// After a change: wakes who sleeps for it. Says whether there was anybody.
 #[inline(always)]
 pub fn notify<M: Memory>(memory: M, event_at: usize) -> bool {
-    M::light_fence();
-    let awaited = event::is_awaited(memory.half(event_at));
+    let awaited = is_awaited(memory, event_at);
     if awaited {
         wake(memory, event_at);
     }
     awaited
 }
 
+/// After a change: whether somebody may sleep for it.
+#[inline(always)]
+pub fn is_awaited<M: Memory>(memory: M, event_at: usize) -> bool {
+    M::light_fence();
+    event::is_awaited(memory.half(event_at))
+}
+
+/// Wakes who sleeps.
 #[cold]
 #[inline(never)]
-fn wake<M: Memory>(memory: M, event_at: usize) {
+pub fn wake<M: Memory>(memory: M, event_at: usize) {
     event::notify(memory.half(event_at), u32::MAX);
 }
 
@@ -50,27 +98,17 @@ pub fn arm<M: Memory>(memory: M, event_at: usize) -> bool {
     M::heavy_fence()
 }
 
-/// Waits until `ready`. `spins` is how long spinning pays, which this learns. `alive` is asked at every beat.
+/// Sleeps until `ready`; for who has spun. `alive` is asked at every beat.
 pub fn until<M: Memory>(
     memory: M,
     event_at: usize,
     until: u64,
-    spins: &mut u32,
     ready: &mut dyn FnMut() -> bool,
     alive: &mut dyn FnMut() -> bool,
 ) -> Ended {
     if ready() {
         return Ended::There;
     }
-    let most = if M::Half::SPINS == 0 { 0 } else { *spins };
-    for _ in 0..most {
-        M::Half::relax();
-        if ready() {
-            *spins = (*spins + *spins / 4 + 1).min(MOST_SPINS);
-            return Ended::There;
-        }
-    }
-    *spins = (*spins / 2).max(LEAST_SPINS);
     loop {
         if is_over::<M::Half>(until) {
             return Ended::TimedOut;
