@@ -100,13 +100,18 @@ fn members(all: &[(u32, u32)], leases: Option<&[Participant]>) -> Vec<Member> {
     all.iter().map(|(lease, pid)| Member { lease: *lease, pid: *pid, present: present(*pid) }).collect()
 }
 
+/// Where the data of an object begins, and how long it is. The error is why it is not looked at.
+pub fn data_of(object: &Object, file: &File) -> Result<(u64, u64), String> {
+    match (&object.header, object.content) {
+        (Some(header), _) => Ok((header.data_offset, header.size)),
+        (None, Content::Foreign) => Ok((0, file.metadata().map_err(|error| error.to_string())?.len())),
+        (None, _) => Err("its data was not looked at".to_string()),
+    }
+}
+
 /// Looks at the data of an object. The error is why nothing is shown.
 pub fn look(object: &Object, file: &File, leases: Option<&[Participant]>) -> Result<Container, String> {
-    let (begin, length) = match (&object.header, object.content) {
-        (Some(header), _) => (header.data_offset, header.size),
-        (None, Content::Foreign) => (0, file.metadata().map_err(|error| error.to_string())?.len()),
-        (None, _) => return Err("its data was not looked at".to_string()),
-    };
+    let (begin, length) = data_of(object, file)?;
     let mut head = [0; HEAD];
     let room = length.min(HEAD as u64) as usize;
     let mut done = 0;

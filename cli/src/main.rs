@@ -11,6 +11,7 @@ mod gather;
 mod gc;
 mod last_look;
 mod limits;
+mod locks;
 mod ls;
 mod machine;
 mod objects;

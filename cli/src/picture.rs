@@ -87,8 +87,8 @@ fn letter(cell: &Cell) -> char {
     }
 }
 
-/// The next data and its end, in whole pages. A file system that knows no holes has data up to the end.
-fn extent(file: &File, at: u64, end: u64) -> std::io::Result<(u64, u64)> {
+/// The next data and its end, in whole pages; `at` and `end` are whole pages. A file system that knows no holes has data up to the end.
+pub fn extent(file: &File, at: u64, end: u64) -> std::io::Result<(u64, u64)> {
     let page = page_size() as u64;
     let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(data) => (data / page * page).max(at),

@@ -433,6 +433,13 @@ pub fn command(pid: u32) -> Option<String> {
     Some(printable::text(name.strip_suffix(b"\n").unwrap_or(&name)))
 }
 
+/// The process that a thread belongs to; `None` when it has ended, or is not shown.
+pub fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{thread}/status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
 /// The user whose rights a process has.
 pub fn owner(pid: u32) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())

@@ -11,6 +11,7 @@ use shmkit::region::header::{self, Header};
 use crate::container::{self, Container};
 use crate::exit::{Done, Exit, Failure};
 use crate::gather;
+use crate::locks;
 use crate::objects::{Identity, Kind, Object, Objects, Time};
 use crate::output::{self, Output};
 use crate::picture::{self, Picture};
@@ -24,7 +25,8 @@ use crate::who::{self, Participant};
 ///
 /// An address that several objects have (memfd:, anon:, names that were removed) shows each of them. In the map, "#"
 /// are pages in memory, "+" partly, "-" pages that are swapped out or on the file's device, "." holes. Of a ring, queue,
-/// broadcast or cell at the beginning of the data it shows what is in it, what was lost, and who has it.
+/// broadcast or cell at the beginning of the data it shows what is in it, what was lost, and who has it. Of mutexes,
+/// semaphores and other locks of shmkit, anywhere in the data, it shows their state and the threads that hold them.
 #[derive(clap::Args)]
 pub struct Args {
     /// Addresses, as shmkit ls prints them
@@ -71,12 +73,11 @@ struct Shown {
     map_why: Option<String>,
     container: Option<Container>,
     container_why: Option<String>,
-    /// Always null: no header says where locks lie.
-    locks: Option<()>,
-    locks_why: &'static str,
+    locks: Option<Vec<locks::Shown>>,
+    locks_why: Option<String>,
+    /// What was looked at for them.
+    locks_looked: Option<locks::Looked>,
 }
-
-const NO_LOCKS: &str = "nothing in an object says where locks lie in it";
 
 pub fn run(args: &Args, output: &Output) -> Done {
     let objects = gather::everything_and(&args.addresses)?;
@@ -158,6 +159,14 @@ fn look(object: &Object, objects: &Objects) -> Shown {
         },
         Err(why) => (None, Some(why.clone())),
     };
+    let locks = match &file {
+        Ok(file) => locks::look(object, file),
+        Err(why) => Err(why.clone()),
+    };
+    let (locks, locks_looked, locks_why) = match locks {
+        Ok(found) => (Some(found.all), Some(found.looked), None),
+        Err(why) => (None, None, Some(why)),
+    };
     let header_why = match (&object.header, &object.doubt) {
         (Some(_), _) => None,
         (None, Some((_, why))) => Some(why.clone()),
@@ -179,8 +188,9 @@ fn look(object: &Object, objects: &Objects) -> Shown {
         map_why,
         container,
         container_why,
-        locks: None,
-        locks_why: NO_LOCKS,
+        locks,
+        locks_why,
+        locks_looked,
     }
 }
 
@@ -363,9 +373,6 @@ fn text(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> R
         (None, Some(why)) if why.starts_with("it has the stamp") => put("container", format!("not believed: {why}")),
         _ => {}
     }
-    if object.content == shmkit::region::survey::Content::Region {
-        put("locks", view::unknown(NO_LOCKS));
-    }
     if matches!(object.kind, Kind::Memfd | Kind::Anon) {
         put(
             "seals",
@@ -409,6 +416,20 @@ fn text(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> R
     if !rows.is_empty() {
         let columns = who::columns();
         text.push_str(&output::table_text(output, &output::choose(&columns, None)?, &rows));
+    }
+    let is_region = object.content == shmkit::region::survey::Content::Region;
+    match (&shown.locks, &shown.locks_looked) {
+        // Nothing is said of data that is something else.
+        (Some(all), Some(looked)) if is_region || !all.is_empty() || !looked.is_whole() => {
+            let end = if all.is_empty() { "" } else { ":" };
+            text.push_str(&format!("{:width$}  {}{end}\n", "locks", locks::summary(all, looked, output)));
+            text.push_str(&locks::table(all, output));
+        }
+        (None, _) if is_region => {
+            let why = view::unknown(shown.locks_why.as_deref().unwrap_or_default());
+            text.push_str(&format!("{:width$}  {why}\n", "locks"));
+        }
+        _ => {}
     }
     Ok(text)
 }

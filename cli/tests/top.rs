@@ -283,7 +283,7 @@ fn details_are_those_of_show_and_scroll() {
         terminal.resize(80, 10);
         terminal.wait("the first lines", |lines| lines[0].contains("lines 1 to 8") && lines[1].starts_with("address"));
         terminal.keys(&["End"]);
-        terminal.wait("the last lines", |lines| lines[8].contains("write") && !lines[1].starts_with("address"));
+        terminal.wait("the last lines", |lines| lines[8].starts_with("locks") && !lines[1].starts_with("address"));
         terminal.keys(&["Home", "Down"]);
         terminal.wait("the second line", |lines| lines[0].contains("lines 2 to 9") && lines[1].starts_with("kind"));
         holder.kill();

@@ -22,6 +22,16 @@ fn in_mark(phase: u32) -> u32 {
     phase.wrapping_add(1) << PHASE_SHIFT
 }
 
+/// Whether the mark of a place says that its holder has joined.
+pub fn has_joined(mark: u32) -> bool {
+    mark & JOINED != 0
+}
+
+/// Whether it says that its holder arrived in this phase, and the phase did not break.
+pub fn waits_in(mark: u32, phase: u32) -> bool {
+    mark & !JOINED == in_mark(phase)
+}
+
 /// The places of a barrier have marks.
 pub trait Marked<F>: Places<F> {
     /// The mark of a place.
@@ -126,7 +136,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
     }
 
     fn waits_in(&self, place: usize, phase: u32) -> bool {
-        self.places.mark(place).load() & !JOINED == in_mark(phase)
+        waits_in(self.places.mark(place).load(), phase)
     }
 
     /// Gives the place up, unless this thread has joined.
@@ -147,7 +157,7 @@ impl<F: Futex, P: Marked<F>> Barrier<F, P> {
             let seen = self.places.word(*place).load();
             seen & DIED != 0 && seen & ID == 0
         };
-        let waited_for = |place: usize| self.places.mark(place).load() & JOINED != 0 || self.waits_in(place, phase);
+        let waited_for = |place: usize| has_joined(self.places.mark(place).load()) || self.waits_in(place, phase);
         let breaks = self.breaks.load();
         if breaks & 1 == 0 && (0..self.places.count()).filter(is_dead).any(waited_for) {
             for place in (0..self.places.count()).filter(|place| self.waits_in(*place, phase)) {

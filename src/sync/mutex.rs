@@ -41,7 +41,8 @@ pub struct Mutex<F> {
     pub turns: F,
 }
 
-fn gate_of(seen: u32) -> Option<usize> {
+/// The gate that a mark in the first word names; none where that bears no mark.
+pub fn gate_of(seen: u32) -> Option<usize> {
     let id = seen & ID;
     let gate = (id >> GATE_SHIFT & 3) as usize;
     (id & MARK != 0 && id != ABANDONED && gate < GATES).then_some(gate)

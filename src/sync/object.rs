@@ -52,19 +52,27 @@ pub const PERMITS: usize = 64;
 /// The most threads that a barrier waits for.
 pub const PARTIES: usize = 64;
 /// Who is not gone yet and who comes for the next phase.
-const PLACES: usize = 2 * PARTIES;
-const PLACES_AT: usize = 128;
-const MARKS_AT: usize = PLACES_AT + 16 * PLACES;
+pub const PLACES: usize = 2 * PARTIES;
+/// Of a barrier: its places, and their marks.
+pub const PLACES_AT: usize = 128;
+/// As above.
+pub const MARKS_AT: usize = PLACES_AT + 16 * PLACES;
 
-const STAMP_AT: usize = 24;
+/// What says that it is one.
+pub const STAMP_AT: usize = 24;
 /// Readers-writer lock: `writing`. Once: its state. Robust semaphore and barrier: the number, and behind it the event.
-const KIND_AT: usize = 56;
-const EVENT_AT: usize = 60;
-const PHASE_AT: usize = 64;
-const BREAKS_AT: usize = 68;
+pub const KIND_AT: usize = 56;
+/// As above.
+pub const EVENT_AT: usize = 60;
+/// Of a barrier: its words.
+pub const PHASE_AT: usize = 64;
+/// As above.
+pub const BREAKS_AT: usize = 68;
 
 const FORMAT: u32 = 1;
 const C_LIBRARY: u32 = if cfg!(target_env = "musl") { 2 } else { 1 };
+/// What `C_LIBRARY` can be.
+const C_LIBRARIES: core::ops::RangeInclusive<u32> = 1..=2;
 const MAGIC: u32 = 0x5300_0000 | FORMAT << 16 | C_LIBRARY << 8;
 
 /// What an object is.
@@ -89,9 +97,39 @@ pub enum Kind {
     Event = 8,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 8] =
+        [Kind::Mutex, Kind::RwLock, Kind::Cond, Kind::Semaphore, Kind::Permits, Kind::Barrier, Kind::Once, Kind::Event];
+
+    /// Bytes of one.
+    pub fn size(self) -> usize {
+        match self {
+            Kind::Mutex | Kind::Once => MUTEX_SIZE,
+            Kind::RwLock => RWLOCK_SIZE,
+            Kind::Cond | Kind::Semaphore | Kind::Event => SMALL_SIZE,
+            Kind::Permits => PERMITS_SIZE,
+            Kind::Barrier => BARRIER_SIZE,
+        }
+    }
+
+    /// Whether threads hold it, and it belongs to the pid namespace that it was made in.
+    pub fn has_home(self) -> bool {
+        !matches!(self, Kind::Cond | Kind::Semaphore | Kind::Event)
+    }
+}
+
 #[inline(always)]
 fn stamp(kind: Kind, space: u32) -> u64 {
     u64::from(MAGIC | kind as u32) << 32 | u64::from(space)
+}
+
+/// The kind and the namespace in a stamp of this format, whichever C library its maker had.
+pub fn read_stamp(word: u64) -> Option<(Kind, u32)> {
+    let (high, space) = ((word >> 32) as u32, word as u32);
+    let kind = Kind::ALL.into_iter().find(|kind| *kind as u32 == high & 0xff)?;
+    let known = high & 0xffff_0000 == MAGIC & 0xffff_0000 && C_LIBRARIES.contains(&(high >> 8 & 0xff));
+    (known && (space != 0) == kind.has_home()).then_some((kind, space))
 }
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -606,9 +644,8 @@ fn initialise<const SIZE: usize>(object: Object<SIZE>, kind: Kind, fill: impl Fn
         object.store(at, 0);
     }
     fill(object);
-    let home = !matches!(kind, Kind::Cond | Kind::Semaphore | Kind::Event);
     // Release: who sees the stamp sees the rest.
-    object.store(STAMP_AT, stamp(kind, if home { seat.space() } else { 0 }));
+    object.store(STAMP_AT, stamp(kind, if kind.has_home() { seat.space() } else { 0 }));
     Ok(())
 }
 

@@ -12,7 +12,7 @@
 use super::futex::{BEAT_NS, Futex, beat, is_over};
 
 /// Somebody may sleep.
-const SLEEPERS: u32 = 1;
+pub const SLEEPERS: u32 = 1;
 const ONE: u32 = 2;
 /// The most that a semaphore counts to, as SEM_VALUE_MAX of other systems: the rest of the word is a reserve for posts
 /// that come at the same time and are refused.
@@ -25,7 +25,12 @@ pub fn of_value(value: u32) -> u32 {
 
 /// The value.
 pub fn value<F: Futex>(word: F) -> u32 {
-    word.load() / ONE
+    value_in(word.load())
+}
+
+/// The value in what the word was.
+pub fn value_in(seen: u32) -> u32 {
+    seen / ONE
 }
 
 /// Takes a permit if there is one.
