@@ -982,6 +982,28 @@ fn messages_through_epoll() {
 // Hostile bytes
 // ------------------------------------------------------------------------------------------------------------------
 
+/// A message of a length that cannot be, or in a cell whose state cannot be, is passed by, which every reader is told, once.
+#[test]
+fn messages_that_cannot_be() {
+    for spoils in ["length", "state"] {
+        let cast = Cast::new(4, 40);
+        let (writer, reader) = (cast.member(), cast.member());
+        good(writer.write(b"spoilt"));
+        good(writer.write(b"whole"));
+        match spoils {
+            "length" => cast.memory.word(cast.word(0).as_ptr() as usize + 8 - cast.memory.at).store(49, SeqCst),
+            _ => cast.word(0).store(1 << 32 | 5 << 28, SeqCst),
+        }
+        for member in [&writer, &reader] {
+            refused(member.read(0).map(drop), Status::ErrCorrupt);
+            assert_eq!(member.read(0), Ok((b"whole".to_vec(), 0)), "{spoils}");
+            refused(member.read(0).map(drop), Status::ErrAgain);
+        }
+        writer.detach();
+        reader.detach();
+    }
+}
+
 /// Changes a few bytes, most often of what decides something.
 fn spoil(cast: Cast, random: &mut Random) {
     let kept = cast.messages.next_power_of_two().max(2);

@@ -631,6 +631,36 @@ fn lengths_of_all_sizes() {
 // Hostile bytes
 // ------------------------------------------------------------------------------------------------------------------
 
+/// A message of a length that cannot be is lost, which is said to who would have had it, once; what is behind it comes.
+#[test]
+fn lengths_that_cannot_be() {
+    let room = room(2, 40);
+    for calls in [["take", "receive"], ["receive", "take"]] {
+        let member = room.member();
+        let lost = room.stat().lost;
+        for (cell, call) in calls.iter().enumerate() {
+            good(member.send(b"spoilt", 0));
+            room.word(room.cell(cell).as_ptr() as usize + 8 - room.start() as usize).store(49, SeqCst);
+            good(member.send(b"whole", 0));
+            let get = || match *call {
+                "take" => member.take(0).map(|(_, bytes)| {
+                    good(member.release());
+                    bytes
+                }),
+                _ => member.receive(0),
+            };
+            refused(get(), Status::ErrCorrupt);
+            assert_eq!(get().as_deref(), Ok(b"whole".as_slice()), "{call}");
+            refused(get(), Status::ErrAgain);
+            assert_eq!(room.stat().lost, lost + 1 + cell as u64, "{call}");
+            // The next one begins in the other cell.
+            good(member.send(b"one", 0));
+            assert_eq!(member.receive(0).as_deref(), Ok(b"one".as_slice()));
+        }
+        member.detach();
+    }
+}
+
 fn mutate(memory: Memory, cells: usize, stride: usize, random: &mut Random) {
     for _ in 0..1 + random.below(4) {
         let value = match random.below(8) {

@@ -827,6 +827,27 @@ fn something(memory: Memory, ends: &mut [Option<End>; 2], random: &mut Random) -
     result == OK
 }
 
+/// Whoever reads in place counts on the documented bound: a message that is longer is none, though it lies before tail and end.
+#[test]
+fn longer_than_the_longest() {
+    let memory = Memory::ring(64);
+    let longest = memory.longest();
+    for length in [longest, longest + 1, longest + 8, 64 - 8] {
+        memory.init();
+        memory.word(DATA_AT).store(0x7368_6d31 << 32 | length as u64, SeqCst);
+        memory.word(TAIL_AT).store(64, SeqCst);
+        let consumer = End::consumer(memory);
+        if length == longest {
+            assert_eq!(consumer.peek(0).map(|(_, bytes)| bytes.len()), Ok(longest));
+            good(consumer.release(1));
+            continue;
+        }
+        refused(consumer.peek(0), Status::ErrCorrupt);
+        refused(consumer.peek_batch(2, 0), Status::ErrCorrupt);
+        refused(consumer.read(0), Status::ErrCorrupt);
+    }
+}
+
 /// A ring whose bytes are changed at random, between calls and, by another thread, in the midst of them: every call ends, with
 /// a documented answer, and nothing outside of the memory is touched.
 #[test]

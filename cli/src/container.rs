@@ -140,7 +140,7 @@ pub fn look(object: &Object, file: &File, leases: Option<&[Participant]>) -> Res
         Seen::Queue { shape, counts, members: all } => Container::Queue {
             messages: shape.cells,
             message_size: shape.longest(),
-            depth: counts.sent.saturating_sub(counts.taken),
+            depth: counts.sent.saturating_sub(counts.taken).min(shape.cells),
             sent: counts.sent,
             taken: counts.taken,
             dropped: counts.dropped,

@@ -1,8 +1,11 @@
 //! What the fuzz targets do with an input, and what must hold whatever the input is: no crash, no hang, no descriptor,
 //! mapping or name left behind, and no region accepted whose header says more than its object has. A broken promise is
-//! a panic. Used by the targets and by tests/fuzz_short.rs. Next: `attach`, then `object.rs` for the other side of it.
+//! a panic. Used by the targets and by tests/fuzz_short.rs. Next: `attach`, then `object.rs` for the other side of it;
+//! `containers.rs`.
 #![allow(dead_code, reason = "each target uses a part")]
 
+mod containers;
+mod ends;
 mod leaks;
 mod object;
 
@@ -19,6 +22,7 @@ use shmkit::error::Status;
 use shmkit::region::address::{Address, Backend, Parsed};
 use shmkit::region::header::{self, Facts, Header, Layout, Process, Record};
 
+pub use containers::containers;
 use leaks::without_leaks;
 use object::{Kind, Object};
 
@@ -26,8 +30,8 @@ use object::{Kind, Object};
 pub type Target = fn(&[u8]);
 
 /// The targets, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 4] =
-    [("attach", attach), ("message", message), ("address", address), ("decode", decode)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("attach", attach), ("message", message), ("address", address), ("decode", decode), ("containers", containers)];
 
 const PAGE: u64 = 4096;
 /// Growth beyond this is refused by RLIMIT_FSIZE: a header may ask for more memory than the machine has.

@@ -311,7 +311,12 @@ pub unsafe extern "C" fn shmkit_ring_write(
 /// As for shmkit_ring_write().
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn write_slowly(ring: *mut shmkit_ring_t, data: *const c_void, size: usize, timeout_ns: u64) -> shmkit_status_t {
+unsafe extern "C" fn write_slowly(
+    ring: *mut shmkit_ring_t,
+    data: *const c_void,
+    size: usize,
+    timeout_ns: u64,
+) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if (is_plausible(data as usize) || size == 0)
         && let Some(end) = unsafe { near(ring) }

@@ -169,6 +169,8 @@ pub struct Broadcast<M> {
     missed: u64,
     /// Somebody slept when it gave up a claim, and is not told by a descriptor yet.
     slept: bool,
+    /// A message that cannot be was passed by, and the reader is not told yet.
+    spoilt: bool,
 }
 
 impl<M: Memory> Broadcast<M> {
@@ -179,7 +181,8 @@ impl<M: Memory> Broadcast<M> {
             return Err(Refused::Corrupt);
         }
         let shift = shape.cells.trailing_zeros();
-        Ok(Broadcast { memory, shape, shift, me, writes: None, next, missed: 0, slept: false })
+        let (writes, missed, slept, spoilt) = (None, 0, false, false);
+        Ok(Broadcast { memory, shape, shift, me, writes, next, missed, slept, spoilt })
     }
 
     /// Also what is still there of before.
@@ -350,9 +353,7 @@ impl<M: Memory> Broadcast<M> {
                 continue;
             }
             if length > self.shape.longest() {
-                // Nobody will ever read it: what is behind it is not held up.
-                self.next += 1;
-                return Err(Refused::Corrupt);
+                return Err(self.unreadable());
             }
             if length > room {
                 return Err(Refused::TooBig(length));
@@ -363,6 +364,19 @@ impl<M: Memory> Broadcast<M> {
         Err(Refused::Corrupt)
     }
 
+    /// A message that nobody leaves so, and nobody will ever read: what is behind it is not held up.
+    #[cold]
+    fn unreadable(&mut self) -> Refused {
+        self.next += 1;
+        self.spoilt = true;
+        Refused::Corrupt
+    }
+
+    /// Whether a message that cannot be was passed by, and the reader is not told yet.
+    pub fn take_spoilt(&mut self) -> bool {
+        core::mem::take(&mut self.spoilt)
+    }
+
     /// The message that is next is not there: goes past it, or says why not.
     #[cold]
     fn pass(&mut self, at: usize, seen: u64, tail: u64, is_dead: &mut dyn FnMut(u32) -> bool) -> Result<(), Refused> {
@@ -370,9 +384,7 @@ impl<M: Memory> Broadcast<M> {
         let ahead = lap(seen).wrapping_sub(turn) as i32;
         if ahead == 0 {
             if !is_writing(seen) {
-                // Nobody leaves that: what is behind it is not held up.
-                self.next += 1;
-                return Err(Refused::Corrupt);
+                return Err(self.unreadable());
             }
             // Not yet there, or never; what a dead one did last counts.
             if !is_dead(owner(seen)) {

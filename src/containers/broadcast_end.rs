@@ -111,6 +111,16 @@ impl Member {
 
     /// Copies the next message; waits for it. Its length, and how many were missed before it.
     pub fn next(&mut self, room: u64, wait: Wait, copy: &mut dyn FnMut(usize, u64)) -> Outcome<(u64, u64)> {
+        // What the hot path has met just before, and passed by, is not met again.
+        if self.core.take_spoilt() {
+            return Err(self.refused(Refused::Corrupt, room));
+        }
+        let found = self.next_whole(room, wait, copy);
+        self.core.take_spoilt();
+        found
+    }
+
+    fn next_whole(&mut self, room: u64, wait: Wait, copy: &mut dyn FnMut(usize, u64)) -> Outcome<(u64, u64)> {
         let others = self.others;
         loop {
             match self.core.next(room, copy, &mut |_| false) {

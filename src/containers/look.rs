@@ -193,9 +193,11 @@ fn ring_at(memory: Still<'_>, length: u64) -> Seen {
     if !capacity.is_power_of_two() || capacity < ring::LEAST || capacity > room {
         return Seen::Corrupt("ring");
     }
+    let counts = ring::counts(memory);
     Seen::Ring {
         capacity,
-        counts: ring::counts(memory),
+        // As in `ring_end.rs`: what peers wrote may be more.
+        counts: ring::Counts { used: counts.used.min(capacity), ..counts },
         producer: role::judge(memory, ring::PRODUCER_AT, ring::SPACE_AT),
         consumer: role::judge(memory, ring::CONSUMER_AT, ring::SPACE_AT),
     }
@@ -246,6 +248,9 @@ mod tests {
             panic!("it is a ring");
         };
         assert!(counts.closed && counts.used == 16 && producer == Judged::Free);
+        let full = head(&[(0, ring::STAMP), (8, 4096), (64, 1 << 40)]);
+        let Some(Seen::Ring { counts, .. }) = at_head(&full, 8192) else { panic!("it is a ring") };
+        assert_eq!(counts.used, 4096, "no more than there is room for");
         let queue = head(&[(0, queue::STAMP), (8, 8), (16, 64), (24, 0x106 << 32), (64, 5), (128, 3), (328, 7 << 26)]);
         let Some(Seen::Queue { shape, counts, members }) = at_head(&queue, 8192) else { panic!("it is a queue") };
         assert_eq!((shape.delivery, shape.overflow), (queue::Delivery::Once, queue::Overflow::Drop));

@@ -279,12 +279,15 @@ pub struct Queue<M> {
     reads: Option<(usize, u64)>,
     /// Bytes of the message that it reads.
     length: u64,
+    /// A message that cannot be was given up, and nobody is told yet.
+    spoilt: bool,
 }
 
 impl<M: Memory> Queue<M> {
     /// For a member of this number (see `OWNER`).
     pub fn new(memory: M, shape: Shape, me: u32) -> Queue<M> {
-        Queue { memory, shape, shift: shape.cells.trailing_zeros(), me, writes: None, reads: None, length: 0 }
+        let shift = shape.cells.trailing_zeros();
+        Queue { memory, shape, shift, me, writes: None, reads: None, length: 0, spoilt: false }
     }
 
     #[inline(always)]
@@ -447,11 +450,17 @@ impl<M: Memory> Queue<M> {
 
     /// A message that is longer than its cell is none: what is behind it is not held up.
     #[cold]
-    fn unreadable(&self, at: usize, mine: u64) -> Refused {
+    fn unreadable(&mut self, at: usize, mine: u64) -> Refused {
+        self.spoilt = true;
         add(self.memory, LOST_AT);
         self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
         notify(self.memory, WRITABLE_AT);
         Refused::Corrupt
+    }
+
+    /// Whether a message that cannot be was given up, and nobody is told yet.
+    pub fn take_spoilt(&mut self) -> bool {
+        core::mem::take(&mut self.spoilt)
     }
 
     /// Gives back the cell of the message that was taken. Says whether somebody slept.

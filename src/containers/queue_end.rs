@@ -162,6 +162,16 @@ impl Member {
     /// The oldest message; waits for one. The dead are looked for where nothing comes: at each beat, and when the time is over;
     /// by who does not wait, now and then.
     pub fn take(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
+        // What the hot path has met just before, and given up, is not met again.
+        if self.queue.take_spoilt() {
+            return Err(self.refused(Refused::Corrupt, 0));
+        }
+        let taken = self.take_whole(wait);
+        self.queue.take_spoilt();
+        taken
+    }
+
+    fn take_whole(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
         let (mut looks, mut over) = (false, false);
         loop {
             let refused = match self.queue.take() {

@@ -376,8 +376,9 @@ impl<M: Memory> Consumer<M> {
         }
         let word = self.memory.peek(DATA_AT + place as usize);
         let length = word & LENGTH;
-        // Within what was published, and before the end: whatever the producer wrote there.
-        (word & !LENGTH == MESSAGE && taken(length) <= (self.tail - position).min(self.capacity - place))
+        // Within what was published, before the end, and no longer than the longest: whatever the producer wrote there.
+        let most = (self.tail - position).min(self.capacity - place).min(self.capacity / 2);
+        (word & !LENGTH == MESSAGE && taken(length) <= most)
             .then(|| (DATA_AT + place as usize + 8, length, position + taken(length)))
     }
 
