@@ -99,7 +99,7 @@ fn read(room: Room, shared: Shared, member: &mut Broadcast<Shared>) -> Result<(u
             Err(Refused::NotNow | Refused::Busy(_)) => {}
             other => return other,
         }
-        let ended = member.wait(FOREVER, &mut 0, &mut || !room.world.somebody_died());
+        let ended = member.wait(FOREVER, &mut || !room.world.somebody_died());
         assert!(ended == Ended::There || ended == Ended::PeerDied);
     }
 }

@@ -136,7 +136,7 @@ fn wait_for(room: Room, me: &Thread, last: u64) {
             }
             Err(refused) => {
                 assert_eq!(refused, Refused::NotNow);
-                let ended = cell::wait(shared, number, FOREVER, &mut 0, &mut || !room.world.somebody_died());
+                let ended = cell::wait(shared, number, FOREVER, &mut || !room.world.somebody_died());
                 assert!(ended == Ended::There || ended == Ended::PeerDied);
             }
         }

@@ -136,7 +136,7 @@ fn send(room: Room, shared: Shared, queue: &mut Queue<Shared>, message: u64) -> 
             continue;
         }
         assert!(matches!(refused, Refused::NotNow | Refused::Busy(_)), "{refused:?}");
-        queue.wait_for_room(FOREVER, &mut 0, &mut || !room.world.somebody_died());
+        queue.wait_for_room(FOREVER, &mut || !room.world.somebody_died());
     }
 }
 
@@ -162,7 +162,7 @@ fn receive(room: Room, shared: Shared, queue: &mut Queue<Shared>) -> bool {
         if refused == Refused::Closed {
             return false;
         }
-        queue.wait_for_message(FOREVER, &mut 0, &mut || !room.world.somebody_died());
+        queue.wait_for_message(FOREVER, &mut || !room.world.somebody_died());
     }
 }
 

@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use container_model::{Shared, Store};
 use model::{ALIVE, Thread, World, explore, here, some_deaths};
 use shmkit::containers::ring::{Consumer, DATA_AT, Producer, READABLE_AT, Refused, WRITABLE_AT};
-use shmkit::containers::wait::Ended;
+use shmkit::containers::wait::{Ended, wake};
 
 const FOREVER: u64 = u64::MAX;
 /// As `containers/ring.rs` has them.
@@ -104,7 +104,13 @@ fn write(room: Room, me: &Thread, messages: &[u64], close: bool) {
     for message in messages {
         let at = reserve(room, &mut end);
         shared.write(at, *message);
-        end.commit(8).expect("it was reserved");
+        match end.commit_near(8) {
+            Some(true) => wake(shared, READABLE_AT),
+            Some(false) => {}
+            None => {
+                end.commit(8).expect("it was reserved");
+            }
+        }
         room.done.fetch_add(1, Relaxed);
     }
     if close {
@@ -114,11 +120,14 @@ fn write(room: Room, me: &Thread, messages: &[u64], close: bool) {
 
 fn reserve(room: Room, end: &mut Producer<Shared>) -> usize {
     loop {
+        if let Some(at) = end.reserve_near(8) {
+            return at;
+        }
         match end.reserve(8) {
             Ok(at) => return at,
             Err(refused) => assert_eq!(refused, Refused::NotNow),
         }
-        let ended = end.wait(8, FOREVER, &mut 0, &mut room.alive());
+        let ended = end.wait(8, FOREVER, &mut room.alive());
         assert!(ended == Ended::There || ended == Ended::PeerDied);
     }
 }
@@ -129,18 +138,24 @@ fn read(room: Room, me: &Thread, most: usize) {
     let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
     for _ in 0..most {
         let (at, length) = loop {
+            if let Some(found) = end.peek_near() {
+                break found;
+            }
             match end.peek() {
                 Ok(found) => break found,
                 Err(Refused::Closed) => return,
                 Err(refused) => assert_eq!(refused, Refused::NotNow),
             }
-            let ended = end.wait(FOREVER, &mut 0, &mut room.alive());
+            let ended = end.wait(FOREVER, &mut room.alive());
             assert!(ended == Ended::There || ended == Ended::PeerDied);
         };
         assert_eq!(length, 8);
         let message = shared.read(at);
         room.found.lock().expect("nobody panics with it").push(message);
-        end.release(1).expect("it was shown");
+        match end.release_near() {
+            Some(true) => wake(shared, WRITABLE_AT),
+            slept => assert_eq!(slept, Some(false), "it was shown"),
+        }
         room.done.fetch_add(1, Relaxed);
     }
 }
@@ -184,7 +199,7 @@ fn batches_come_whole() {
                 let mut end = Consumer::new(shared, CAPACITY as u64).expect("it is a ring");
                 while end.peek() == Err(Refused::NotNow) {
                     // Nobody dies, and the time is not over.
-                    assert_eq!(end.wait(FOREVER, &mut 0, &mut || true), Ended::There);
+                    assert_eq!(end.wait(FOREVER, &mut || true), Ended::There);
                 }
                 let mut lengths = Vec::new();
                 end.each(9, &mut |_, length| lengths.push(length));
@@ -254,7 +269,7 @@ fn a_producer_that_dies() {
                             Err(refused) => assert_eq!(refused, Refused::NotNow),
                         }
                         // Who is told of the death waits until the next one has come and gone.
-                        if end.wait(FOREVER, &mut 0, &mut room.alive()) == Ended::PeerDied
+                        if end.wait(FOREVER, &mut room.alive()) == Ended::PeerDied
                             && let Some(other) = other.take()
                         {
                             ended = Some(other.join().expect("it ends"));
@@ -287,7 +302,7 @@ fn a_consumer_that_dies() {
                     let mut end = Producer::new(shared, CAPACITY as u64).expect("it is a ring");
                     for message in [1, 2, 3] {
                         while end.reserve(8) == Err(Refused::NotNow) {
-                            if end.wait(8, FOREVER, &mut 0, &mut room.alive()) == Ended::PeerDied {
+                            if end.wait(8, FOREVER, &mut room.alive()) == Ended::PeerDied {
                                 return;
                             }
                         }

@@ -204,8 +204,8 @@ unsafe extern "C" fn reserve_slowly(
     timeout_ns: u64,
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
-    if can_hold(data)
-        && let Some(end) = unsafe { near(ring) }
+    if let Some(end) = unsafe { near(ring) }
+        && can_hold(data)
         && end.spin(size as u64, timeout_ns)
         && let Side::Producer(side) = &mut end.side
         && let Ok(at) = side.reserve(size as u64)
@@ -318,8 +318,8 @@ unsafe extern "C" fn write_slowly(
     timeout_ns: u64,
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
-    if (is_plausible(data as usize) || size == 0)
-        && let Some(end) = unsafe { near(ring) }
+    if let Some(end) = unsafe { near(ring) }
+        && (is_plausible(data as usize) || size == 0)
         && end.spin(size as u64, timeout_ns)
         && let Side::Producer(side) = &mut end.side
         && let Ok(at) = side.reserve(size as u64)
@@ -463,9 +463,9 @@ unsafe extern "C" fn peek_slowly(
     timeout_ns: u64,
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
-    if can_hold(data)
+    if let Some(end) = unsafe { near(ring) }
+        && can_hold(data)
         && can_hold(size)
-        && let Some(end) = unsafe { near(ring) }
         && end.spin(0, timeout_ns)
         && let Side::Consumer(side) = &mut end.side
         && let Ok((at, length)) = side.peek()
@@ -625,9 +625,9 @@ unsafe extern "C" fn read_slowly(
     timeout_ns: u64,
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
-    if can_hold(size)
+    if let Some(end) = unsafe { near(ring) }
+        && can_hold(size)
         && (is_plausible(buffer as usize) || room == 0)
-        && let Some(end) = unsafe { near(ring) }
         && end.spin(0, timeout_ns)
         && let Side::Consumer(side) = &mut end.side
         && let Ok((at, length)) = side.peek()

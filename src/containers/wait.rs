@@ -39,23 +39,21 @@ impl Patience {
         if ready() {
             return true;
         }
-        if until == 0 {
+        if until == 0 || F::SPINS == 0 {
             return false;
         }
         let hope = self.0 < TRIES || self.0.is_multiple_of(PROBE);
         let mut end = 0;
-        while F::SPINS > 0 {
-            for _ in 0..TURNS {
-                F::relax();
-                if ready() {
-                    self.0 = 0;
-                    return true;
-                }
+        for turn in 1u32.. {
+            F::relax();
+            if ready() {
+                self.0 = 0;
+                return true;
             }
-            if !hope {
-                break;
+            if !turn.is_multiple_of(TURNS) {
+                continue;
             }
-            let now = F::now();
+            let now = if hope { F::now() } else { break };
             if end == 0 {
                 end = now.saturating_add(HOPE_NS).min(until);
             } else if now >= end {
