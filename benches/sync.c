@@ -407,6 +407,8 @@ static double death(loop *mine, loop *unused)
         sched_yield();
     await_sleep(waiters[side]);
     await_sleep(holder);
+    /* So that its processor is as deep in sleep on either side: how long a lock spins before it sleeps must not tell. */
+    usleep(2000);
     double start = now_ns(CLOCK_MONOTONIC);
     must(kill(holder, SIGKILL) == 0, "kill");
     while (sem_wait(&s->ends[side]) != 0)
