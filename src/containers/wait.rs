@@ -126,3 +126,93 @@ pub fn until<M: Memory>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    std::thread_local! {
+        /// Turns so far; each takes ten nanoseconds.
+        static TURNED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A word of which only the clock is used.
+    #[derive(Clone, Copy)]
+    struct Clock;
+
+    impl Futex for Clock {
+        const SPINS: u32 = 1;
+        fn load(self) -> u32 {
+            0
+        }
+        fn store(self, _: u32) {}
+        fn exchange(self, _: u32, _: u32) -> Result<u32, u32> {
+            Ok(0)
+        }
+        fn swap(self, _: u32) -> u32 {
+            0
+        }
+        fn and(self, _: u32) -> u32 {
+            0
+        }
+        fn or(self, _: u32) -> u32 {
+            0
+        }
+        fn add(self, _: u32) -> u32 {
+            0
+        }
+        fn fence() {}
+        fn wait(self, _: u32, _: u64) {}
+        fn wake(self, _: u32) -> u32 {
+            0
+        }
+        fn now() -> u64 {
+            TURNED.get() * 10
+        }
+        fn relax() {
+            TURNED.set(TURNED.get() + 1);
+        }
+        fn exists(_: u32) -> bool {
+            true
+        }
+    }
+
+    /// How many nanoseconds a spin took that was in vain.
+    fn in_vain(patience: &mut Patience, until: u64) -> u64 {
+        let begin = Clock::now();
+        assert!(!patience.spin::<Clock>(until, || false));
+        Clock::now() - begin
+    }
+
+    #[test]
+    fn hope_lasts_as_long_as_a_wake_up_and_is_given_up() {
+        let mut patience = Patience::default();
+        let short = 10 * u64::from(TURNS);
+        for round in 0..3 {
+            for time in 0..u64::from(PROBE) {
+                let took = in_vain(&mut patience, u64::MAX);
+                let hope = time == 0 || round == 0 && time < u64::from(TRIES);
+                let expected = if hope { HOPE_NS..=HOPE_NS + 2 * short } else { short..=short };
+                assert!(expected.contains(&took), "round {round}, spin {time}: {took}");
+            }
+        }
+        let mut left = 5;
+        let comes = || {
+            left -= 1;
+            left == 0
+        };
+        assert!(patience.spin::<Clock>(u64::MAX, comes));
+        assert!(in_vain(&mut patience, u64::MAX) >= HOPE_NS, "what came gives hope again");
+    }
+
+    #[test]
+    fn no_spin_lasts_longer_than_the_wait() {
+        let mut patience = Patience::default();
+        assert_eq!(in_vain(&mut patience, 0), 0);
+        let soon = Clock::now() + 3000;
+        assert!(in_vain(&mut patience, soon) <= 3000 + 10 * u64::from(TURNS));
+        assert!(Patience::default().spin::<Clock>(0, || true));
+    }
+}
