@@ -1681,7 +1681,7 @@ shmkit_status_t shmkit_ring_arm(struct shmkit_ring_t *ring);
 /**
  * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and once now, as
  * one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
- * over a UNIX socket or by fork.
+ * over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
 shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring, int fd);
 
@@ -1807,7 +1807,7 @@ shmkit_status_t shmkit_queue_arm(struct shmkit_queue_t *queue);
 
 /**
  * The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed. -1: none (any more).
- * The descriptor stays the program's.
+ * The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
 shmkit_status_t shmkit_queue_set_notify_fd(struct shmkit_queue_t *queue,
                                            int fd);
@@ -1920,6 +1920,7 @@ shmkit_status_t shmkit_broadcast_arm(struct shmkit_broadcast_t *broadcast);
 /**
  * The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed. Each reader that sleeps
  * so has its own, so a writer for several uses the futex, or one descriptor that all of them read. -1: none (any more).
+ * It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
 shmkit_status_t shmkit_broadcast_set_notify_fd(struct shmkit_broadcast_t *broadcast,
                                                int fd);

@@ -195,7 +195,16 @@ fn wrong_arguments() {
                 let read = shmkit_broadcast_read(own, null_mut(), 0, size, null_mut(), 0);
                 says(read, Status::ErrBadPointer, "shmkit_broadcast_read");
             }
-            says(shmkit_broadcast_write(own, null(), 1), Status::ErrBadPointer, "shmkit_broadcast_write");
+            for nowhere in NOWHERE {
+                let nowhere: *mut c_void = without_provenance_mut(nowhere);
+                says(shmkit_broadcast_write(own, nowhere, 1), Status::ErrBadPointer, "shmkit_broadcast_write");
+                let read = shmkit_broadcast_read(own, nowhere, 8, &mut 0, null_mut(), 0);
+                says(read, Status::ErrBadPointer, "shmkit_broadcast_read");
+            }
+            let mut bytes = [0u8; 8];
+            let wild = without_provenance_mut(8);
+            let read = shmkit_broadcast_read(own, bytes.as_mut_ptr().cast(), 8, &mut 0, wild, 0);
+            says(read, Status::ErrBadPointer, "shmkit_broadcast_read");
             let read = shmkit_broadcast_read(own, null_mut(), 8, &mut 0, null_mut(), 0);
             says(read, Status::ErrBadPointer, "shmkit_broadcast_read");
             good(shmkit_broadcast_write(own, null(), 0));

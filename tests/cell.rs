@@ -175,7 +175,10 @@ fn wrong_arguments() {
                 let data = without_provenance_mut::<*mut c_void>(wild);
                 says(shmkit_cell_reserve(writer.0, 1, data), Status::ErrBadPointer, "shmkit_cell_reserve");
             }
-            says(shmkit_cell_write(writer.0, null(), 1), Status::ErrBadPointer, "shmkit_cell_write");
+            for nowhere in NOWHERE {
+                let nowhere: *mut c_void = without_provenance_mut(nowhere);
+                says(shmkit_cell_write(writer.0, nowhere, 1), Status::ErrBadPointer, "shmkit_cell_write");
+            }
             good(shmkit_cell_write(writer.0, null(), 0));
             let read = shmkit_cell_read(reader.0, null_mut(), 8, null_mut(), null_mut());
             says(read, Status::ErrBadPointer, "shmkit_cell_read");

@@ -342,9 +342,12 @@ fn places_of_results_and_bytes_are_checked() {
                     shmkit_queue_receive(member, buffer.as_mut_ptr().cast(), 8, without_provenance_mut(wild), 0);
                 says("queue_receive", result, Status::ErrBadPointer, "no place for the length");
             }
-            says("queue_send", shmkit_queue_send(member, null(), 8, 0), Status::ErrBadPointer, "no bytes");
-            let result = shmkit_queue_receive(member, null_mut(), 8, &mut size, 0);
-            says("queue_receive", result, Status::ErrBadPointer, "no buffer");
+            for nowhere in NOWHERE {
+                let nowhere: *mut c_void = without_provenance_mut(nowhere);
+                says("queue_send", shmkit_queue_send(member, nowhere, 8, 0), Status::ErrBadPointer, "no bytes");
+                let result = shmkit_queue_receive(member, nowhere, 8, &mut size, 0);
+                says("queue_receive", result, Status::ErrBadPointer, "no buffer");
+            }
         }
     }
     assert_eq!(room.stat().depth, 1, "nothing was claimed, nothing taken");
@@ -358,6 +361,11 @@ fn places_of_results_and_bytes_are_checked() {
     for fd in [-2, 999_999, i32::MIN] {
         says("queue_set_notify_fd", owner.notify_fd(fd), Status::ErrBadDescriptor, "no descriptor");
     }
+    // SAFETY: takes no pointers.
+    let waits = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    says("queue_set_notify_fd", owner.notify_fd(waits), Status::ErrInvalidArgument, "writes to it may wait");
+    // SAFETY: nobody else has it.
+    unsafe { libc::close(waits) };
     owner.detach();
 }
 

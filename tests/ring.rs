@@ -325,14 +325,17 @@ fn places_of_results_and_bytes_are_checked() {
                 says("ring_read", shmkit_ring_read(from, at, 64, without_provenance_mut(wild), 0), bad, "place");
             }
         }
-        // SAFETY: as above.
-        unsafe {
-            says("ring_write", shmkit_ring_write(to, null(), 1, 0), Status::ErrBadPointer, "no bytes");
-            let none = shmkit_span_t { data: null_mut(), size: 1 };
-            let batch = shmkit_ring_write_batch(to, &none, 1, &mut size, 0);
-            says("ring_write_batch", batch, Status::ErrBadPointer, "no bytes");
-            let read = shmkit_ring_read(from, null_mut(), 1, &mut size, 0);
-            says("ring_read", read, Status::ErrBadPointer, "no buffer");
+        for nowhere in NOWHERE {
+            let nowhere: *mut c_void = without_provenance_mut(nowhere);
+            // SAFETY: as above.
+            unsafe {
+                says("ring_write", shmkit_ring_write(to, nowhere, 1, 0), Status::ErrBadPointer, "no bytes");
+                let none = shmkit_span_t { data: nowhere, size: 1 };
+                let batch = shmkit_ring_write_batch(to, &none, 1, &mut size, 0);
+                says("ring_write_batch", batch, Status::ErrBadPointer, "no bytes");
+                let read = shmkit_ring_read(from, nowhere, 64, &mut size, 0);
+                says("ring_read", read, Status::ErrBadPointer, "no buffer");
+            }
         }
         if round == 0 {
             // Without bytes no place for them is needed.
@@ -367,7 +370,9 @@ fn reservations() {
     nothing(producer.commit(usize::MAX), "ring_commit");
     producer.fill(at, b"0123456789");
     good(producer.commit(4));
-    nothing(producer.commit(0), "ring_commit");
+    for again in [0, 1, 2, 10] {
+        nothing(producer.commit(again), "ring_commit");
+    }
     nothing(consumer.release(1), "ring_release");
     let (place, bytes) = consumer.peek(0).expect("there is one");
     assert_eq!((place, &bytes[..]), (at as usize, &b"0123"[..]));
@@ -377,6 +382,17 @@ fn reservations() {
     }
     good(consumer.release(1));
     nothing(consumer.release(1), "ring_release");
+    // However little of it was committed, also behind bytes that fill the end, the reservation is over.
+    for _ in 0..8 {
+        let at = producer.reserve(56, 0).expect("there is room");
+        producer.fill(at, b"x");
+        good(producer.commit(1));
+        for again in [0, 1, 8, 40] {
+            nothing(producer.commit(again), "ring_commit");
+        }
+        assert_eq!(consumer.read(0), Ok(b"x".to_vec()));
+        refused(consumer.peek(0), Status::ErrAgain);
+    }
     // A second reservation replaces the first; an abort takes it back; one that fails leaves it.
     let first = producer.reserve(8, 0).expect("there is room");
     assert_eq!(producer.reserve(16, 0), Ok(first));

@@ -540,6 +540,74 @@ fn descriptors() {
     });
 }
 
+/// Every way of writing and of reading tells who sleeps on a descriptor, wherever in the ring the message lies: in place, by
+/// copy, in a batch; behind bytes that fill the end too, of which a call's fast way knows nothing.
+#[test]
+fn every_way_tells_wherever_the_message_lies() {
+    apart("every_way_tells_wherever_the_message_lies", || {
+        let memory = Memory::ring(256);
+        let (producer, consumer) = (End::producer(memory), End::consumer(memory));
+        let (message, room) = (event_fd(), event_fd());
+        good(producer.notify_fd(message));
+        good(consumer.notify_fd(room));
+        drain(message);
+        drain(room);
+        let in_place = |bytes: &[u8]| {
+            let at = producer.reserve(bytes.len(), 0).expect("there is room");
+            producer.fill(at, bytes);
+            good(producer.commit(bytes.len()));
+        };
+        let by_copy = |bytes: &[u8]| good(producer.write(bytes, 0));
+        let in_a_batch = |bytes: &[u8]| assert_eq!(producer.write_batch(&[bytes.to_vec()], 0), Ok(1));
+        type Way<'a> = &'a dyn Fn(&[u8]);
+        for way in [&in_place as Way, &by_copy, &in_a_batch] {
+            for length in [90, 24, 7, 104, 0, 61] {
+                for _ in 0..12 {
+                    good(consumer.arm());
+                    way(&vec![length as u8; length]);
+                    assert_eq!(drain(message), 1, "{length} bytes were written");
+                    // The writer sleeps for room: each way of reading tells it.
+                    let mut written = 1;
+                    while producer.write(&vec![length as u8; length], 0) == 0 {
+                        written += 1;
+                    }
+                    good(producer.arm());
+                    assert_eq!(drain(room), 0);
+                    for number in 0..written {
+                        match number % 2 {
+                            0 => assert_eq!(consumer.read(0), Ok(vec![length as u8; length])),
+                            _ => {
+                                consumer.peek(0).expect("there is one");
+                                good(consumer.release(1));
+                            }
+                        }
+                        let told = drain(room);
+                        assert_eq!(told, u64::from(number == 0), "{number} of {written}");
+                    }
+                    drain(message);
+                }
+            }
+        }
+    });
+}
+
+/// A writer whose time is over arms for what it could not write.
+#[test]
+fn a_writer_out_of_time_arms_for_what_it_had() {
+    apart("a_writer_out_of_time_arms_for_what_it_had", || {
+        let memory = Memory::ring(256);
+        let producer = End::producer(memory);
+        let _consumer = End::consumer(memory);
+        for _ in 0..2 {
+            good(producer.write(&[1; 90], 0));
+        }
+        good(producer.write(&[1; 8], 0));
+        assert!(is(producer.write(&[2; 100], SHORT), Status::ErrTimeout));
+        good(producer.arm());
+        good(producer.write(&[2; 8], 0));
+    });
+}
+
 // ------------------------------------------------------------------------------------------------------------------
 // A storm
 // ------------------------------------------------------------------------------------------------------------------

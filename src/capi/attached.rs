@@ -42,6 +42,12 @@ pub(super) fn can_hold<T>(at: *mut T) -> bool {
     (at as usize).wrapping_sub(FIRST_ADDRESS) < ADDRESS_LIMIT - FIRST_ADDRESS && at.is_aligned()
 }
 
+/// The same for a place that may be NULL, for nowhere.
+#[inline(always)]
+pub(super) fn can_hold_or_null<T>(at: *mut T) -> bool {
+    at.is_null() || can_hold(at)
+}
+
 /// What is attached at a place, if something is.
 ///
 /// # Safety
@@ -113,9 +119,15 @@ pub(super) fn area(memory: *const c_void, length: usize) -> Outcome<Area> {
 
 /// A descriptor to write to when somebody sleeps on it; -1 for none.
 pub(super) fn notify_fd(fd: c_int) -> Outcome<c_int> {
-    match fd == -1 || file::status(fd).is_ok() {
-        true => Ok(fd),
-        false => Err(Failure::of(Status::ErrBadDescriptor)),
+    match file::open_flags(fd) {
+        _ if fd == -1 => Ok(fd),
+        Err(_) => Err(Failure::of(Status::ErrBadDescriptor)),
+        // Whoever else writes to it could fill it, and who notifies never waits.
+        Ok(flags) if flags & libc::O_NONBLOCK == 0 => Err(Failure::argument(
+            "a write to this descriptor may wait",
+            "make it by eventfd(0, EFD_NONBLOCK), or set O_NONBLOCK",
+        )),
+        Ok(_) => Ok(fd),
     }
 }
 

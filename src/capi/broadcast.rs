@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use super::attached::{Handle, area, attach, attached, can_hold, detach, near, notify_fd, slept};
+use super::attached::{Handle, area, attach, attached, can_hold, can_hold_or_null, detach, near, notify_fd, slept};
 use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn shmkit_broadcast_write(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(broadcast) }
-        && (!data.is_null() || size == 0)
+        && (can_hold(data.cast::<u8>().cast_mut()) || size == 0)
         && let Ok(at) = member.claim(size as u64)
     {
         // SAFETY: the caller's promise.
@@ -274,7 +274,8 @@ pub unsafe extern "C" fn shmkit_broadcast_read(
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(broadcast) }
         && can_hold(size)
-        && (!buffer.is_null() || room == 0)
+        && can_hold_or_null(missed)
+        && (can_hold(buffer.cast::<u8>()) || room == 0)
     {
         let area = member.area;
         // SAFETY: the caller's promise; no more than there is room for.
@@ -293,7 +294,7 @@ pub unsafe extern "C" fn shmkit_broadcast_read(
     let args = [broadcast as u64, buffer as u64, room as u64, size as u64, timeout_ns, 0];
     run(Call::BroadcastRead, Subject::None, args, || {
         let size = place(size)?;
-        if room > 0 && !is_plausible(buffer as usize) {
+        if room > 0 && !is_plausible(buffer as usize) || !can_hold_or_null(missed) {
             return Err(Failure::of(Status::ErrBadPointer));
         }
         // SAFETY: the caller's promise.
@@ -358,6 +359,7 @@ pub unsafe extern "C" fn shmkit_broadcast_arm(broadcast: *mut shmkit_broadcast_t
 
 /// The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed. Each reader that sleeps
 /// so has its own, so a writer for several uses the futex, or one descriptor that all of them read. -1: none (any more).
+/// It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
 /// `broadcast` was attached.

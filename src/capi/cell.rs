@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use super::attached::{Handle, area, attach, attached, can_hold, detach, near, who};
+use super::attached::{Handle, area, attach, attached, can_hold, can_hold_or_null, detach, near, who};
 use super::error::shmkit_status_t;
 use super::is_plausible;
 use super::options::{RegionLayout, layout_of};
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn shmkit_cell_write(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(user) = unsafe { near(cell) }
-        && (!data.is_null() || size == 0)
+        && (can_hold(data.cast::<u8>().cast_mut()) || size == 0)
         && let Some(at) = user.begin(size as u64)
     {
         // SAFETY: the caller's promise.
@@ -207,9 +207,9 @@ pub unsafe extern "C" fn shmkit_cell_write(
     run(Call::CellWrite, Subject::None, [cell as u64, data as u64, size as u64, 0, 0, 0], || {
         // SAFETY: the caller's promise.
         let user = unsafe { attached(cell)? };
-        match data.is_null() && size > 0 {
-            true => Err(Failure::of(Status::ErrBadPointer)),
-            false => Err(user.cannot_write(size as u64)),
+        match is_plausible(data as usize) || size == 0 {
+            true => Err(user.cannot_write(size as u64)),
+            false => Err(Failure::of(Status::ErrBadPointer)),
         }
     })
 }
@@ -232,7 +232,9 @@ pub unsafe extern "C" fn shmkit_cell_read(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(user) = unsafe { near(cell) }
-        && (!buffer.is_null() || room == 0)
+        && (can_hold(buffer.cast::<u8>()) || room == 0)
+        && can_hold_or_null(size)
+        && can_hold_or_null(version)
     {
         let area = user.area;
         // SAFETY: the caller's promise; no more than there is room for.
@@ -285,7 +287,7 @@ unsafe fn read(
     after: u64,
     wait: Wait,
 ) -> Outcome<()> {
-    if room > 0 && !is_plausible(buffer as usize) {
+    if room > 0 && !is_plausible(buffer as usize) || !can_hold_or_null(size) || !can_hold_or_null(version) {
         return Err(Failure::of(Status::ErrBadPointer));
     }
     // SAFETY: the caller's promise.

@@ -292,7 +292,7 @@ pub unsafe extern "C" fn shmkit_queue_send(
 ) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
-        && (!data.is_null() || size == 0)
+        && (can_hold(data.cast::<u8>().cast_mut()) || size == 0)
         && size as u64 <= member.longest()
         && let Ok(at) = member.queue.claim()
     {
@@ -405,7 +405,7 @@ pub unsafe extern "C" fn shmkit_queue_receive(
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
         && can_hold(size)
-        && (!buffer.is_null() || room == 0)
+        && (can_hold(buffer.cast::<u8>()) || room == 0)
         // What does not fit stays taken, and is found by the slow way.
         && let Ok((at, length)) = member.queue.take()
         && length as usize <= room
@@ -478,7 +478,7 @@ pub unsafe extern "C" fn shmkit_queue_arm(queue: *mut shmkit_queue_t) -> shmkit_
 }
 
 /// The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed. -1: none (any more).
-/// The descriptor stays the program's.
+/// The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
 /// `queue` was attached.

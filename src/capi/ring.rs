@@ -203,10 +203,11 @@ unsafe extern "C" fn reserve_slowly(
     data: *mut *mut c_void,
     timeout_ns: u64,
 ) -> shmkit_status_t {
+    let wait = Wait::of(timeout_ns);
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && can_hold(data)
-        && end.spin(size as u64, timeout_ns)
+        && end.spin(size as u64, wait)
         && let Side::Producer(side) = &mut end.side
         && let Ok(at) = side.reserve(size as u64)
     {
@@ -218,7 +219,7 @@ unsafe extern "C" fn reserve_slowly(
         let data = place(data)?;
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
-        let at = end.reserve(size as u64, Wait::of(timeout_ns))?;
+        let at = end.reserve(size as u64, wait)?;
         // SAFETY: the caller's promise.
         unsafe { data.write(end.area.address(at, size) as *mut c_void) };
         Ok(())
@@ -261,7 +262,11 @@ unsafe extern "C" fn commit_slowly(ring: *mut shmkit_ring_t, size: usize) -> shm
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
         let committed = end.producer()?.commit(size as u64);
-        committed.map(drop).map_err(|refused| end.refused(refused, size as u64))
+        let slept = committed.map_err(|refused| end.refused(refused, size as u64))?;
+        if slept && end.has_fd() {
+            end.tell();
+        }
+        Ok(())
     })
 }
 
@@ -293,7 +298,7 @@ pub unsafe extern "C" fn shmkit_ring_write(
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && let Side::Producer(side) = &mut end.side
-        && (!data.is_null() || size == 0)
+        && (can_hold(data.cast::<u8>().cast_mut()) || size == 0)
         && let Some(at) = side.reserve_near(size as u64)
         && end.area.holds(at, size)
     {
@@ -317,10 +322,11 @@ unsafe extern "C" fn write_slowly(
     size: usize,
     timeout_ns: u64,
 ) -> shmkit_status_t {
+    let wait = Wait::of(timeout_ns);
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && (is_plausible(data as usize) || size == 0)
-        && end.spin(size as u64, timeout_ns)
+        && end.spin(size as u64, wait)
         && let Side::Producer(side) = &mut end.side
         && let Ok(at) = side.reserve(size as u64)
     {
@@ -340,7 +346,7 @@ unsafe extern "C" fn write_slowly(
         if size > 0 && !is_plausible(data as usize) {
             return Err(Failure::of(Status::ErrBadPointer));
         }
-        let at = end.reserve(size as u64, Wait::of(timeout_ns))?;
+        let at = end.reserve(size as u64, wait)?;
         // SAFETY: the caller's promise.
         unsafe { end.area.copy_in(at, data, size) };
         let committed = end.producer()?.commit(size as u64);
@@ -390,8 +396,9 @@ pub unsafe extern "C" fn shmkit_ring_write_batch(
                 Ok(at) => at,
                 Err(Refused::NotNow) if written > 0 => break,
                 Err(Refused::NotNow) => {
-                    end.spin(length, timeout_ns);
-                    end.reserve(length, Wait::of(timeout_ns))?
+                    let wait = Wait::of(timeout_ns);
+                    end.spin(length, wait);
+                    end.reserve(length, wait)?
                 }
                 // Those before it are written.
                 Err(_) if written > 0 => break,
@@ -462,11 +469,12 @@ unsafe extern "C" fn peek_slowly(
     size: *mut usize,
     timeout_ns: u64,
 ) -> shmkit_status_t {
+    let wait = Wait::of(timeout_ns);
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && can_hold(data)
         && can_hold(size)
-        && end.spin(0, timeout_ns)
+        && end.spin(0, wait)
         && let Side::Consumer(side) = &mut end.side
         && let Ok((at, length)) = side.peek()
     {
@@ -481,7 +489,7 @@ unsafe extern "C" fn peek_slowly(
         let (data, size) = (place(data)?, place(size)?);
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
-        let (at, length) = end.peek(Wait::of(timeout_ns))?;
+        let (at, length) = end.peek(wait)?;
         // SAFETY: the caller's promise.
         unsafe {
             data.write(end.area.address(at, length as usize) as *const c_void);
@@ -514,8 +522,9 @@ pub unsafe extern "C" fn shmkit_ring_peek_batch(
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
         if count > 0 {
-            end.spin(0, timeout_ns);
-            end.peek(Wait::of(timeout_ns))?;
+            let wait = Wait::of(timeout_ns);
+            end.spin(0, wait);
+            end.peek(wait)?;
         }
         let area = end.area;
         let mut shown = 0;
@@ -595,7 +604,7 @@ pub unsafe extern "C" fn shmkit_ring_read(
     if let Some(end) = unsafe { near(ring) }
         && let Side::Consumer(side) = &mut end.side
         && can_hold(size)
-        && (!buffer.is_null() || room == 0)
+        && (can_hold(buffer.cast::<u8>()) || room == 0)
         && let Some((at, length)) = side.peek_near()
         && length as usize <= room
         && end.area.holds(at, length as usize)
@@ -624,11 +633,12 @@ unsafe extern "C" fn read_slowly(
     size: *mut usize,
     timeout_ns: u64,
 ) -> shmkit_status_t {
+    let wait = Wait::of(timeout_ns);
     // SAFETY: the caller's promise.
     if let Some(end) = unsafe { near(ring) }
         && can_hold(size)
         && (is_plausible(buffer as usize) || room == 0)
-        && end.spin(0, timeout_ns)
+        && end.spin(0, wait)
         && let Side::Consumer(side) = &mut end.side
         && let Ok((at, length)) = side.peek()
         && length as usize <= room
@@ -650,7 +660,7 @@ unsafe extern "C" fn read_slowly(
         }
         // SAFETY: the caller's promise.
         let end = unsafe { attached(ring)? };
-        let (at, length) = end.peek(Wait::of(timeout_ns))?;
+        let (at, length) = end.peek(wait)?;
         // SAFETY: the caller's promise.
         unsafe { size.write(length as usize) };
         if length as usize > room {
@@ -707,7 +717,7 @@ pub unsafe extern "C" fn shmkit_ring_arm(ring: *mut shmkit_ring_t) -> shmkit_sta
 
 /// The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and once now, as
 /// one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
-/// over a UNIX socket or by fork.
+/// over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
 /// `ring` was attached.

@@ -207,6 +207,7 @@ impl Member {
             }
             let (queue, patience) = (&mut self.queue, &mut self.patience);
             if patience.spin::<Word>(until, || queue.has_message()) {
+                looks = false;
                 continue;
             }
             // Each beat: back to the look for the dead above.

@@ -247,6 +247,10 @@ impl<M: Memory> Producer<M> {
     fn advance(&mut self, bytes: u64) -> (u64, u64) {
         let (tail, written) = (self.tail + bytes, self.written.wrapping_add(1));
         (self.tail, self.written) = (tail, written);
+        // Much shorter than what was reserved: the end of that is not before the tail yet.
+        if self.reserved().is_some() {
+            self.abort();
+        }
         (tail, written)
     }
 

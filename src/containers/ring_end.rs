@@ -159,8 +159,8 @@ impl End {
 
     /// Spins for a message, or for room for one of this length, while that pays. True when there is something to do or to say;
     /// otherwise to sleep is what is left.
-    pub fn spin(&mut self, length: u64, timeout_ns: u64) -> bool {
-        let until = match Wait::of(timeout_ns) {
+    pub fn spin(&mut self, length: u64, wait: Wait) -> bool {
+        let until = match wait {
             Wait::No => 0,
             Wait::Until(until) => until,
         };
@@ -213,15 +213,18 @@ impl End {
         };
         match ended {
             Ended::There => Ok(()),
-            Ended::TimedOut => Err(Failure::new(
-                Status::ErrTimeout,
-                if produces {
-                    "the time ran out before there was room"
-                } else {
-                    "the time ran out before a message came"
-                },
-                "see whether the other end is slow or stopped, or wait longer",
-            )),
+            Ended::TimedOut => {
+                self.wanted = length;
+                Err(Failure::new(
+                    Status::ErrTimeout,
+                    if produces {
+                        "the time ran out before there was room"
+                    } else {
+                        "the time ran out before a message came"
+                    },
+                    "see whether the other end is slow or stopped, or wait longer",
+                ))
+            }
             Ended::PeerDied => Err(Failure::new(
                 Status::ErrOwnerDied,
                 if produces {

@@ -59,6 +59,9 @@ pub fn pause() {
     std::thread::sleep(Duration::from_secs(1_000));
 }
 
+/// Addresses at which nothing ever is.
+pub const NOWHERE: [usize; 4] = [0, 8, 4095, usize::MAX - 4095];
+
 pub fn event_fd() -> i32 {
     // SAFETY: takes no pointers.
     let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
