@@ -144,6 +144,10 @@ fn open(mut region: Region, key: i32, options: &Options<'_>, deadline: &mut Dead
                 deadline.pause("the creator of the segment had not given it to its group")?;
                 return Ok(Opened::Again);
             }
+            // It may have been given, and its creator done, between the two looks.
+            if errno.0 == libc::EACCES && sysv::status(id).is_ok() {
+                return Ok(Opened::Again);
+            }
             return Err(refused(errno, status.as_ref()));
         }
     };
