@@ -185,11 +185,33 @@ fn a_success_leaves_errno_and_the_last_failure_alone() {
     });
 }
 
+/// How often this thread has gone to sleep; not how long, which a busy machine decides. Pages that come from a disk are
+/// slept for too, and do not count.
+fn sleeps() -> i64 {
+    // SAFETY: zero is valid for the struct, which is writable.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+        usage.ru_nvcsw - usage.ru_majflt
+    }
+}
+
+/// Does something when it goes out of scope, by a panic too.
+struct AtTheEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtTheEnd<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 #[test]
 fn forks_beside_busy_threads_give_children_that_work() {
     alone("forks_beside_busy_threads_give_children_that_work", &[], || {
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            // Also when a child failed: the scope waits for its threads.
+            let _end = AtTheEnd(|| done.store(true, Ordering::Relaxed));
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
@@ -200,14 +222,15 @@ fn forks_beside_busy_threads_give_children_that_work() {
             }
             for _ in 0..300 {
                 in_good_child(|| {
-                    let start = Instant::now();
+                    let before = sleeps();
                     let at = map(1);
                     assert_eq!(ledger::range_in(at as usize, PAGE).map(|range| range.start), Some(at as u64));
                     assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
-                    assert!(start.elapsed() < Duration::from_millis(500), "the child waited for a lock");
+                    // Who waits for a holder that is not there sleeps again and again.
+                    let slept = sleeps() - before;
+                    assert!(slept < 20, "the child waited for a lock: it slept {slept} times");
                 });
             }
-            done.store(true, Ordering::Relaxed);
         });
     });
 }
@@ -259,7 +282,9 @@ fn a_signal_handler_may_interrupt_any_call() {
             let timer = libc::itimerval { it_interval: every, it_value: every };
             assert_eq!(libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()), 0);
             let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(3) {
+            // Longer where others have the processor most of the time.
+            let enough = || HANDLED.load(Ordering::Relaxed) > 1000;
+            while start.elapsed() < Duration::from_secs(if enough() { 3 } else { 120 }) {
                 let at = map(1);
                 assert_eq!(memory::shmkit_munmap(at, PAGE), 0);
                 // Its own failure, or the handler's: never a mixture, never a hang.

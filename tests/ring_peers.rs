@@ -760,7 +760,12 @@ fn a_storm_at_both_ends() {
         let mut consumer = start(|| storm.consume(1));
         let mut zombies = Vec::new();
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(seconds) && producers < MOST_PRODUCERS - 2 {
+        let (through, again) = (|| storm.signs.word(THROUGH).load(SeqCst), || storm.signs.word(AGAIN).load(SeqCst));
+        // Longer where others have the processors.
+        let enough = |deaths: u64| deaths > 20 && through() > 1000 && again() > 0;
+        while (begin.elapsed() < Duration::from_secs(seconds) || !enough(producers + consumers))
+            && producers < MOST_PRODUCERS - 2
+        {
             std::thread::sleep(Duration::from_micros(random.below(4000) as u64));
             let (dead_producer, dead_consumer) = [(true, false), (false, true), (true, true)][random.below(3)];
             // Both are stopped before another one comes.
@@ -799,7 +804,7 @@ fn a_storm_at_both_ends() {
         storm.all_seen(producers, (last & NONE) + 1, producers + 1);
         let stat = storm.ring.stat().expect("it is a ring");
         assert_eq!((stat.used, stat.closed), (0, 1));
-        let (through, again) = (storm.signs.word(THROUGH).load(SeqCst), storm.signs.word(AGAIN).load(SeqCst));
+        let (through, again) = (through(), again());
         // A count is written just before its message: each death of a producer may leave it too high. A consumer here counts a
         // message just before it notes which one that was: each death of one may count it once more.
         let written = stat.written;
