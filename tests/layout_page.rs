@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
     fn value(&self, name: &str) -> u64 {
         let text = self.0.get(name).unwrap_or_else(|| panic!("no constant {name}"));
         if let Some(bytes) = text.strip_prefix("u64::from_le_bytes(*b\"") {
-            let bytes = bytes.trim_end_matches("\")").replace("\\x01", "\x01");
+            let bytes = bytes.trim_end_matches("\")").replace("\\x01", "\x01").replace("\\x02", "\x02");
             return u64::from_le_bytes(bytes.as_bytes().try_into().expect("eight bytes"));
         }
         let words = regex::Regex::new(r"0x[0-9a-f_]+|[0-9][0-9_]*|[A-Z_]+|<<|[+*/()|-]").expect("it is well-formed");
@@ -345,7 +345,7 @@ fn queues_broadcasts_and_locks_are_written_so() {
     unsafe { assert_eq!(queue::shmkit_queue_init(at.cast(), 8192, &options), 0) };
     let section = &sections["src/containers/queue.rs"];
     let number = |name| section.number_in(&memory.0, name);
-    assert_eq!((number("CELLS_NUMBER_AT"), number("STRIDE_AT"), number("POLICY_AT")), (8, 128, 1 << 8 | 4 | 2));
+    assert_eq!((number("CELLS_NUMBER_AT"), number("STRIDE_AT"), number("POLICY_AT")), (8, 128, 2 << 8 | 4 | 2));
     // SAFETY: as above.
     unsafe { assert_eq!(broadcast::shmkit_broadcast_init(at.cast(), 8192, 8, 100, std::ptr::null()), 0) };
     let section = &sections["src/containers/broadcast.rs"];

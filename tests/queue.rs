@@ -535,18 +535,17 @@ fn close_and_drain() {
     }
 }
 
-/// Positions are of 64 bits, laps of 32: at their end they begin again.
+/// Positions are of 46 bits: at their end they begin again.
 #[test]
-fn laps_that_wrap() {
+fn positions_that_wrap() {
     for cells in [1u64, 2, 8] {
         for before in 0..4 {
             let room = room(cells, 48);
-            let lap = 0xffff_ffff - before;
-            let position = (7 << 32 | lap) * cells;
-            room.word(TAIL_AT).store(position, SeqCst);
-            room.word(HEAD_AT).store(position, SeqCst);
+            let position = (1 << 46) - (before + 1) * cells;
+            room.word(TAIL_AT).store(position << POSITION, SeqCst);
+            room.word(HEAD_AT).store(position << POSITION, SeqCst);
             for cell in 0..cells {
-                room.cell(cell as usize).store(lap << 32 | FREE, SeqCst);
+                room.cell(cell as usize).store((position + cell) << POSITION | FREE, SeqCst);
             }
             let (member, other) = (room.member(), room.member());
             let mut waiting = VecDeque::new();
@@ -582,8 +581,9 @@ fn laps_that_wrap() {
                     refused(member.reserve(1, 0), Status::ErrAgain);
                 }
             }
-            assert!(room.word(TAIL_AT).load(SeqCst) >= position + number && number > 4 * cells && aborted > 0);
-            assert!(room.word(TAIL_AT).load(SeqCst) > 8 << 32, "the laps have wrapped");
+            let tail = room.word(TAIL_AT).load(SeqCst) >> POSITION;
+            assert!((position + number + aborted) % (1 << 46) == tail && number > 4 * cells && aborted > 0);
+            assert!(tail < position, "the positions have wrapped");
             assert_eq!(room.losses(), (0, 0, 0));
         }
     }
@@ -596,9 +596,9 @@ fn aborts_without_a_consumer() {
         let room = room(cells, 48);
         let member = room.member();
         // As after many laps more; a lap by hand is too slow.
-        let lap = 1 << 30;
-        room.word(TAIL_AT).store(lap * cells, SeqCst);
-        (0..cells).for_each(|cell| room.cell(cell as usize).store(lap << 32 | FREE, SeqCst));
+        let position = (1 << 30) * cells;
+        room.word(TAIL_AT).store(position << POSITION, SeqCst);
+        (0..cells).for_each(|cell| room.cell(cell as usize).store((position + cell) << POSITION | FREE, SeqCst));
         for _ in 0..3 * cells + 1 {
             member.reserve(8, 0).expect("there is room");
             good(member.abort());
@@ -679,18 +679,19 @@ fn mutate(memory: Memory, cells: usize, stride: usize, random: &mut Random) {
             4 => 1 << random.below(64),
             // A word of a cell that may be.
             _ => {
-                let near = memory.word([TAIL_AT, HEAD_AT][random.below(2)]).load(SeqCst) / cells as u64;
-                let lap = near.wrapping_add(random.next() % 5).wrapping_sub(2);
-                lap << 32
-                    | (random.next() % 5) << 28
-                    | [0, random.next() & 0xfff_ffff, random.next() & 0x1fff][random.below(3)]
+                let near = memory.word([TAIL_AT, HEAD_AT][random.below(2)]).load(SeqCst) >> POSITION;
+                let around = random.next() % (4 * cells as u64 + 1);
+                let position = near.wrapping_add(around).wrapping_sub(2 * cells as u64);
+                position << POSITION
+                    | (random.next() % 4) << 16
+                    | [0, random.next() & 0xffff, random.next() & 0x7f][random.below(3)]
             }
         };
         match random.below(5) {
             0 => memory.word(8 * random.below(MEMBERS_AT / 8)).store(value, SeqCst),
             1 => {
                 let near = memory.word([TAIL_AT, HEAD_AT][random.below(2)]).load(SeqCst);
-                let offset = (random.next() % 9).wrapping_sub(4);
+                let offset = ((random.next() % 9).wrapping_sub(4) << POSITION).wrapping_add(random.next() % 3);
                 memory.word([TAIL_AT, HEAD_AT][random.below(2)]).store(near.wrapping_add(offset), SeqCst);
             }
             2 => memory.word(MEMBERS_AT + 8 * random.below(64)).store(value, SeqCst),

@@ -8,6 +8,10 @@
 //! | mistake | model that fails |
 //! |---|---|
 //! | `claim` does not look again at whether it is closed | `a_send_beside_a_close` |
+//! | `claim` does not mark the cell before | `a_claim_that_is_overtaken` |
+//! | `take` does not mark the cell before | `a_take_that_is_overtaken` |
+//! | `pass_by` does not mark the cell before | `a_take_that_is_passed_by` |
+//! | `mark` stores instead of exchanging | `two_producers_and_a_consumer`, and others |
 //! | `take_from_the_dead` stores instead of exchanging | `one_takes_from_the_dead` |
 //! | `free_of` stores instead of exchanging | `one_gives_a_claim_up` |
 
@@ -24,7 +28,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use container_model::{Shared, Store};
 use model::{ALIVE, Thread, World, deaths, explore, go, here};
 use shmkit::containers::memory::Memory;
-use shmkit::containers::queue::{Delivery, Overflow, Queue, READABLE_AT, Refused, Shape, WRITABLE_AT};
+use shmkit::containers::queue::{Delivery, NOBODY, Overflow, Queue, READABLE_AT, Refused, Shape, WRITABLE_AT};
+use shmkit::containers::wait;
 
 const FOREVER: u64 = u64::MAX;
 /// As `containers/queue.rs` has them.
@@ -35,9 +40,10 @@ const LOST_AT: usize = 264;
 const AGAIN_AT: usize = 272;
 const CELLS_AT: usize = 832;
 const STRIDE: usize = 64;
-const FULL: u64 = 2 << 28;
-const WRITING: u64 = 1 << 28;
-const TAKEN: u64 = 3 << 28;
+const POSITION: u64 = 1 << 18;
+const WRITING: u64 = 1 << 16;
+const FULL: u64 = 2 << 16;
+const TAKEN: u64 = 3 << 16;
 const HALVES: [usize; 3] = [STATE_AT, READABLE_AT, WRITABLE_AT];
 /// The number of whoever dies, in each model.
 const MORTAL: u32 = 2;
@@ -64,9 +70,12 @@ impl Room {
         let mut words = vec![TAIL_AT, HEAD_AT, LOST_AT, AGAIN_AT];
         // A word, the length, the bytes.
         words.extend((0..cells).flat_map(|cell| [0, 8, 16].map(|at| CELLS_AT + cell * STRIDE + at)));
+        let store = Store::new(&words, 0, 0, &[], &HALVES);
+        (0..cells).for_each(|cell| store.set(CELLS_AT + cell * STRIDE, cell as u64 * POSITION));
+        [TAIL_AT, HEAD_AT].iter().for_each(|at| store.set(*at, u64::from(NOBODY)));
         Room {
             world: World::new(HALVES.len()),
-            store: Store::new(&words, 0, 0, &[], &HALVES),
+            store,
             shape: Shape {
                 cells: cells as u64,
                 stride: STRIDE as u64,
@@ -79,6 +88,15 @@ impl Room {
             mortal: false,
             died_before: Box::leak(Box::default()),
         }
+    }
+
+    /// Puts a message into the first cells, of the bytes that are there: zeros.
+    fn fill(self, messages: usize) {
+        for cell in 0..messages {
+            self.store.set(CELLS_AT + cell * STRIDE, (cell as u64 * POSITION) | FULL);
+            self.store.set(CELLS_AT + cell * STRIDE + 8, 8);
+        }
+        self.store.set(TAIL_AT, (messages as u64 * POSITION) | u64::from(NOBODY));
     }
 
     fn queue(self, me: &Thread, number: u32) -> (Shared, Queue<Shared>) {
@@ -116,13 +134,15 @@ impl Room {
 /// Sends a message of eight bytes, waiting for room, as `containers/queue_end.rs` does. False when it is closed.
 fn send(room: Room, shared: Shared, queue: &mut Queue<Shared>, message: u64) -> bool {
     loop {
-        let refused = match queue.claim() {
+        let refused = match queue.claim_near().map_or_else(|| queue.claim(), Ok) {
             Ok(at) => {
                 match room.mortal {
                     true => shared.put(at, message),
                     false => shared.write(at, message),
                 }
-                queue.commit(8).expect("it was claimed");
+                if queue.commit_near(8).expect("it was claimed") {
+                    wait::wake(shared, READABLE_AT);
+                }
                 room.sent.fetch_add(1, Relaxed);
                 return true;
             }
@@ -143,7 +163,7 @@ fn send(room: Room, shared: Shared, queue: &mut Queue<Shared>, message: u64) -> 
 /// Receives one, waiting for it, and notes it. False when it is closed.
 fn receive(room: Room, shared: Shared, queue: &mut Queue<Shared>) -> bool {
     loop {
-        let refused = match queue.take() {
+        let refused = match queue.take_near().map_or_else(|| queue.take(), Ok) {
             Ok((at, length)) => return had(room, shared, queue, at, length),
             Err(refused) => refused,
         };
@@ -170,7 +190,9 @@ fn had(room: Room, shared: Shared, queue: &mut Queue<Shared>, at: usize, length:
     assert_eq!(length, 8);
     let message = if room.mortal { shared.peek(at) } else { shared.read(at) };
     room.found.lock().expect("nobody panics with it").push(message);
-    queue.release().expect("it was taken");
+    if queue.release_near().expect("it was taken") {
+        wait::wake(shared, WRITABLE_AT);
+    }
     true
 }
 
@@ -304,9 +326,7 @@ fn a_consumer_that_dies() {
         deaths(0, move |life| {
             let room = Room { mortal: true, ..Room::new(1, delivery) };
             room.world.time_passes_after_deaths();
-            room.store.set(CELLS_AT, FULL);
-            room.store.set(CELLS_AT + 8, 8);
-            room.store.set(TAIL_AT, 1);
+            room.fill(1);
             let (mortal, writer) = (consumer(room, MORTAL, life, 1), producer(room, 1, ALIVE, &[2]));
             let lived = join(mortal);
             let reader = consumer(room, 3, ALIVE, 1);
@@ -333,15 +353,83 @@ fn empty(room: Room) {
     });
 }
 
+/// Another producer claims behind one that dies: what is known of that one's claim is not lost.
+#[test]
+fn a_claim_that_is_overtaken() {
+    deaths(1, |life| {
+        let room = Room { mortal: true, ..Room::new(2, Delivery::Again) };
+        room.world.time_passes_after_deaths();
+        let (mortal, other) = (producer(room, MORTAL, life, &[2]), producer(room, 1, ALIVE, &[1]));
+        let lived = join(mortal);
+        assert!(join(other));
+        empty(room);
+        let found = room.found();
+        assert!(found == [1, 2] || found == [1] && !lived, "{found:?}");
+        room.end();
+    });
+}
+
+/// The same of consumers: what the dead one took is had again, or lost, by policy.
+#[test]
+fn a_take_that_is_overtaken() {
+    for delivery in [Delivery::Again, Delivery::Once] {
+        deaths(1, move |life| {
+            let room = Room { mortal: true, ..Room::new(2, delivery) };
+            room.world.time_passes_after_deaths();
+            room.fill(2);
+            let (mortal, other) = (consumer(room, MORTAL, life, 1), consumer(room, 1, ALIVE, 1));
+            let lived = join(mortal);
+            assert!(join(other));
+            empty(room);
+            let found = room.found().len();
+            let lost = here(room.world, 4, ALIVE, |me| room.count(&me, LOST_AT)).expect("it lives") as usize;
+            match delivery {
+                _ if lived => assert_eq!((found, lost), (2, 0)),
+                // The dead one may have noted what it had not given back.
+                Delivery::Again => assert!((2..=3).contains(&found) && lost == 0, "{found} {lost}"),
+                Delivery::Once => assert!(found + lost == 2 || found + lost == 3 && lost == 1, "{found} {lost}"),
+            }
+            room.end();
+        });
+    }
+}
+
+/// The same where nothing but a cell that was given up comes behind what the dead one took.
+#[test]
+fn a_take_that_is_passed_by() {
+    deaths(1, |life| {
+        let room = Room { mortal: true, ..Room::new(2, Delivery::Again) };
+        room.world.time_passes_after_deaths();
+        room.fill(1);
+        // Aborted, in the position behind.
+        room.store.set(CELLS_AT + STRIDE, 3 * POSITION);
+        room.store.set(TAIL_AT, (2 * POSITION) | u64::from(NOBODY));
+        let [mortal, other] = [(MORTAL, life), (1, ALIVE)].map(|(number, life)| {
+            go(room.world, number, life, move |me| {
+                let (shared, mut queue) = room.queue(&me, number);
+                if let Ok((at, length)) = queue.take() {
+                    had(room, shared, &mut queue, at, length);
+                }
+            })
+        });
+        let lived = join(mortal);
+        assert!(join(other));
+        empty(room);
+        let found = room.found().len();
+        assert!(found == 1 || found == 2 && !lived, "{found}");
+        room.end();
+    });
+}
+
 /// A dead one's claim at the head: two give it up, while another one claims its cell in the next lap.
 #[test]
 fn one_gives_a_claim_up() {
-    for cells in [1, 2] {
+    for (cells, marked) in [(1, WRITING | MORTAL as u64), (1, 0), (2, WRITING | MORTAL as u64), (2, 0)] {
         explore(2, move || {
             let room = Room::new(cells, Delivery::Again);
             room.died_before.store(true, Relaxed);
-            room.store.set(CELLS_AT, WRITING | u64::from(MORTAL));
-            // It had not moved the tail.
+            room.store.set(CELLS_AT, marked);
+            room.store.set(TAIL_AT, POSITION | u64::from(MORTAL));
             let given: Vec<_> = [1, 3]
                 .map(|number| {
                     go(room.world, number, ALIVE, move |me| room.queue(&me, number).1.give_up(MORTAL).is_some())
@@ -368,14 +456,15 @@ fn one_gives_a_claim_up() {
 /// A dead one's message: of two who look for it one gets it.
 #[test]
 fn one_takes_from_the_dead() {
-    for delivery in [Delivery::Again, Delivery::Once] {
+    let marked = TAKEN | u64::from(MORTAL);
+    let all = [(Delivery::Again, marked), (Delivery::Again, FULL), (Delivery::Once, marked), (Delivery::Once, FULL)];
+    for (delivery, cell) in all {
         explore(3, move || {
             let room = Room::new(1, delivery);
             room.died_before.store(true, Relaxed);
-            room.store.set(CELLS_AT, TAKEN | u64::from(MORTAL));
-            room.store.set(CELLS_AT + 8, 8);
-            room.store.set(TAIL_AT, 1);
-            room.store.set(HEAD_AT, 1);
+            room.fill(1);
+            room.store.set(CELLS_AT, cell);
+            room.store.set(HEAD_AT, POSITION | u64::from(MORTAL));
             let takers = [1, 3].map(|number| {
                 go(room.world, number, ALIVE, move |me| {
                     let (_, mut queue) = room.queue(&me, number);
@@ -387,7 +476,7 @@ fn one_takes_from_the_dead() {
             let had = had.filter(|had| *had).count();
             let counts = here(room.world, 5, ALIVE, |me| {
                 let cell = room.count(&me, CELLS_AT);
-                assert_eq!(cell, 1 << 32, "the cell is free, in the next lap");
+                assert_eq!(cell, POSITION, "the cell is free, in the next lap");
                 (room.count(&me, LOST_AT), room.count(&me, AGAIN_AT))
             });
             match delivery {
@@ -404,9 +493,7 @@ fn one_takes_from_the_dead() {
 fn a_full_cell_is_taken_once() {
     explore(3, || {
         let room = Room::new(1, Delivery::Again);
-        room.store.set(CELLS_AT, FULL);
-        room.store.set(CELLS_AT + 8, 8);
-        room.store.set(TAIL_AT, 1);
+        room.fill(1);
         let takers = [1, 3].map(|number| {
             go(room.world, number, ALIVE, move |me| {
                 let (_, mut queue) = room.queue(&me, number);

@@ -140,7 +140,7 @@ pub fn look(object: &Object, file: &File, leases: Option<&[Participant]>) -> Res
         Seen::Queue { shape, counts, members: all } => Container::Queue {
             messages: shape.cells,
             message_size: shape.longest(),
-            depth: counts.sent.saturating_sub(counts.taken).min(shape.cells),
+            depth: counts.depth,
             sent: counts.sent,
             taken: counts.taken,
             dropped: counts.dropped,

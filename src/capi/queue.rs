@@ -222,7 +222,32 @@ pub unsafe extern "C" fn shmkit_queue_reserve(
     if let Some(member) = unsafe { near(queue) }
         && can_hold(data)
         && size as u64 <= member.longest()
-        && let Ok(at) = member.queue.claim()
+        && let Some(at) = member.queue.claim_near()
+        && member.area.holds(at, size)
+    {
+        // SAFETY: the caller's promise.
+        unsafe { data.write(member.area.address(at, size) as *mut c_void) };
+        return OK;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { reserve_slowly(queue, size, data, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_queue_reserve().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn reserve_slowly(
+    queue: *mut shmkit_queue_t,
+    size: usize,
+    data: *mut *mut c_void,
+    timeout_ns: u64,
+) -> shmkit_status_t {
+    let wait = Wait::of(timeout_ns);
+    // SAFETY: the caller's promise.
+    if let Some(member) = unsafe { near(queue) }
+        && can_hold(data)
+        && let Some(at) = member.claim_soon(size as u64, wait)
     {
         // SAFETY: the caller's promise.
         unsafe { data.write(member.area.address(at, size) as *mut c_void) };
@@ -232,7 +257,7 @@ pub unsafe extern "C" fn shmkit_queue_reserve(
         let data = place(data)?;
         // SAFETY: the caller's promise.
         let member = unsafe { attached(queue)? };
-        let at = member.claim(size as u64, Wait::of(timeout_ns))?;
+        let at = member.claim_asleep(size as u64, wait)?;
         // SAFETY: the caller's promise.
         unsafe { data.write(member.area.address(at, size) as *mut c_void) };
         Ok(())
@@ -249,11 +274,33 @@ pub unsafe extern "C" fn shmkit_queue_reserve(
 pub unsafe extern "C" fn shmkit_queue_commit(queue: *mut shmkit_queue_t, size: usize) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
-        && let Ok(slept) = member.queue.commit(size as u64)
+        && let Some(awaited) = member.queue.commit_near(size as u64)
     {
-        member.tell(slept);
-        return OK;
+        return if awaited { wake_consumers(member) } else { OK };
     }
+    // SAFETY: the caller's promise.
+    unsafe { commit_slowly(queue, size) }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn wake_consumers(member: &Member) -> shmkit_status_t {
+    member.wake_consumers();
+    OK
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn wake_producers(member: &Member) -> shmkit_status_t {
+    member.wake_producers();
+    OK
+}
+
+/// # Safety
+/// As for shmkit_queue_commit().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn commit_slowly(queue: *mut shmkit_queue_t, size: usize) -> shmkit_status_t {
     run(Call::QueueCommit, Subject::None, [queue as u64, size as u64, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
         let member = unsafe { attached(queue)? };
@@ -294,15 +341,29 @@ pub unsafe extern "C" fn shmkit_queue_send(
     if let Some(member) = unsafe { near(queue) }
         && (can_hold(data.cast::<u8>().cast_mut()) || size == 0)
         && size as u64 <= member.longest()
-        && let Ok(at) = member.queue.claim()
+        && let Some(at) = member.queue.claim_near()
+        && member.area.holds(at, size)
     {
         // SAFETY: the caller's promise.
         unsafe { member.area.copy_in(at, data, size) };
         // It was claimed just now.
-        let slept = member.queue.commit(size as u64).unwrap_or(false);
-        member.tell(slept);
-        return OK;
+        let awaited = member.queue.commit_near(size as u64).unwrap_or(false);
+        return if awaited { wake_consumers(member) } else { OK };
     }
+    // SAFETY: the caller's promise.
+    unsafe { send_slowly(queue, data, size, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_queue_send().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn send_slowly(
+    queue: *mut shmkit_queue_t,
+    data: *const c_void,
+    size: usize,
+    timeout_ns: u64,
+) -> shmkit_status_t {
     run(Call::QueueSend, Subject::None, [queue as u64, data as u64, size as u64, timeout_ns, 0, 0], || {
         // SAFETY: the caller's promise.
         let member = unsafe { attached(queue)? };
@@ -341,7 +402,36 @@ pub unsafe extern "C" fn shmkit_queue_take(
     if let Some(member) = unsafe { near(queue) }
         && can_hold(data)
         && can_hold(size)
-        && let Ok((at, length)) = member.queue.take()
+        && let Some((at, length)) = member.queue.take_near()
+        && member.area.holds(at, length as usize)
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            data.write(member.area.address(at, length as usize) as *const c_void);
+            size.write(length as usize);
+        }
+        return OK;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { take_slowly(queue, data, size, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_queue_take().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn take_slowly(
+    queue: *mut shmkit_queue_t,
+    data: *mut *const c_void,
+    size: *mut usize,
+    timeout_ns: u64,
+) -> shmkit_status_t {
+    let wait = Wait::of(timeout_ns);
+    // SAFETY: the caller's promise.
+    if let Some(member) = unsafe { near(queue) }
+        && can_hold(data)
+        && can_hold(size)
+        && let Some((at, length)) = member.take_soon(wait)
     {
         // SAFETY: the caller's promise.
         unsafe {
@@ -354,7 +444,7 @@ pub unsafe extern "C" fn shmkit_queue_take(
         let (data, size) = (place(data)?, place(size)?);
         // SAFETY: the caller's promise.
         let member = unsafe { attached(queue)? };
-        let (at, length) = member.take(Wait::of(timeout_ns))?;
+        let (at, length) = member.take_asleep(wait)?;
         // SAFETY: the caller's promise.
         unsafe {
             data.write(member.area.address(at, length as usize) as *const c_void);
@@ -374,10 +464,19 @@ pub unsafe extern "C" fn shmkit_queue_take(
 pub unsafe extern "C" fn shmkit_queue_release(queue: *mut shmkit_queue_t) -> shmkit_status_t {
     // SAFETY: the caller's promise.
     if let Some(member) = unsafe { near(queue) }
-        && member.queue.release().is_ok()
+        && let Some(awaited) = member.queue.release_near()
     {
-        return OK;
+        return if awaited { wake_producers(member) } else { OK };
     }
+    // SAFETY: the caller's promise.
+    unsafe { release_slowly(queue) }
+}
+
+/// # Safety
+/// As for shmkit_queue_release().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn release_slowly(queue: *mut shmkit_queue_t) -> shmkit_status_t {
     run(Call::QueueRelease, Subject::None, [queue as u64, 0, 0, 0, 0, 0], || {
         // SAFETY: the caller's promise.
         let member = unsafe { attached(queue)? };
@@ -407,7 +506,8 @@ pub unsafe extern "C" fn shmkit_queue_receive(
         && can_hold(size)
         && (can_hold(buffer.cast::<u8>()) || room == 0)
         // What does not fit stays taken, and is found by the slow way.
-        && let Ok((at, length)) = member.queue.take()
+        && let Some((at, length)) = member.queue.take_near()
+        && member.area.holds(at, length as usize)
         && length as usize <= room
     {
         // SAFETY: the caller's promise.
@@ -415,9 +515,25 @@ pub unsafe extern "C" fn shmkit_queue_receive(
             member.area.copy_out(at, buffer, length as usize);
             size.write(length as usize);
         }
-        let _ = member.queue.release();
-        return OK;
+        // It was taken just now.
+        let awaited = member.queue.release_near().unwrap_or(false);
+        return if awaited { wake_producers(member) } else { OK };
     }
+    // SAFETY: the caller's promise.
+    unsafe { receive_slowly(queue, buffer, room, size, timeout_ns) }
+}
+
+/// # Safety
+/// As for shmkit_queue_receive().
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn receive_slowly(
+    queue: *mut shmkit_queue_t,
+    buffer: *mut c_void,
+    room: usize,
+    size: *mut usize,
+    timeout_ns: u64,
+) -> shmkit_status_t {
     let args = [queue as u64, buffer as u64, room as u64, size as u64, timeout_ns, 0];
     run(Call::QueueReceive, Subject::None, args, || {
         let size = place(size)?;
@@ -521,7 +637,7 @@ pub unsafe extern "C" fn shmkit_queue_stat(
             stat.write(shmkit_queue_stat_t {
                 messages: shape.cells,
                 message_size: shape.longest(),
-                depth: counts.sent.saturating_sub(counts.taken).min(shape.cells),
+                depth: counts.depth,
                 sent: counts.sent,
                 taken: counts.taken,
                 dropped: counts.dropped,

@@ -25,12 +25,11 @@
 
 use super::members::MEMBERS;
 use super::memory::Memory;
-use super::queue::OWNER;
 use super::wait::{self, notify};
 use crate::sync::futex::Futex;
 
 /// "shmcast" and the version of this format.
-pub const STAMP: u64 = u64::from_le_bytes(*b"shmcast\x01");
+pub const STAMP: u64 = u64::from_le_bytes(*b"shmcast\x02");
 const STAMP_AT: usize = 0;
 const CELLS_NUMBER_AT: usize = 8;
 const STRIDE_AT: usize = 16;
@@ -49,6 +48,8 @@ const CELL_HEAD: usize = 16;
 const CLOSED: u32 = 1;
 const FULL: u64 = 0;
 const WRITING: u64 = 1;
+/// Of whom a cell is: see `members.rs`.
+const OWNER: u32 = 0x0fff_ffff;
 const MOST_LOOKS: u64 = 1 << 20;
 /// So many are passed by beyond two laps before it is taken for certain that every cell is held.
 const MOST_PASSED: u64 = 100;

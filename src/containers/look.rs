@@ -170,7 +170,7 @@ pub fn at_head(bytes: &[u8; HEAD], length: u64) -> Option<Seen> {
         queue::STAMP => Some(match queue::read(memory).filter(|shape| shape.size() <= length) {
             Some(shape) => {
                 let members = members_at(memory, queue::MEMBERS_AT);
-                Seen::Queue { shape, counts: queue::counts(memory), members }
+                Seen::Queue { shape, counts: queue::counts(memory, &shape), members }
             }
             None => Seen::Corrupt("queue"),
         }),
@@ -251,9 +251,18 @@ mod tests {
         let full = head(&[(0, ring::STAMP), (8, 4096), (64, 1 << 40)]);
         let Some(Seen::Ring { counts, .. }) = at_head(&full, 8192) else { panic!("it is a ring") };
         assert_eq!(counts.used, 4096, "no more than there is room for");
-        let queue = head(&[(0, queue::STAMP), (8, 8), (16, 64), (24, 0x106 << 32), (64, 5), (128, 3), (328, 7 << 26)]);
+        let queue = head(&[
+            (0, queue::STAMP),
+            (8, 8),
+            (16, 64),
+            (24, 0x206 << 32),
+            (64, 5 << 18),
+            (128, 3 << 18),
+            (328, 7 << 26),
+        ]);
         let Some(Seen::Queue { shape, counts, members }) = at_head(&queue, 8192) else { panic!("it is a queue") };
         assert_eq!((shape.delivery, shape.overflow), (queue::Delivery::Once, queue::Overflow::Drop));
-        assert_eq!((counts.sent, counts.taken, counts.closed, members), (5, 3, false, vec![(1, 7)]));
+        assert_eq!((counts.sent, counts.taken, counts.depth), (5, 3, 2));
+        assert_eq!((counts.closed, members), (false, vec![(1, 7)]));
     }
 }

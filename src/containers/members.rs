@@ -14,10 +14,12 @@ use crate::sys::process;
 
 /// Entries of a table: leases that members may have.
 pub const MEMBERS: u32 = 64;
-const _: () = assert!(member::MOST <= MEMBERS);
 
-/// Bits of an owner that are the lease's number; the others are the epoch.
-const NUMBER_BITS: u32 = 12;
+/// Bits of an owner that are the lease's number, and its epoch.
+const NUMBER_BITS: u32 = 6;
+const EPOCH: u64 = (1 << (16 - NUMBER_BITS)) - 1;
+/// The last number is nobody's: see `queue::NOBODY`.
+const _: () = assert!(member::MOST < MEMBERS && MEMBERS == 1 << NUMBER_BITS);
 /// Bits of a member's entry that are its identity; the others are the epoch. Of those the lower tell one run of a program,
 /// and one opening of a region in it, from others of the same process.
 const IDENTITY_BITS: u32 = 48;
@@ -55,11 +57,11 @@ fn enter<M: Memory>(memory: M, table_at: usize, number: u32, own: u64) -> u32 {
     let at = table_at + 8 * number as usize;
     loop {
         let seen = memory.load(at);
-        let epoch = seen >> IDENTITY_BITS;
+        let epoch = seen >> IDENTITY_BITS & EPOCH;
         if seen & IDENTITY == own && seen != 0 {
             return owner_of(number, epoch);
         }
-        let epoch = (epoch + 1) & 0xffff;
+        let epoch = (epoch + 1) & EPOCH;
         if memory.exchange(at, seen, epoch << IDENTITY_BITS | own).is_ok() {
             return owner_of(number, epoch);
         }
@@ -87,7 +89,7 @@ impl Membership {
     /// Whether the owner of a claim is dead; who cannot be judged is not.
     pub fn is_dead(&self, owner: u32) -> bool {
         let (number, epoch) = (owner & ((1 << NUMBER_BITS) - 1), u64::from(owner >> NUMBER_BITS));
-        if number >= MEMBERS {
+        if number >= member::MOST {
             return true;
         }
         let entry = self.area.load(self.table_at + 8 * number as usize);

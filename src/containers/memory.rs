@@ -25,6 +25,12 @@ pub trait Memory: Copy {
     fn put(self, at: usize, value: u64);
     /// Release: after everything that this thread wrote before.
     fn store(self, at: usize, value: u64);
+    /// As `store`, of a word that others may exchange at this moment: their exchange comes before it and is overwritten, or
+    /// after it and fails. A model must say so by an exchange of its own: loom lets later loads find either of the two.
+    #[inline(always)]
+    fn settle(self, at: usize, value: u64) {
+        self.store(at, value);
+    }
     /// Acquire and release; the found value when it is not `old`.
     fn exchange(self, at: usize, old: u64, new: u64) -> Result<u64, u64>;
     /// The half word at an offset that is a multiple of four.

@@ -1,6 +1,7 @@
-//! The queue: many producers, many consumers, a number of cells, a message in each. Every step that others must know of is one
-//! exchange of one word, which says whose it is: so the dead leave nothing of which nobody knows. The hot paths are the
-//! first two screens: no system call, no allocation, no lock.
+//! The queue: many producers, many consumers, a number of cells, a message in each. Who claims or takes a message moves a
+//! position on, by one exchange of a word that names it: so the dead leave nothing of which nobody knows. The hot paths are
+//! `claim_near`, `commit_near`, `take_near`, `release_near`: no system call, no allocation, no lock; one exchange for each
+//! message and side.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -8,26 +9,32 @@
 //! | 8, 16 | 8, 8 | cells, a power of two; bytes from one cell to the next |
 //! | 24, 28 | 4, 4 | state: `CLOSED`; format and policies |
 //! | 32 | 8 | fingerprint of the messages' layout, or 0 |
-//! | 64 | 8 | tail: the position that is claimed next |
-//! | 128 | 8 | head: the position that is taken next |
+//! | 64 | 8 | tail: the position that is claimed next, and who claimed the one before |
+//! | 128 | 8 | head: the position that is taken next, and who took the one before |
 //! | 192, 196 | 4, 4 | events: there is a message; there is room |
 //! | 256, 264, 272 | 8 each | dropped for want of room; lost with their producer or consumer; given again |
 //! | `MEMBERS_AT` | 8 each | who has the lease of this number: an epoch, and its identity |
 //! | `CELLS_AT` | stride each | cells: a word, the length, the bytes |
 //!
-//! A position counts up; modulo the cells it is a cell, divided by them a lap. The word of a cell:
+//! A position counts up; modulo the cells it is a cell. The tail, the head, and the word of each cell:
 //!
 //! | bits | meaning |
 //! |---|---|
-//! | 32 to 63 | the lap that it is in |
-//! | 28 to 31 | state: `FREE`, `WRITING`, `FULL`, `TAKEN` |
-//! | 0 to 27 | whose, in `WRITING` and `TAKEN`: epoch (16), lease (12) |
+//! | 18 to 63 | a position; that of a cell is the one that it serves |
+//! | 16, 17 | of a cell, its state: `FREE`, `WRITING`, `FULL`, `TAKEN` |
+//! | 0 to 15 | whose |
 //!
-//! A producer claims the cell of the tail (`FREE` to `WRITING`), then moves the tail on; a consumer takes the cell of the head
-//! (`FULL` to `TAKEN`), then moves the head on, and gives the cell back (`FREE` in the next lap). Who meets a cell that was
-//! claimed or taken already moves tail or head on for whoever did it: it may be dead. A cell that is ahead of its position is
-//! one that was given up there: what a dead producer was writing, or what was aborted; it is passed by. A dead consumer's
-//! message is another one's, or is given up, by policy. Next: `queue_end.rs`, for who is dead.
+//! Where the cell of the tail is `FREE`, a producer moves the tail on in its own name: the cell is its own. It writes, and
+//! stores `FULL`. Where the cell of the head is `FULL`, a consumer moves the head on in its own name. It reads, and stores
+//! `FREE` for the position a lap later. So between an exchange and the store that follows only the tail, or the head, knows
+//! whose the cell is, and only until it is moved on: whoever moves it on sees to it first that the cell says so itself
+//! (`WRITING` or `TAKEN`, `mark`), unless that one is itself, which is done with it. Marks come by exchange, from exactly what
+//! the claim found: so they never undo what its owner has stored since, and its owner need not know of them.
+//!
+//! A cell that serves a later position than the head's is one that was given up: what a dead producer was writing, or what was
+//! aborted; it is passed by, in nobody's name. A dead consumer's message is another one's, or is given up, by policy.
+//! Positions are counted modulo 2^46: an exchange that slept while so many went by, which takes weeks, could take the new one
+//! for the old. Next: `queue_end.rs`, for who is dead.
 
 use super::members::MEMBERS;
 use super::memory::Memory;
@@ -36,7 +43,7 @@ use crate::sync::futex::Futex;
 
 /// "shmqueue".
 pub const STAMP: u64 = u64::from_le_bytes(*b"shmqueue");
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const STAMP_AT: usize = 0;
 const CELLS_NUMBER_AT: usize = 8;
@@ -71,10 +78,14 @@ const FREE: u64 = 0;
 const WRITING: u64 = 1;
 const FULL: u64 = 2;
 const TAKEN: u64 = 3;
-/// Looks at one position after another before the memory counts as corrupt, beside one for each cell.
+/// Looks at one position after another before the memory counts as corrupt, beside those that were given up in two laps.
 const MOST_LOOKS: u64 = 1 << 20;
 /// Of whom a cell is.
-pub const OWNER: u32 = 0x0fff_ffff;
+pub const OWNER: u32 = 0xffff;
+/// An owner that is nobody, and counts as dead.
+pub const NOBODY: u32 = 0xffff;
+const OWNER_BITS: u32 = 16;
+const POSITION_SHIFT: u32 = 18;
 
 /// What becomes of a message whose consumer died before it had released it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,35 +167,32 @@ pub enum Refused {
     InHand,
 }
 
-fn word(lap: u32, state: u64, owner: u32) -> u64 {
-    u64::from(lap) << 32 | state << 28 | u64::from(owner)
+/// Of a position only what has room is kept.
+fn word(position: u64, state: u64, owner: u32) -> u64 {
+    position << POSITION_SHIFT | state << OWNER_BITS | u64::from(owner)
 }
 
-fn lap(word: u64) -> u32 {
-    (word >> 32) as u32
+/// A tail or head at a position, moved there by somebody.
+fn moved_to(position: u64, owner: u32) -> u64 {
+    word(position, 0, owner)
+}
+
+fn position(word: u64) -> u64 {
+    word >> POSITION_SHIFT
 }
 
 fn state(word: u64) -> u64 {
-    word >> 28 & 0xf
+    word >> OWNER_BITS & 3
 }
 
 fn owner(word: u64) -> u32 {
     word as u32 & OWNER
 }
 
-/// Whether somebody has claimed the cell in this lap, and the tail need not have been moved since: it may have been given up.
-fn is_claimed(word: u64, turn: u32) -> bool {
-    match lap(word).wrapping_sub(turn) {
-        0 => true,
-        1 => state(word) == FREE,
-        _ => false,
-    }
-}
-
-/// Whether nobody has claimed the cell in this lap yet.
-fn is_unclaimed(word: u64, turn: u32) -> bool {
-    let ahead = lap(word).wrapping_sub(turn) as i32;
-    ahead < 0 || ahead == 0 && state(word) == FREE
+/// How many positions a word is ahead of another one.
+fn ahead(word: u64, of: u64) -> i64 {
+    (word >> POSITION_SHIFT << POSITION_SHIFT).wrapping_sub(of >> POSITION_SHIFT << POSITION_SHIFT) as i64
+        >> POSITION_SHIFT
 }
 
 /// Prepares memory that nobody uses yet. The stamp is written last.
@@ -204,8 +212,10 @@ pub fn make<M: Memory>(memory: M, shape: &Shape) {
     let delivery = if shape.delivery == Delivery::Once { 4 } else { 0 };
     memory.half(POLICY_AT).store(FORMAT << 8 | delivery | overflow);
     for cell in 0..shape.cells {
-        memory.put(CELLS_AT + (cell * shape.stride) as usize, word(0, FREE, 0));
+        memory.put(CELLS_AT + (cell * shape.stride) as usize, word(cell, FREE, 0));
     }
+    memory.put(TAIL_AT, moved_to(0, NOBODY));
+    memory.put(HEAD_AT, moved_to(0, NOBODY));
     memory.store(STAMP_AT, STAMP);
 }
 
@@ -232,6 +242,8 @@ pub fn read<M: Memory>(memory: M) -> Option<Shape> {
 /// What can be seen from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Messages that are in it, those included that are being written.
+    pub depth: u64,
     /// Messages claimed in all.
     pub sent: u64,
     /// Messages taken in all.
@@ -247,11 +259,13 @@ pub struct Counts {
 }
 
 /// The counts now, without a stop of anybody.
-pub fn counts<M: Memory>(memory: M) -> Counts {
-    let taken = memory.load(HEAD_AT);
+pub fn counts<M: Memory>(memory: M, shape: &Shape) -> Counts {
+    let head = memory.load(HEAD_AT);
+    let tail = memory.load(TAIL_AT);
     Counts {
-        sent: memory.load(TAIL_AT),
-        taken,
+        depth: (ahead(tail, head).max(0) as u64).min(shape.cells),
+        sent: position(tail),
+        taken: position(head),
         dropped: memory.peek(DROPPED_AT),
         lost: memory.peek(LOST_AT),
         again: memory.peek(AGAIN_AT),
@@ -270,13 +284,14 @@ fn add<M: Memory>(memory: M, at: usize) {
 pub struct Queue<M> {
     memory: M,
     shape: Shape,
-    /// log2 of the cells.
-    shift: u32,
     /// This member.
     me: u32,
-    /// The cell that it writes, and the one that it reads; with their words.
-    writes: Option<(usize, u64)>,
-    reads: Option<(usize, u64)>,
+    /// The tail and the head as this member moved them last: who finds them so is done with the cell before.
+    claimed: u64,
+    had: u64,
+    /// The cells that it writes and reads now, for the position before `claimed` and `had`; 0 for none.
+    writes: usize,
+    reads: usize,
     /// Bytes of the message that it reads.
     length: u64,
     /// A message that cannot be was given up, and nobody is told yet.
@@ -286,46 +301,194 @@ pub struct Queue<M> {
 impl<M: Memory> Queue<M> {
     /// For a member of this number (see `OWNER`).
     pub fn new(memory: M, shape: Shape, me: u32) -> Queue<M> {
-        let shift = shape.cells.trailing_zeros();
-        Queue { memory, shape, shift, me, writes: None, reads: None, length: 0, spoilt: false }
+        // Nobody's: the cell before is looked at.
+        let nobodys = moved_to(0, NOBODY);
+        Queue { memory, shape, me, claimed: nobodys, had: nobodys, writes: 0, reads: 0, length: 0, spoilt: false }
     }
 
     #[inline(always)]
-    fn cell(&self, position: u64) -> (usize, u32) {
-        let index = position & (self.shape.cells - 1);
-        (CELLS_AT + (index * self.shape.stride) as usize, (position >> self.shift) as u32)
+    fn cell(&self, position: u64) -> usize {
+        CELLS_AT + ((position & (self.shape.cells - 1)) * self.shape.stride) as usize
+    }
+
+    /// As `claim`, where this member claimed the one before.
+    #[inline(always)]
+    pub fn claim_near(&mut self) -> Option<usize> {
+        let memory = self.memory;
+        if self.writes != 0 || !memory.holds(0, CELLS_AT) || self.is_closed() {
+            return None;
+        }
+        let tail = memory.load(TAIL_AT);
+        let at = self.cell(position(tail));
+        if tail != self.claimed || !memory.holds(at, CELL_HEAD) || memory.load(at) != word(position(tail), FREE, 0) {
+            return None;
+        }
+        if self.claim_it(tail, at) { Some(at + CELL_HEAD) } else { None }
+    }
+
+    /// As `commit`. Says whether somebody may sleep, who is for the caller to wake.
+    #[inline(always)]
+    pub fn commit_near(&mut self, length: u64) -> Option<bool> {
+        let (memory, at) = (self.memory, self.writes);
+        if at == 0 || length > self.shape.longest() || !memory.holds(at, CELL_HEAD) || !memory.holds(0, CELLS_AT) {
+            return None;
+        }
+        self.publish(length);
+        Some(wait::is_awaited(memory, READABLE_AT))
+    }
+
+    /// As `take`, where this member took the one before.
+    #[inline(always)]
+    pub fn take_near(&mut self) -> Option<(usize, u64)> {
+        let memory = self.memory;
+        if self.reads != 0 || !memory.holds(0, CELLS_AT) {
+            return None;
+        }
+        let head = memory.load(HEAD_AT);
+        let at = self.cell(position(head));
+        if head != self.had || !memory.holds(at, CELL_HEAD) || memory.load(at) != word(position(head), FULL, 0) {
+            return None;
+        }
+        let length = memory.peek(at + 8);
+        if length > self.shape.longest() || !self.take_it(head, at) {
+            return None;
+        }
+        self.length = length;
+        Some((at + CELL_HEAD, length))
+    }
+
+    /// As `release`. Says whether somebody may sleep, who is for the caller to wake.
+    #[inline(always)]
+    pub fn release_near(&mut self) -> Option<bool> {
+        let memory = self.memory;
+        if self.reads == 0 || !memory.holds(self.reads, CELL_HEAD) || !memory.holds(0, CELLS_AT) {
+            return None;
+        }
+        self.free_read();
+        Some(wait::is_awaited(memory, WRITABLE_AT))
+    }
+
+    /// Moves the tail on, whose cell is free and the one before known of. False when another one did, or it was closed.
+    #[inline(always)]
+    fn claim_it(&mut self, tail: u64, at: usize) -> bool {
+        let moved = moved_to(position(tail).wrapping_add(1), self.me);
+        if self.memory.exchange(TAIL_AT, tail, moved).is_err() {
+            return false;
+        }
+        (self.claimed, self.writes) = (moved, at);
+        // Who closed it meanwhile may have told a consumer already that nothing comes: see `nothing`.
+        M::light_fence();
+        !self.is_closed() || self.too_late()
+    }
+
+    /// Moves the head on, whose cell is full and the one before known of. False when another one did.
+    #[inline(always)]
+    fn take_it(&mut self, head: u64, at: usize) -> bool {
+        let moved = moved_to(position(head).wrapping_add(1), self.me);
+        if self.memory.exchange(HEAD_AT, head, moved).is_err() {
+            return false;
+        }
+        (self.had, self.reads) = (moved, at);
+        true
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, length: u64) {
+        let at = core::mem::take(&mut self.writes);
+        self.memory.put(at + 8, length);
+        self.memory.settle(at, word(before(self.claimed), FULL, 0));
     }
 
     /// Claims the next cell: where the bytes of a message go.
-    #[inline(always)]
     pub fn claim(&mut self) -> Result<usize, Refused> {
-        if self.writes.is_some() {
+        if self.writes != 0 {
             return Err(Refused::InHand);
         }
-        if self.is_closed() {
-            return Err(Refused::Closed);
-        }
-        for _ in 0..MOST_LOOKS + self.shape.cells {
+        for _ in 0..MOST_LOOKS + 2 * self.shape.cells {
+            if self.is_closed() {
+                return Err(Refused::Closed);
+            }
             let tail = self.memory.load(TAIL_AT);
-            let (at, turn) = self.cell(tail);
+            let at = self.cell(position(tail));
             let seen = self.memory.load(at);
-            if seen == word(turn, FREE, 0) {
-                let mine = word(turn, WRITING, self.me);
-                if self.memory.exchange(at, seen, mine).is_ok() {
-                    let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
-                    self.writes = Some((at, mine));
-                    // Who closed it meanwhile may have told a consumer already that nothing comes: see `nothing`.
-                    M::light_fence();
-                    return if self.is_closed() { Err(self.too_late()) } else { Ok(at + CELL_HEAD) };
+            if seen == word(position(tail), FREE, 0) {
+                if tail != self.claimed {
+                    self.mark_claimed(tail);
                 }
-            } else if is_claimed(seen, turn) {
-                // In this lap. Whoever did it may be dead.
-                let _ = self.memory.exchange(TAIL_AT, tail, tail.wrapping_add(1));
+                if self.claim_it(tail, at) {
+                    return Ok(at + CELL_HEAD);
+                }
             } else if self.memory.load(TAIL_AT) == tail {
-                return Err(self.full(seen, turn));
+                return Err(self.full(tail, seen));
             }
         }
         Err(Refused::Corrupt)
+    }
+
+    /// Publishes what was claimed, as a message of so many bytes. Says whether somebody slept.
+    pub fn commit(&mut self, length: u64) -> Result<bool, Refused> {
+        if length > self.shape.longest() {
+            return Err(Refused::TooBig);
+        }
+        if self.writes == 0 {
+            return Err(Refused::NotOwn);
+        }
+        self.publish(length);
+        Ok(notify(self.memory, READABLE_AT))
+    }
+
+    /// Takes the oldest message: where its bytes are, and how many.
+    pub fn take(&mut self) -> Result<(usize, u64), Refused> {
+        if self.reads != 0 {
+            return Err(Refused::InHand);
+        }
+        for _ in 0..MOST_LOOKS + 2 * self.shape.cells {
+            let head = self.memory.load(HEAD_AT);
+            let at = self.cell(position(head));
+            let seen = self.memory.load(at);
+            if seen == word(position(head), FULL, 0) {
+                if head != self.had {
+                    self.mark_taken(head);
+                }
+                if self.take_it(head, at) {
+                    return self.show();
+                }
+            } else if let Some(refused) = self.not_full(head, seen) {
+                return Err(refused);
+            }
+        }
+        Err(Refused::Corrupt)
+    }
+
+    /// The message that was taken.
+    fn show(&mut self) -> Result<(usize, u64), Refused> {
+        let length = self.memory.peek(self.reads + 8);
+        if length > self.shape.longest() {
+            return Err(self.unreadable());
+        }
+        self.length = length;
+        Ok((self.reads + CELL_HEAD, length))
+    }
+
+    /// Gives back the cell of the message that was taken. Says whether somebody slept.
+    pub fn release(&mut self) -> Result<bool, Refused> {
+        if self.reads == 0 {
+            return Err(Refused::NotOwn);
+        }
+        self.free_read();
+        Ok(notify(self.memory, WRITABLE_AT))
+    }
+
+    #[inline(always)]
+    fn free_read(&mut self) {
+        let at = core::mem::take(&mut self.reads);
+        self.memory.settle(at, self.freed(before(self.had)));
+    }
+
+    /// The word of a cell that is free again, for who comes a lap after this position.
+    #[inline(always)]
+    fn freed(&self, position: u64) -> u64 {
+        word(position.wrapping_add(self.shape.cells), FREE, 0)
     }
 
     #[inline(always)]
@@ -333,45 +496,66 @@ impl<M: Memory> Queue<M> {
         self.memory.half(STATE_AT).load() & CLOSED != 0
     }
 
+    /// Sees to it that the cell before this tail says whose it is, if nobody has written it yet. The tail may be an old one.
     #[cold]
-    fn too_late(&mut self) -> Refused {
-        let _ = self.abort();
-        Refused::Closed
+    #[inline(never)]
+    fn mark_claimed(&self, tail: u64) {
+        self.mark(before(tail), FREE, WRITING, owner(tail));
     }
 
-    /// The cell of the tail is still in the lap before, or further ahead than a claim that did not move the tail leaves it.
+    /// The same for the cell before this head, if nobody has given it back.
     #[cold]
-    fn full(&self, seen: u64, turn: u32) -> Refused {
+    #[inline(never)]
+    fn mark_taken(&self, head: u64) {
+        self.mark(before(head), FULL, TAKEN, owner(head));
+    }
+
+    fn mark(&self, position: u64, from: u64, to: u64, owner: u32) {
+        let (at, found) = (self.cell(position), word(position, from, 0));
+        if self.memory.load(at) == found {
+            let _ = self.memory.exchange(at, found, word(position, to, owner));
+        }
+    }
+
+    /// What was claimed just now is given up.
+    #[cold]
+    #[inline(never)]
+    fn too_late(&mut self) -> bool {
+        let _ = self.abort();
+        false
+    }
+
+    /// Why the cell of the tail is not free: it serves the position of a lap before.
+    #[cold]
+    fn full(&self, tail: u64, seen: u64) -> Refused {
+        let before_it = position(tail).wrapping_sub(self.shape.cells);
+        if ahead(seen, moved_to(before_it, 0)) != 0 {
+            return Refused::Corrupt;
+        }
         match state(seen) {
-            _ if lap(seen) != turn.wrapping_sub(1) => Refused::Corrupt,
             TAKEN | WRITING => Refused::Busy(owner(seen)),
-            FULL => Refused::NotNow,
+            FULL => {
+                let head = self.memory.load(HEAD_AT);
+                if ahead(head, seen) == 1 { Refused::Busy(owner(head)) } else { Refused::NotNow }
+            }
+            // Claimed, and not written yet: of one cell alone the tail says by whom.
+            _ if self.shape.cells == 1 => Refused::Busy(owner(tail)),
             _ => Refused::Corrupt,
         }
     }
 
     /// The message that was taken and is not released: where its bytes are, and how many.
     pub fn taken(&self) -> Option<(usize, u64)> {
-        let (at, _) = self.reads?;
-        Some((at + CELL_HEAD, self.length))
-    }
-
-    /// Publishes what was claimed, as a message of so many bytes. Says whether somebody slept.
-    #[inline(always)]
-    pub fn commit(&mut self, length: u64) -> Result<bool, Refused> {
-        if length > self.shape.longest() {
-            return Err(Refused::TooBig);
-        }
-        let Some((at, mine)) = self.writes.take() else { return Err(Refused::NotOwn) };
-        self.memory.put(at + 8, length);
-        self.memory.store(at, word(lap(mine), FULL, 0));
-        Ok(notify(self.memory, READABLE_AT))
+        (self.reads != 0).then_some((self.reads + CELL_HEAD, self.length))
     }
 
     /// Gives up what was claimed: consumers pass it by. Says whether a consumer slept.
     pub fn abort(&mut self) -> Result<bool, Refused> {
-        let Some((at, mine)) = self.writes.take() else { return Err(Refused::NotOwn) };
-        self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
+        let at = core::mem::take(&mut self.writes);
+        if at == 0 {
+            return Err(Refused::NotOwn);
+        }
+        self.memory.settle(at, self.freed(before(self.claimed)));
         Ok(self.notify_all())
     }
 
@@ -382,78 +566,63 @@ impl<M: Memory> Queue<M> {
         notify(self.memory, READABLE_AT)
     }
 
-    /// Takes the oldest message: where its bytes are, and how many.
-    #[inline(always)]
-    pub fn take(&mut self) -> Result<(usize, u64), Refused> {
-        if self.reads.is_some() {
-            return Err(Refused::InHand);
-        }
-        for _ in 0..MOST_LOOKS + self.shape.cells {
-            let head = self.memory.load(HEAD_AT);
-            let (at, turn) = self.cell(head);
-            let seen = self.memory.load(at);
-            if seen == word(turn, FULL, 0) {
-                let mine = word(turn, TAKEN, self.me);
-                if self.memory.exchange(at, seen, mine).is_ok() {
-                    let _ = self.memory.exchange(HEAD_AT, head, head.wrapping_add(1));
-                    return self.show(at, mine);
-                }
-            } else if let Some(refused) = self.not_full(head, seen, turn) {
-                return Err(refused);
-            }
-        }
-        Err(Refused::Corrupt)
-    }
-
     /// Why the cell of the head holds no message; `None` to look again.
     #[inline(never)]
-    fn not_full(&self, head: u64, seen: u64, turn: u32) -> Option<Refused> {
-        let ahead = lap(seen).wrapping_sub(turn) as i32;
+    fn not_full(&self, head: u64, seen: u64) -> Option<Refused> {
+        let (ahead, lap) = (ahead(seen, head), self.shape.cells as i64);
         match state(seen) {
-            // It was taken already, or given up. Whoever did it may be dead.
-            _ if ahead > 0 || ahead == 0 && state(seen) == TAKEN => {
-                // Where every claim is aborted, producers go on alone for many laps. Nothing is left of those but the last two.
-                let past = (ahead - 2).max(0) as u64 * self.shape.cells;
-                let _ = self.memory.exchange(HEAD_AT, head, head.wrapping_add(past.max(1)));
+            _ if ahead > 0 => {
+                self.pass_by(head, ahead);
                 None
             }
             _ if self.memory.load(HEAD_AT) != head => None,
             WRITING if ahead == 0 => Some(Refused::Busy(owner(seen))),
-            FREE if ahead == 0 => Some(self.nothing(head)),
-            // Somebody still reads what was there a lap before: nothing has come since.
-            TAKEN if ahead == -1 => Some(self.nothing(head)),
+            FREE if ahead == 0 => self.unwritten(head, seen),
+            // Somebody still reads what was there a lap before: nothing has come since. Of one cell alone the head says so.
+            TAKEN if ahead == -lap => self.unwritten(head, seen),
+            FULL if ahead == -lap && lap == 1 => self.unwritten(head, seen),
             _ => Some(Refused::Corrupt),
         }
     }
 
-    /// Nothing is at the head. When it is closed, and its cell is not claimed even now, no cell behind it is either, and who
-    /// claims it from now on sees that it is closed, and gives it up. Where the tail is says nothing: a dead producer may
-    /// not have moved it.
+    /// The cell of the head was given up. Where every claim is, producers go on alone for many laps: nothing is left of those
+    /// but the last two.
+    fn pass_by(&self, head: u64, ahead: i64) {
+        let past = ahead.saturating_sub(2 * self.shape.cells as i64).max(1) as u64;
+        self.mark_taken(head);
+        let _ = self.memory.exchange(HEAD_AT, head, moved_to(position(head).wrapping_add(past), NOBODY));
+    }
+
+    /// Nobody has claimed the cell of the head, or somebody has and not written it yet. `None` to look again.
+    fn unwritten(&self, head: u64, seen: u64) -> Option<Refused> {
+        let tail = self.memory.load(TAIL_AT);
+        match ahead(tail, head) {
+            0 => Some(self.nothing(head)),
+            _ if self.memory.load(self.cell(position(head))) != seen => None,
+            1 if state(seen) == FREE => Some(Refused::Busy(owner(tail))),
+            // The tail is further: who moved it there has marked the cell before.
+            _ => Some(Refused::Corrupt),
+        }
+    }
+
+    /// Nothing is at the head. When it is closed, and the tail is not further even now, nothing comes: who moves it on from now
+    /// on sees that it is closed, and gives the cell up.
     fn nothing(&self, head: u64) -> Refused {
-        if !self.is_closed() {
+        let is_last = || ahead(self.memory.load(TAIL_AT), head) == 0;
+        // Who spins looks here again and again: the fence, which is dear, comes once.
+        if !self.is_closed() || !is_last() {
             return Refused::NotNow;
         }
         M::heavy_fence();
-        let (at, turn) = self.cell(head);
-        if is_unclaimed(self.memory.load(at), turn) { Refused::Closed } else { Refused::NotNow }
-    }
-
-    #[inline(always)]
-    fn show(&mut self, at: usize, mine: u64) -> Result<(usize, u64), Refused> {
-        let length = self.memory.peek(at + 8);
-        if length > self.shape.longest() {
-            return Err(self.unreadable(at, mine));
-        }
-        (self.reads, self.length) = (Some((at, mine)), length);
-        Ok((at + CELL_HEAD, length))
+        if is_last() { Refused::Closed } else { Refused::NotNow }
     }
 
     /// A message that is longer than its cell is none: what is behind it is not held up.
     #[cold]
-    fn unreadable(&mut self, at: usize, mine: u64) -> Refused {
+    fn unreadable(&mut self) -> Refused {
         self.spoilt = true;
         add(self.memory, LOST_AT);
-        self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
+        self.free_read();
         notify(self.memory, WRITABLE_AT);
         Refused::Corrupt
     }
@@ -463,24 +632,21 @@ impl<M: Memory> Queue<M> {
         core::mem::take(&mut self.spoilt)
     }
 
-    /// Gives back the cell of the message that was taken. Says whether somebody slept.
-    #[inline(always)]
-    pub fn release(&mut self) -> Result<bool, Refused> {
-        let Some((at, mine)) = self.reads.take() else { return Err(Refused::NotOwn) };
-        self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
-        Ok(notify(self.memory, WRITABLE_AT))
-    }
-
     /// Puts a message back that was taken and is not released: by policy another one's, or lost. Says whether a consumer
     /// slept.
     pub fn put_back(&mut self) -> bool {
-        let Some((at, mine)) = self.reads.take() else { return false };
+        if self.reads == 0 {
+            return false;
+        }
         match self.shape.delivery {
-            // Of an owner that is nobody: the next one who looks for the dead takes it.
-            Delivery::Again => self.memory.store(at, word(lap(mine), TAKEN, OWNER)),
+            // The next one who looks for the dead takes it.
+            Delivery::Again => {
+                let at = core::mem::take(&mut self.reads);
+                self.memory.settle(at, word(before(self.had), TAKEN, NOBODY));
+            }
             Delivery::Once => {
                 add(self.memory, LOST_AT);
-                self.memory.store(at, word(lap(mine).wrapping_add(1), FREE, 0));
+                self.free_read();
             }
         }
         self.notify_all()
@@ -500,17 +666,19 @@ impl<M: Memory> Queue<M> {
     /// The cell of the head is being written by somebody dead: it is given up. `None` when it is not so; otherwise whether a
     /// consumer slept.
     pub fn give_up(&self, dead: u32) -> Option<bool> {
-        let (at, turn) = self.cell(self.memory.load(HEAD_AT));
-        self.free_of(at, word(turn, WRITING, dead))
+        self.mark_claimed(self.memory.load(TAIL_AT));
+        let next = position(self.memory.load(HEAD_AT));
+        self.free_of(self.cell(next), word(next, WRITING, dead))
     }
 
     /// The cell of the tail is in the hands of a consumer that is dead: it is given up where policy is so. As `give_up`.
     pub fn free_tail(&self, dead: u32) -> Option<bool> {
-        let (at, turn) = self.cell(self.memory.load(TAIL_AT));
-        match self.shape.delivery {
-            Delivery::Again => None,
-            Delivery::Once => self.free_of(at, word(turn.wrapping_sub(1), TAKEN, dead)),
+        if self.shape.delivery == Delivery::Again {
+            return None;
         }
+        self.mark_taken(self.memory.load(HEAD_AT));
+        let before_it = position(self.memory.load(TAIL_AT)).wrapping_sub(self.shape.cells);
+        self.free_of(self.cell(before_it), word(before_it, TAKEN, dead))
     }
 
     /// Gives up a cell whose word is still this one.
@@ -518,20 +686,22 @@ impl<M: Memory> Queue<M> {
         if self.memory.load(at) != of_dead {
             return None;
         }
-        self.memory.exchange(at, of_dead, word(lap(of_dead).wrapping_add(1), FREE, 0)).ok()?;
+        self.memory.exchange(at, of_dead, self.freed(position(of_dead))).ok()?;
         add(self.memory, LOST_AT);
         Some(self.notify_all())
     }
 
     /// Whether somebody dead has a message in hand, or is the one who writes the next.
     pub fn dead_have_something(&self, is_dead: &mut dyn FnMut(u32) -> bool) -> bool {
-        let (at, turn) = self.cell(self.memory.load(HEAD_AT));
-        let next = self.memory.load(at);
-        if next == word(turn, WRITING, owner(next)) && is_dead(owner(next)) {
+        let head = self.memory.load(HEAD_AT);
+        self.mark_claimed(self.memory.load(TAIL_AT));
+        self.mark_taken(head);
+        let next = self.memory.load(self.cell(position(head)));
+        if next == word(position(head), WRITING, owner(next)) && is_dead(owner(next)) {
             return true;
         }
         (0..self.shape.cells).any(|index| {
-            let seen = self.memory.load(self.cell(index).0);
+            let seen = self.memory.load(self.cell(index));
             state(seen) == TAKEN && owner(seen) != self.me && is_dead(owner(seen))
         })
     }
@@ -539,18 +709,20 @@ impl<M: Memory> Queue<M> {
     /// Looks for a message that was taken by somebody dead. `Ok` gives it to this consumer (at least once); where policy is
     /// at most once, all such cells are given up.
     pub fn take_from_the_dead(&mut self, is_dead: &mut dyn FnMut(u32) -> bool) -> Result<(usize, u64), Refused> {
+        self.mark_taken(self.memory.load(HEAD_AT));
         for index in 0..self.shape.cells {
-            let (at, _) = self.cell(index);
+            let at = self.cell(index);
             let seen = self.memory.load(at);
             if state(seen) != TAKEN || owner(seen) == self.me || !is_dead(owner(seen)) {
                 continue;
             }
             match self.shape.delivery {
                 Delivery::Again => {
-                    let mine = word(lap(seen), TAKEN, self.me);
+                    let mine = word(position(seen), TAKEN, self.me);
                     if self.memory.exchange(at, seen, mine).is_ok() {
                         add(self.memory, AGAIN_AT);
-                        return self.show(at, mine);
+                        (self.had, self.reads) = (moved_to(position(seen).wrapping_add(1), self.me), at);
+                        return self.show();
                     }
                 }
                 Delivery::Once => {
@@ -569,9 +741,9 @@ impl<M: Memory> Queue<M> {
 
     /// Whether the cell of the tail can be claimed, or nothing will ever change that.
     pub fn has_room(&self) -> bool {
-        let (at, turn) = self.cell(self.memory.load(TAIL_AT));
-        let seen = self.memory.load(at);
-        self.is_closed() || is_claimed(seen, turn) || lap(seen) != turn.wrapping_sub(1)
+        let tail = self.memory.load(TAIL_AT);
+        let seen = self.memory.load(self.cell(position(tail)));
+        self.is_closed() || ahead(seen, tail) != -(self.shape.cells as i64)
     }
 
     /// Waits until there may be a message.
@@ -580,14 +752,19 @@ impl<M: Memory> Queue<M> {
         wait::until(memory, READABLE_AT, until, &mut || self.has_message(), look)
     }
 
-    /// Whether there is something to take at the head, or nothing will come.
+    /// Whether there is something to take at the head, or nothing will come. False wherever `take` would wait.
     pub fn has_message(&self) -> bool {
         let head = self.memory.load(HEAD_AT);
-        let (at, turn) = self.cell(head);
-        let seen = self.memory.load(at);
-        let ahead = lap(seen).wrapping_sub(turn) as i32;
-        ahead > 0
-            || ahead == 0 && matches!(state(seen), FULL | TAKEN)
-            || is_unclaimed(seen, turn) && self.nothing(head) == Refused::Closed
+        let seen = self.memory.load(self.cell(position(head)));
+        match (ahead(seen, head), state(seen)) {
+            (0, WRITING) => false,
+            (0, FULL | TAKEN) => true,
+            (ahead, _) => ahead > 0 || self.nothing(head) == Refused::Closed,
+        }
     }
+}
+
+/// The position before a place of the tail or head.
+fn before(moved: u64) -> u64 {
+    position(moved).wrapping_sub(1)
 }

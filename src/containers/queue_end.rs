@@ -75,7 +75,8 @@ fn found(area: Area) -> Outcome<Shape> {
 /// Looks at a queue without being a member; changes nothing.
 pub fn look(area: Area) -> Outcome<(Shape, Counts)> {
     check_mapped(area)?;
-    Ok((found(area)?, queue::counts(area)))
+    let shape = found(area)?;
+    Ok((shape, queue::counts(area, &shape)))
 }
 
 impl Member {
@@ -109,12 +110,42 @@ impl Member {
         self.shape.longest()
     }
 
+    /// A cell for a message, at once or after a spin that pays: it looks at what the other side writes only where there is
+    /// something to do. What is in the way is for `claim` to find out.
+    pub fn claim_soon(&mut self, length: u64, wait: Wait) -> Option<usize> {
+        let until = match wait {
+            Wait::Until(until) if self.shape.overflow == Overflow::Block => until,
+            _ => 0,
+        };
+        let (queue, patience) = (&mut self.queue, &mut self.patience);
+        if length > self.shape.longest() {
+            return None;
+        }
+        if patience.spin::<Word>(until, || queue.has_room()) { queue.claim().ok() } else { None }
+    }
+
+    /// The oldest message, at once or after a spin that pays. As `claim_soon`.
+    pub fn take_soon(&mut self, wait: Wait) -> Option<(usize, u64)> {
+        let until = if let Wait::Until(until) = wait { until } else { 0 };
+        let (queue, patience) = (&mut self.queue, &mut self.patience);
+        if patience.spin::<Word>(until, || queue.has_message()) { queue.take().ok() } else { None }
+    }
+
     /// A cell for a message; waits for it, by the queue's policy.
     pub fn claim(&mut self, length: u64, wait: Wait) -> Outcome<usize> {
+        match self.claim_soon(length, wait) {
+            Some(at) => Ok(at),
+            None => self.claim_asleep(length, wait),
+        }
+    }
+
+    /// A cell for a message, where to spin for it was in vain.
+    pub fn claim_asleep(&mut self, length: u64, wait: Wait) -> Outcome<usize> {
         if length > self.longest() {
             return Err(self.refused(Refused::TooBig, length));
         }
         let wait = if self.shape.overflow == Overflow::Block { wait } else { Wait::No };
+        let mut slept = false;
         loop {
             let refused = match self.queue.claim() {
                 Ok(at) => return Ok(at),
@@ -128,9 +159,9 @@ impl Member {
             // The cell that is next may be one that a dead consumer has, or a dead producer since the lap before.
             if let Refused::Busy(owner) = refused
                 && self.is_dead(owner)
-                && let Some(slept) = self.queue.free_tail(owner).or_else(|| self.queue.give_up(owner))
+                && let Some(awaited) = self.queue.free_tail(owner).or_else(|| self.queue.give_up(owner))
             {
-                self.tell(slept);
+                self.tell(awaited);
                 continue;
             }
             let Wait::Until(until) = wait else {
@@ -145,9 +176,10 @@ impl Member {
                 _ => true,
             };
             let (queue, patience) = (&mut self.queue, &mut self.patience);
-            if patience.spin::<Word>(until, || queue.has_room()) {
+            if slept && patience.spin::<Word>(until, || queue.has_room()) {
                 continue;
             }
+            slept = true;
             let ended = self.queue.wait_for_room(until, &mut look);
             if ended == Ended::TimedOut {
                 return Err(Failure::new(
@@ -159,9 +191,17 @@ impl Member {
         }
     }
 
-    /// The oldest message; waits for one. The dead are looked for where nothing comes: at each beat, and when the time is over;
-    /// by who does not wait, now and then.
+    /// The oldest message; waits for one.
     pub fn take(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
+        match self.take_soon(wait) {
+            Some(found) => Ok(found),
+            None => self.take_asleep(wait),
+        }
+    }
+
+    /// The oldest message, where to spin for one was in vain. The dead are looked for where nothing comes: at each beat, and
+    /// when the time is over; by who does not wait, now and then.
+    pub fn take_asleep(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
         // What the hot path has met just before, and given up, is not met again.
         if self.queue.take_spoilt() {
             return Err(self.refused(Refused::Corrupt, 0));
@@ -172,7 +212,7 @@ impl Member {
     }
 
     fn take_whole(&mut self, wait: Wait) -> Outcome<(usize, u64)> {
-        let (mut looks, mut over) = (false, false);
+        let (mut slept, mut looks, mut over) = (false, false, false);
         loop {
             let refused = match self.queue.take() {
                 Ok(found) => return Ok(found),
@@ -183,9 +223,9 @@ impl Member {
             if looks || refused == Refused::Closed || wait == Wait::No && self.busy.is_multiple_of(PATIENCE) {
                 if let Refused::Busy(owner) = refused
                     && self.is_dead(owner)
-                    && let Some(slept) = self.queue.give_up(owner)
+                    && let Some(awaited) = self.queue.give_up(owner)
                 {
-                    self.tell(slept);
+                    self.tell(awaited);
                     continue;
                 }
                 match self.recover_one() {
@@ -206,10 +246,11 @@ impl Member {
                 ));
             }
             let (queue, patience) = (&mut self.queue, &mut self.patience);
-            if patience.spin::<Word>(until, || queue.has_message()) {
+            if slept && patience.spin::<Word>(until, || queue.has_message()) {
                 looks = false;
                 continue;
             }
+            slept = true;
             // Each beat: back to the look for the dead above.
             let ended = self.queue.wait_for_message(until, &mut || false);
             looks = ended != Ended::There;
@@ -265,8 +306,18 @@ impl Member {
         self.fd = fd;
     }
 
+    /// Wakes who sleeps for a message.
+    pub fn wake_consumers(&self) {
+        wait::wake(self.area, queue::READABLE_AT);
+        self.tell(true);
+    }
+
+    /// Wakes who sleeps for room.
+    pub fn wake_producers(&self) {
+        wait::wake(self.area, queue::WRITABLE_AT);
+    }
+
     /// Tells the others by their descriptor.
-    #[inline(always)]
     pub fn tell(&self, slept: bool) {
         if slept && self.fd >= 0 {
             event_fd::add(self.fd);

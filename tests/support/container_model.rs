@@ -126,6 +126,11 @@ impl Memory for Shared {
         self.store.place(at).value.store(value, Release);
     }
 
+    fn settle(self, at: usize, value: u64) {
+        self.first.step();
+        self.store.place(at).value.swap(value, Release);
+    }
+
     fn exchange(self, at: usize, old: u64, new: u64) -> Result<u64, u64> {
         self.first.step();
         self.store.place(at).value.compare_exchange(old, new, AcqRel, Acquire)

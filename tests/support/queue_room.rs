@@ -28,9 +28,11 @@ pub const MEMBERS_AT: usize = 320;
 pub const CELLS_AT: usize = 320 + 8 * 64;
 pub const CELL_HEAD: usize = 16;
 pub const FREE: u64 = 0;
-pub const WRITING: u64 = 1 << 28;
-pub const FULL: u64 = 2 << 28;
-pub const TAKEN: u64 = 3 << 28;
+/// From this bit on a word is a position.
+pub const POSITION: u32 = 18;
+pub const WRITING: u64 = 1 << 16;
+pub const FULL: u64 = 2 << 16;
+pub const TAKEN: u64 = 3 << 16;
 
 pub const BLOCK: i32 = SHMKIT_OVERFLOW_BLOCK;
 pub const REFUSE: i32 = SHMKIT_OVERFLOW_REFUSE;
