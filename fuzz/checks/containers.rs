@@ -260,7 +260,7 @@ pub(super) fn room(input: &mut Input<'_>) -> usize {
 
 /// A number that a peer writes where `now` stands.
 fn value(input: &mut Input<'_>, now: u64, bytes: &[u8]) -> u64 {
-    let class = input.byte() % 14;
+    let class = input.byte() % 16;
     if class == 0 {
         return input.word();
     }
@@ -272,12 +272,15 @@ fn value(input: &mut Input<'_>, now: u64, bytes: &[u8]) -> u64 {
         3 => 1u64.rotate_left(choice.into()),
         4 => now.wrapping_add(near),
         5 => now.wrapping_add(near << 3),
-        // Laps, states, and owners: an epoch and the number of a lease.
+        // Versions in a broadcast, states, and owners: an epoch and the number of a lease.
         6 => now.wrapping_add(near << 32),
         7 => {
             let owner = input.byte();
-            now & !0xffff_ffff | u64::from(choice & 15) << 28 | u64::from(choice >> 4 & 3) << 12 | u64::from(owner % 70)
+            now & !0xffff_ffff | u64::from(choice & 15) << 28 | u64::from(choice >> 4 & 3) << 6 | u64::from(owner % 70)
         }
+        // Positions in a queue; the state of a cell, and who moved it.
+        14 => now.wrapping_add(near << 18),
+        15 => now & !0x3_ffff | u64::from(choice & 3) << 16 | u64::from(choice >> 2 & 3) << 6 | u64::from(input.byte() % 70),
         // The word of a message in a ring, and that of filling.
         8 => 0x7368_6d31 << 32 | u64::from(choice) << (input.byte() % 9),
         9 => 0x7368_6d32 << 32 | (u64::from(choice) << 3),
