@@ -187,16 +187,17 @@ impl Member {
         }
     }
 
-    /// Where to write when a reader sleeps on a descriptor.
+    /// Where to write when a reader sleeps on a descriptor. It is told at once: one that died may not have come to that.
     pub fn set_fd(&mut self, fd: i32) {
         self.fd = fd;
+        self.tell(true);
     }
 
-    /// Tells the others by their descriptor.
+    /// Tells the others by their descriptor, if they may sleep on that.
     #[inline(always)]
     pub fn tell(&self, slept: bool) {
         if slept && self.fd >= 0 {
-            event_fd::add(self.fd);
+            wait::tell(self.area, broadcast::READABLE_AT, || event_fd::add(self.fd));
         }
     }
 

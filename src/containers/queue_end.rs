@@ -301,9 +301,10 @@ impl Member {
         self.shape.overflow == Overflow::Drop
     }
 
-    /// Where to write when a consumer sleeps on a descriptor.
+    /// Where to write when a consumer sleeps on a descriptor. It is told at once: one that died may not have come to that.
     pub fn set_fd(&mut self, fd: i32) {
         self.fd = fd;
+        self.tell(true);
     }
 
     /// Wakes who sleeps for a message.
@@ -317,10 +318,11 @@ impl Member {
         wait::wake(self.area, queue::WRITABLE_AT);
     }
 
-    /// Tells the others by their descriptor.
+    /// Tells the others by their descriptor, if they may sleep on that.
+    #[inline(always)]
     pub fn tell(&self, slept: bool) {
         if slept && self.fd >= 0 {
-            event_fd::add(self.fd);
+            wait::tell(self.area, queue::READABLE_AT, || event_fd::add(self.fd));
         }
     }
 

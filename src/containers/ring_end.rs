@@ -260,8 +260,8 @@ impl End {
         }
     }
 
-    /// Where to write when the other end sleeps on a descriptor. Written to at once: one that had this end before may have
-    /// died when it had seen the sleeper, and had not written yet.
+    /// Where to write when the other end sleeps on a descriptor. It is told at once: one that had this end before may have
+    /// died before it came to that.
     pub fn set_fd(&mut self, fd: i32) {
         self.fd = fd;
         if self.has_fd() {
@@ -277,19 +277,24 @@ impl End {
 
     /// Wakes the other end, however it sleeps.
     pub fn wake(&self) {
-        match &self.side {
-            Side::Producer(_) => wait::wake(self.area, ring::READABLE_AT),
-            Side::Consumer(_) => wait::wake(self.area, ring::WRITABLE_AT),
-        }
+        wait::wake(self.area, self.awaited_at());
         if self.has_fd() {
             self.tell();
         }
     }
 
-    /// Tells the other end by its descriptor.
+    /// The event on which the other end sleeps.
+    fn awaited_at(&self) -> usize {
+        match &self.side {
+            Side::Producer(_) => ring::READABLE_AT,
+            Side::Consumer(_) => ring::WRITABLE_AT,
+        }
+    }
+
+    /// Tells the other end by its descriptor, if it sleeps on that.
     #[cold]
     pub fn tell(&self) {
-        event_fd::add(self.fd);
+        wait::tell(self.area, self.awaited_at(), || event_fd::add(self.fd));
     }
 
     /// Before this end sleeps on a descriptor: true when there is nothing to do, and the other end will write to it.

@@ -1,6 +1,7 @@
 //! Waiting for a container: a thread spins while that pays, then sleeps on an event (`sync/event.rs`).
 //! Who changes something pays for the sleepers only when there are some: the fence between its change and its look is the
-//! sleeper's to pay for. Next: `sys/area.rs`, for the two fences.
+//! sleeper's to pay for. Who sleeps on a descriptor is told by a second step, `tell`, of those who have one to write to.
+//! Next: `sys/area.rs`, for the two fences.
 
 use super::memory::Memory;
 use crate::sync::event;
@@ -65,7 +66,8 @@ impl Patience {
     }
 }
 
-/// After a change: wakes who sleeps for it. Says whether there was anybody.
+/// After a change: wakes the threads that sleep for it. Says whether anybody may sleep for it, on a descriptor too: `tell`
+/// is for the caller then, if it has one.
 #[inline(always)]
 pub fn notify<M: Memory>(memory: M, event_at: usize) -> bool {
     let awaited = is_awaited(memory, event_at);
@@ -75,24 +77,32 @@ pub fn notify<M: Memory>(memory: M, event_at: usize) -> bool {
     awaited
 }
 
-/// After a change: whether somebody may sleep for it.
+/// After a change: whether somebody may sleep for it, on a descriptor too.
 #[inline(always)]
 pub fn is_awaited<M: Memory>(memory: M, event_at: usize) -> bool {
     M::light_fence();
-    event::is_awaited(memory.half(event_at))
+    event::is_awaited_anyhow(memory.half(event_at))
 }
 
-/// Wakes who sleeps.
+/// Wakes the threads that sleep.
 #[cold]
 #[inline(never)]
 pub fn wake<M: Memory>(memory: M, event_at: usize) {
     event::notify(memory.half(event_at), u32::MAX);
 }
 
-/// Says that this thread is about to sleep on something else, as a descriptor, until a `notify`: what to look at follows.
-/// False when a notifier may be missed.
+/// After `notify` or `wake`: tells who sleeps on a descriptor, by `write`, which writes to it. Whoever dies in here has written,
+/// or leaves that to the next one who has something to tell.
+#[cold]
+#[inline(never)]
+pub fn tell<M: Memory>(memory: M, event_at: usize, write: impl FnOnce()) {
+    event::tell(memory.half(event_at), write);
+}
+
+/// Says that this thread is about to sleep on a descriptor, until a `tell`: the last look follows. False when a notifier may
+/// be missed.
 pub fn arm<M: Memory>(memory: M, event_at: usize) -> bool {
-    event::prepare(memory.half(event_at));
+    event::arm(memory.half(event_at));
     M::heavy_fence()
 }
 

@@ -214,6 +214,21 @@ impl Word {
         step(self.life);
     }
 
+    /// write(2) to an eventfd(2) that the word stands for: nobody dies in the midst of it. It orders nothing.
+    #[allow(dead_code, reason = "the models of those who sleep on descriptors use it")]
+    pub fn ring(self) {
+        self.value().fetch_add(1, Relaxed);
+        self.place().wake(u32::MAX);
+    }
+
+    /// Sleeps in epoll, without an end, until the eventfd(2) was written to, and empties it. It orders nothing.
+    #[allow(dead_code, reason = "the models of those who sleep on descriptors use it")]
+    pub fn until_rung(self) {
+        while self.value().swap(0, Relaxed) == 0 {
+            self.wait(0, u64::MAX);
+        }
+    }
+
     /// Before each access.
     fn value(&self) -> &'static AtomicU32 {
         step(self.life);
