@@ -25,11 +25,11 @@ mod model;
 use container_model::{Shared, Store};
 use model::{ALIVE, Thread, World, explore, go, here, some_deaths};
 use shmkit::containers::memory::Memory;
-use shmkit::containers::wait::{self, Ended, arm, notify, tell};
+use shmkit::containers::wait::{self, Ended, arm, is_awaited, notify, tell};
 
 const FOREVER: u64 = u64::MAX;
 /// Where the flags of the messages are, the event, and, in the world alone, the descriptor.
-const MESSAGES: [usize; 3] = [0, 8, 16];
+const MESSAGES: [usize; 2] = [0, 8];
 const EVENT_AT: usize = 64;
 const BELL: usize = 1;
 
@@ -117,14 +117,21 @@ fn a_writer_that_dies_before_the_next_comes() {
     });
 }
 
-/// Nobody dies. A reader that is woken by the first write to the descriptor, and has armed again before that writer goes on,
-/// is woken by the next.
+/// A reader that is woken by the first write to the descriptor, and has armed again before that writer goes on, is woken by
+/// the next. Nobody dies, and no thread sleeps: what wakes those is left out, as it makes the word another one too.
 #[test]
 fn woken_and_armed_again() {
-    explore(3, || {
+    explore(2, || {
         let room = Room::new();
-        let first = go(room.world, 2, ALIVE, move |me| write(room, &me, 0, true));
-        let second = go(room.world, 3, ALIVE, move |me| write(room, &me, 1, true));
+        let write = move |me: &Thread, message: usize| {
+            let shared = Shared::of(me, room.store);
+            shared.store(MESSAGES[message], 1);
+            if is_awaited(shared, EVENT_AT) {
+                tell(shared, EVENT_AT, || me.word(BELL).ring());
+            }
+        };
+        let first = go(room.world, 2, ALIVE, move |me| write(&me, 0));
+        let second = go(room.world, 3, ALIVE, move |me| write(&me, 1));
         here(room.world, 1, ALIVE, |me| read_to(room, &me, 1));
         first.join().expect("it ends");
         second.join().expect("it ends");
@@ -150,7 +157,7 @@ fn a_writer_without_a_descriptor() {
 /// A thread that sleeps by futex, and one that sleeps on the descriptor, share the word: one message wakes both.
 #[test]
 fn a_thread_and_a_descriptor() {
-    explore(3, || {
+    explore(2, || {
         let room = Room::new();
         let sleeper = go(room.world, 2, ALIVE, move |me| {
             let shared = Shared::of(&me, room.store);
