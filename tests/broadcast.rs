@@ -933,6 +933,11 @@ fn descriptors() {
         good(reader.arm());
         good(writer.write(b"none"));
         assert_eq!(drain(fd), 0, "no descriptor any more");
+        let second = cast.member();
+        good(second.notify_fd(fd));
+        assert_eq!(drain(fd), 1, "who has one tells who has armed before");
+        good(second.write(b"none"));
+        assert_eq!(drain(fd), 0);
     });
 }
 

@@ -357,7 +357,8 @@ pub unsafe extern "C" fn shmkit_broadcast_arm(broadcast: *mut shmkit_broadcast_t
     })
 }
 
-/// The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed. Each reader that sleeps
+/// The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed, and now if one has armed
+/// already. Each reader that sleeps
 /// so has its own, so a writer for several uses the futex, or one descriptor that all of them read. -1: none (any more).
 /// It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///

@@ -580,7 +580,8 @@ pub unsafe extern "C" fn shmkit_queue_close(queue: *mut shmkit_queue_t) -> shmki
 
 /// For an epoll loop: says that this member is about to sleep on an eventfd(2), to which producers write (see
 /// shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end:
-/// take it before arming again. Nobody writes for a process that dies: sleep no longer than a quarter of a second at a time, and
+/// take it before arming again. A producer that dies before it has written leaves that to the next one that sends. Where none may
+/// come, and for what the dead had reserved or taken, nobody writes: sleep no longer than a quarter of a second at a time, and
 /// arm again.
 ///
 /// # Safety
@@ -593,8 +594,8 @@ pub unsafe extern "C" fn shmkit_queue_arm(queue: *mut shmkit_queue_t) -> shmkit_
     })
 }
 
-/// The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed. -1: none (any more).
-/// The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
+/// The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed, and now if one has armed
+/// already. -1: none (any more): what it sends wakes nobody on a descriptor then, until one that has it sends. The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
 /// `queue` was attached.

@@ -702,7 +702,8 @@ pub unsafe extern "C" fn shmkit_ring_close(ring: *mut shmkit_ring_t) -> shmkit_s
 /// shmkit_ring_set_notify_fd()). SHMKIT_OK: there is nothing to do, sleep. SHMKIT_ERR_AGAIN: there is something to do
 /// already (a message, room, the end), do it first.
 ///
-/// Needed before every sleep: who writes pays for a wake-up only when somebody sleeps. The end that writes sleeps until
+/// Needed before every sleep: who writes pays for a wake-up only when somebody sleeps. One that dies on the way leaves the
+/// wake-up to the next that has its end, whatever it was doing. The end that writes sleeps until
 /// there is room for a message like the one for which there was none last.
 ///
 /// # Safety
@@ -715,8 +716,8 @@ pub unsafe extern "C" fn shmkit_ring_arm(ring: *mut shmkit_ring_t) -> shmkit_sta
     })
 }
 
-/// The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and once now, as
-/// one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
+/// The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and now if it has armed
+/// already, as one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
 /// over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
