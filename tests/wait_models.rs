@@ -9,8 +9,8 @@
 //! | mistake | model that fails |
 //! |---|---|
 //! | `tell` takes the sign away, and then writes | `a_writer_that_dies_and_the_next` |
-//! | `arm` leaves a word as it is that has the sign | `woken_and_armed_again` |
-//! | `tell` takes the sign away whatever the word is by then | `woken_and_armed_again` |
+//! | `arm` leaves a word as it is that has the sign | `armed_again_within_a_tell` |
+//! | `tell` takes the sign away whatever the word is by then | `armed_again_within_a_tell` |
 //! | `notify` takes away the sign of those on descriptors too | `a_writer_without_a_descriptor` |
 //! | `notify_sleepers` leaves it at an exchange that fails | `a_thread_and_a_descriptor` |
 //! | `arm` without its fences | `woken_and_armed_again` |
@@ -143,6 +143,27 @@ fn woken_and_armed_again() {
         });
         reads_to(room, 1);
         writers.join().expect("it ends");
+        room.end();
+    });
+}
+
+/// The same in the one order that matters: the reader arms between the write to the descriptor and the exchange.
+#[test]
+fn armed_again_within_a_tell() {
+    explore(1, || {
+        let room = Room::new();
+        here(room.world, 1, ALIVE, |me| {
+            let shared = Shared::of(&me, room.store);
+            assert!(arm(shared, EVENT_AT));
+            let mut rings = 0;
+            tell(shared, EVENT_AT, || {
+                rings += 1;
+                assert!(arm(shared, EVENT_AT));
+            });
+            tell(shared, EVENT_AT, || rings += 1);
+            tell(shared, EVENT_AT, || rings += 1);
+            assert_eq!(rings, 2, "the second sign is told of, once");
+        });
         room.end();
     });
 }
