@@ -1673,17 +1673,19 @@ shmkit_status_t shmkit_ring_close(struct shmkit_ring_t *ring);
  * shmkit_ring_set_notify_fd()). SHMKIT_OK: there is nothing to do, sleep. SHMKIT_ERR_AGAIN: there is something to do
  * already (a message, room, the end), do it first.
  *
- * Needed before every sleep: who writes pays for a wake-up only when somebody sleeps. The end that writes sleeps until
+ * Needed before every sleep: who writes pays for a wake-up only when somebody sleeps. One that dies on the way leaves the
+ * wake-up to the next that has its end, whatever it was doing. The end that writes sleeps until
  * there is room for a message like the one for which there was none last.
  */
 shmkit_status_t shmkit_ring_arm(struct shmkit_ring_t *ring);
 
 /**
- * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and once now, as
- * one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
+ * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and now if it has armed
+ * already, as one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
  * over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
-shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring, int fd);
+shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring,
+                                          int fd);
 
 /**
  * What is known of the ring in this memory, without an end of it: bytes taken, messages, who has the ends. Changes nothing.
@@ -1800,14 +1802,15 @@ shmkit_status_t shmkit_queue_close(struct shmkit_queue_t *queue);
 /**
  * For an epoll loop: says that this member is about to sleep on an eventfd(2), to which producers write (see
  * shmkit_queue_set_notify_fd()). SHMKIT_OK: there is no message, sleep. SHMKIT_ERR_AGAIN: there is one already, or the end:
- * take it before arming again. Nobody writes for a process that dies: sleep no longer than a quarter of a second at a time, and
+ * take it before arming again. A producer that dies before it has written leaves that to the next one that sends. Where none may
+ * come, and for what the dead had reserved or taken, nobody writes: sleep no longer than a quarter of a second at a time, and
  * arm again.
  */
 shmkit_status_t shmkit_queue_arm(struct shmkit_queue_t *queue);
 
 /**
- * The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed. -1: none (any more).
- * The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
+ * The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed, and now if one has armed
+ * already. -1: none (any more): what it sends wakes nobody on a descriptor then, until one that has it sends. The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
 shmkit_status_t shmkit_queue_set_notify_fd(struct shmkit_queue_t *queue,
                                            int fd);
@@ -1918,7 +1921,8 @@ shmkit_status_t shmkit_broadcast_close(struct shmkit_broadcast_t *broadcast);
 shmkit_status_t shmkit_broadcast_arm(struct shmkit_broadcast_t *broadcast);
 
 /**
- * The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed. Each reader that sleeps
+ * The eventfd(2) on which readers sleep: this member writes to it when it writes and one has armed, and now if one has armed
+ * already. Each reader that sleeps
  * so has its own, so a writer for several uses the futex, or one descriptor that all of them read. -1: none (any more).
  * It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
