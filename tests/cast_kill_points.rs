@@ -14,7 +14,7 @@ use support::cast_room::*;
 use support::kill_points::{Moment, Plan, Point, Scope};
 use support::message;
 use support::ring_room::{FOREVER, Memory, is, letter, opened};
-use support::sync_room::{STALLED, alarm, good, is_asleep, reap_well, start, until};
+use support::sync_room::{STALLED, alarm, good, is_asleep, is_dead, reap_well, start, until};
 
 /// What one walk may cost: SHMKIT_KILL_SECONDS, or a part of a second that makes a sample of the longer operations.
 fn budget() -> Duration {
@@ -34,6 +34,8 @@ const GO: usize = 0;
 const READY: usize = 8;
 /// Length of the letter that lies at `LETTER_AT`.
 const LENGTH: usize = 16;
+/// Process of the child.
+const CHILD: usize = 1032;
 /// How many the reader has read, and their numbers.
 const COUNT: usize = 24;
 const NUMBERS: usize = 32;
@@ -65,6 +67,11 @@ impl Room {
 
     fn set(self, at: usize, value: u64) {
         self.signs.word(at).store(value, SeqCst);
+    }
+
+    /// The child is dead, whether it is known here yet or not.
+    fn has_died(self) -> bool {
+        self.sign(GO) == 1 || self.sign(CHILD) != 0 && is_dead(self.sign(CHILD) as i32)
     }
 
     /// The reader beside has seen this.
@@ -152,7 +159,10 @@ fn walk(room: Room, scene: Scene) {
         until(|| room.sign(READY) != 0 && is_asleep(pid));
         pid
     };
-    let before = |_: &i32| (scene.before)(room);
+    let before = |_: &i32| {
+        (scene.before)(room);
+        room.set(CHILD, u64::from(std::process::id()));
+    };
     let both = || [room.cell.bytes(), room.cast.memory.bytes()];
     let seen = RefCell::new((0, both()));
     let print = |_: &i32| {
@@ -225,7 +235,7 @@ fn cell_reader(room: Room) {
                 }
             }
             Err((status, _)) => {
-                let died = room.sign(GO) == 1 || room.sign(DEAD) == 1;
+                let died = room.has_died() || room.sign(DEAD) == 1;
                 assert!(is(status, Status::ErrOwnerDied) && died, "nobody has died: {}", message());
             }
         }

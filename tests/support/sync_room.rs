@@ -301,6 +301,12 @@ pub fn is_asleep(pid: i32) -> bool {
     matches!(state_of(pid), 'S' | 'Z')
 }
 
+/// Whether nothing is left of a process but its number. Who is to reap it may not know yet.
+#[allow(dead_code, reason = "not every test has peers that tell of deaths")]
+pub fn is_dead(pid: i32) -> bool {
+    matches!(state_of(pid), 'Z' | 'X')
+}
+
 /// Looks every now and then until it is so; the alarm clock is the caller's.
 pub fn until(mut so: impl FnMut() -> bool) {
     while !so() {
