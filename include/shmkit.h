@@ -1681,8 +1681,8 @@ shmkit_status_t shmkit_ring_arm(struct shmkit_ring_t *ring);
 
 /**
  * The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and now if it has armed
- * already, as one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
- * over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
+ * already, as one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it,
+ * or got it over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
 shmkit_status_t shmkit_ring_set_notify_fd(struct shmkit_ring_t *ring,
                                           int fd);
@@ -1810,7 +1810,8 @@ shmkit_status_t shmkit_queue_arm(struct shmkit_queue_t *queue);
 
 /**
  * The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed, and now if one has armed
- * already. -1: none (any more): what it sends wakes nobody on a descriptor then, until one that has it sends. The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
+ * already. -1: none (any more): what it sends wakes nobody on a descriptor then, until one that has it sends. The
+ * descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
  */
 shmkit_status_t shmkit_queue_set_notify_fd(struct shmkit_queue_t *queue,
                                            int fd);

@@ -125,7 +125,7 @@ fn a_writer_that_dies_before_the_next_comes() {
 }
 
 /// A reader that is woken by the first write to the descriptor, and has armed again before that writer goes on, is woken by
-/// the next. Nobody dies, and no thread sleeps: what wakes those is left out, as it makes the word another one too.
+/// the next. That each `arm` counts is not needed for this, but for `armed_again_within_a_tell`. Nobody dies, and no thread sleeps: what wakes those is left out, as it makes the word another one too.
 #[test]
 fn woken_and_armed_again() {
     explore(3, || {

@@ -595,7 +595,8 @@ pub unsafe extern "C" fn shmkit_queue_arm(queue: *mut shmkit_queue_t) -> shmkit_
 }
 
 /// The eventfd(2) on which consumers sleep: this member writes to it when it sends and one has armed, and now if one has armed
-/// already. -1: none (any more): what it sends wakes nobody on a descriptor then, until one that has it sends. The descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
+/// already. -1: none (any more): what it sends wakes nobody on a descriptor then, until one that has it sends. The
+/// descriptor stays the program's. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
 /// `queue` was attached.

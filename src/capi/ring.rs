@@ -717,8 +717,8 @@ pub unsafe extern "C" fn shmkit_ring_arm(ring: *mut shmkit_ring_t) -> shmkit_sta
 }
 
 /// The eventfd(2) on which the other end sleeps: this end writes to it when the other has armed, and now if it has armed
-/// already, as one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it, or got it
-/// over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
+/// already, as one that died may not have come to it. -1: none (any more). The descriptor stays the program's: it made it,
+/// or got it over a UNIX socket or by fork. It must have EFD_NONBLOCK (SHMKIT_ERR_INVALID_ARGUMENT): who notifies never waits.
 ///
 /// # Safety
 /// `ring` was attached.
