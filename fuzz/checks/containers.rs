@@ -280,7 +280,10 @@ fn value(input: &mut Input<'_>, now: u64, bytes: &[u8]) -> u64 {
         }
         // Positions in a queue; the state of a cell, and who moved it.
         14 => now.wrapping_add(near << 18),
-        15 => now & !0x3_ffff | u64::from(choice & 3) << 16 | u64::from(choice >> 2 & 3) << 6 | u64::from(input.byte() % 70),
+        15 => {
+            let owner = u64::from(choice >> 2 & 3) << 6 | u64::from(input.byte() % 70);
+            now & !0x3_ffff | u64::from(choice & 3) << 16 | owner
+        }
         // The word of a message in a ring, and that of filling.
         8 => 0x7368_6d31 << 32 | u64::from(choice) << (input.byte() % 9),
         9 => 0x7368_6d32 << 32 | (u64::from(choice) << 3),
