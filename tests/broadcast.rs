@@ -308,6 +308,13 @@ fn wrong_regions() {
             good(shmkit_region_open(address.as_ptr(), &only, &mut looks));
             says(attach(looks), Status::ErrAccess, "shmkit_broadcast_attach");
             good(attach(made));
+            // Memory of another region: by these leases its living members would be dead.
+            let (at, size) = (shmkit_region_data(cast.region), shmkit_region_size(cast.region));
+            good(shmkit_broadcast_init(at, size, 4, 8, null()));
+            let member = cast.member();
+            let result = shmkit_broadcast_attach(member.0, made, at, size, null(), FROM_NOW);
+            says(result, Status::ErrInvalidArgument, "shmkit_broadcast_attach");
+            good(shmkit_broadcast_attach(member.0, cast.region, at, size, null(), FROM_NOW));
             good(shmkit_region_unlink(made));
             good(shmkit_region_close(looks));
             good(shmkit_region_close(made));

@@ -218,13 +218,20 @@ fn wrong_arguments_of_attach() {
             good(shmkit_region_open(address.as_ptr(), &raw, &mut other));
             says("queue_attach", attach(other), Status::ErrBackend, "a raw region");
             good(shmkit_region_close(other));
-            // As many as there are, and one more.
+            // Of another region: by its leases the living members would be dead.
+            good(shmkit_region_open(address.as_ptr(), null(), &mut other));
+            says("queue_attach", attach(other), Status::ErrInvalidArgument, "another region's memory");
+            good(shmkit_region_close(other));
+            // As many as there are, and one more. Another handle's mapping of the same region is as good as the own.
+            let made = shmkit_region_data(region);
+            good(shmkit_queue_init(made, shmkit_region_size(region), &options(4, 48, BLOCK, AGAIN)));
             let mut all = Vec::new();
             let refusal = loop {
                 let mut next = null_mut();
                 good(shmkit_region_open(address.as_ptr(), null(), &mut next));
                 all.push(next);
-                let status = attach(next);
+                let length = shmkit_region_size(region);
+                let status = shmkit_queue_attach(member.as_mut_ptr(), next, made, length, null());
                 if status != 0 {
                     break answer("queue_attach", status);
                 }

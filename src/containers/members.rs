@@ -76,6 +76,7 @@ impl Membership {
     /// Enters this process into the table at an offset, by its lease on an open region.
     pub fn new(area: Area, table_at: usize, region: u64) -> Outcome<Membership> {
         let number = member::own(region)?;
+        member::require_home(region, area.start())?;
         let process = member::own_record(region, number)?;
         let owner = enter(area, table_at, number, identity_of(&process) | run_of(region));
         Ok(Membership { area, table_at, region, number, owner })

@@ -270,6 +270,12 @@ impl Hot {
         self.claim.store(fd + 1, Relaxed);
     }
 
+    /// Whether an address lies in what is mapped.
+    pub fn covers(&self, address: usize) -> bool {
+        let start = self.window.start();
+        (start..start.saturating_add(self.window.length())).contains(&address)
+    }
+
     /// The address of the data.
     #[inline(always)]
     pub fn data(&self) -> usize {
@@ -451,6 +457,13 @@ pub fn hot(token: u64) -> Option<&'static Hot> {
 /// Finds the region that an address lies in; for the signal handler.
 pub fn find_hot(each: impl FnMut(&Hot, bool) -> bool) -> bool {
     REGIONS.find_hot(each)
+}
+
+/// Whether an address lies in a region that is open here and not the same object as this one.
+pub fn find_other(region: &Region, address: usize) -> bool {
+    let mut found = false;
+    REGIONS.for_each(|hot, other| found |= other.identity != region.identity && hot.covers(address));
+    found
 }
 
 /// Closes a handle: unmaps, gives the lease back, closes the descriptor. The object stays.

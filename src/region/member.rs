@@ -2,7 +2,7 @@
 //! time and takes back at its death. Next: `lease.rs`, `containers/queue_end.rs`.
 
 use super::failure::{Failure, Outcome};
-use super::handle::{RAW, Region, get};
+use super::handle::{RAW, Region, find_other, get};
 use super::header::{Process, RECORD_SIZE, RECORDS, Record};
 use super::lease::{self, Lease};
 use super::{address::Backend, segment};
@@ -40,6 +40,19 @@ pub fn own(token: u64) -> Outcome<u32> {
             "use posix:, memfd: or another file system",
         )),
     }
+}
+
+/// Refuses memory of another region that is open here: its members hold leases of that one, and would be dead by those of
+/// this one. Memory of no region is the program's own affair.
+pub fn require_home(token: u64, address: usize) -> Outcome<()> {
+    let region = get(token)?;
+    if region.hot.covers(address) || !find_other(&region, address) {
+        return Ok(());
+    }
+    Err(Failure::argument(
+        "the memory is of another region, and its members know who is dead by the leases of that one",
+        "pass the region whose data it is",
+    ))
 }
 
 /// Whether a participant of this number is there; `None` when it cannot be told.
