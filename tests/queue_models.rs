@@ -156,7 +156,7 @@ fn send(room: Room, shared: Shared, queue: &mut Queue<Shared>, message: u64) -> 
             continue;
         }
         assert!(matches!(refused, Refused::NotNow | Refused::Busy(_)), "{refused:?}");
-        queue.wait_for_room(FOREVER, &mut || !room.world.somebody_died());
+        queue.wait_for_room(FOREVER, &mut |owner| room.is_dead(owner));
     }
 }
 

@@ -388,6 +388,32 @@ fn a_consumer_that_dies_by_policy() {
     });
 }
 
+/// A consumer that comes when a producer sleeps already, takes, and dies: nobody else is there who could give its room back.
+#[test]
+fn a_consumer_that_comes_and_dies_while_a_producer_sleeps() {
+    apart("a_consumer_that_comes_and_dies_while_a_producer_sleeps", || {
+        for backend in BACKENDS {
+            for cells in [1, 4] {
+                let room = &Room::new(backend, &options(cells, 64, BLOCK, ONCE));
+                let member = room.member();
+                for _ in 0..cells {
+                    good(member.send(b"first", 0));
+                }
+                let producer = start(|| good(room.member().send(b"second", LONG)));
+                until(|| is_asleep(producer));
+                kill(ready(room, |member| drop(member.take(0).expect("it is there"))));
+                reap_well(producer);
+                assert_eq!(room.losses(), (0, 1, 0));
+                for _ in 1..cells {
+                    assert_eq!(member.receive(0).as_deref(), Ok(b"first".as_slice()));
+                }
+                assert_eq!(member.receive(0).as_deref(), Ok(b"second".as_slice()));
+                member.detach();
+            }
+        }
+    });
+}
+
 /// What a dead consumer had is not forgotten when the queue was closed meanwhile, and nobody is told of an end before it.
 #[test]
 fn deaths_in_a_closed_queue() {

@@ -733,10 +733,21 @@ impl<M: Memory> Queue<M> {
         Err(Refused::NotNow)
     }
 
-    /// Waits until there may be room.
-    pub fn wait_for_room(&mut self, until: u64, look: &mut dyn FnMut() -> bool) -> wait::Ended {
+    /// Waits until there may be room. Who is in the way is found out at each look: it may have come, and died, since this one
+    /// sleeps.
+    pub fn wait_for_room(&mut self, until: u64, is_dead: &mut dyn FnMut(u32) -> bool) -> wait::Ended {
         let memory = self.memory;
-        wait::until(memory, WRITABLE_AT, until, &mut || self.has_room(), look)
+        let mut look = || !self.in_the_way().is_some_and(&mut *is_dead);
+        wait::until(memory, WRITABLE_AT, until, &mut || self.has_room(), &mut look)
+    }
+
+    /// In whose hands the cell of the tail is.
+    fn in_the_way(&self) -> Option<u32> {
+        let tail = self.memory.load(TAIL_AT);
+        match self.full(tail, self.memory.load(self.cell(position(tail)))) {
+            Refused::Busy(owner) => Some(owner),
+            _ => None,
+        }
     }
 
     /// Whether the cell of the tail can be claimed, or nothing will ever change that.

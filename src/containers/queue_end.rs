@@ -171,16 +171,12 @@ impl Member {
                 return Err(self.refused(Refused::NotNow, length));
             };
             let others = self.others;
-            let mut look = || match refused {
-                Refused::Busy(owner) => !others.is_dead(owner),
-                _ => true,
-            };
             let (queue, patience) = (&mut self.queue, &mut self.patience);
             if slept && patience.spin::<Word>(until, || queue.has_room()) {
                 continue;
             }
             slept = true;
-            let ended = self.queue.wait_for_room(until, &mut look);
+            let ended = self.queue.wait_for_room(until, &mut |owner| others.is_dead(owner));
             if ended == Ended::TimedOut {
                 return Err(Failure::new(
                     Status::ErrTimeout,
