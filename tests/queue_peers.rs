@@ -894,6 +894,44 @@ fn a_descriptor_and_what_is_given_up() {
     });
 }
 
+/// A consumer names no descriptor, and what it gives up at most once is room: others that have armed stay so.
+#[test]
+fn room_given_back_silences_nobody() {
+    apart("room_given_back_silences_nobody", || {
+        for backend in BACKENDS {
+            let room = &Room::new(backend, &options(4, 64, BLOCK, ONCE));
+            let (reader, producer) = (room.member(), room.member());
+            let fd = event_fd();
+            let set = epoll(fd);
+            good(producer.notify_fd(fd));
+            let detaches = || {
+                let other = room.member();
+                other.take(0).expect("it is there");
+                good(reader.arm());
+                other.detach();
+            };
+            let dies = || {
+                let other = ready(room, |member| drop(member.take(0).expect("it is there")));
+                good(reader.arm());
+                kill(other);
+                // It looks for the dead when its time is over.
+                let third = room.member();
+                refused(third.receive(1), Status::ErrTimeout);
+                third.detach();
+            };
+            for (lost, gives_up) in [(1, &detaches as &dyn Fn()), (2, &dies)] {
+                good(producer.send(b"first", 0));
+                assert!(!slept(set, fd, 0), "nobody has armed");
+                gives_up();
+                assert_eq!(room.losses(), (0, lost, 0));
+                good(producer.send(b"second", 0));
+                assert!(slept(set, fd, 1000), "{backend:?}: who has armed is told of a message");
+                assert_eq!(reader.receive(0).as_deref(), Ok(b"second".as_slice()));
+            }
+        }
+    });
+}
+
 // ------------------------------------------------------------------------------------------------------------------
 // The storm
 // ------------------------------------------------------------------------------------------------------------------

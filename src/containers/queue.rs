@@ -644,9 +644,12 @@ impl<M: Memory> Queue<M> {
                 let at = core::mem::take(&mut self.reads);
                 self.memory.settle(at, word(before(self.had), TAKEN, NOBODY));
             }
+            // It is room and no more: those who wait for messages are not disturbed, as by `free_of`.
             Delivery::Once => {
                 add(self.memory, LOST_AT);
                 self.free_read();
+                notify(self.memory, WRITABLE_AT);
+                return false;
             }
         }
         self.notify_all()
@@ -681,13 +684,18 @@ impl<M: Memory> Queue<M> {
         self.free_of(self.cell(before_it), word(before_it, TAKEN, dead))
     }
 
-    /// Gives up a cell whose word is still this one.
+    /// Gives up a cell whose word is still this one. Of one that was taken nothing is left but room: who has armed for messages
+    /// stays so, as perhaps nobody here can tell it.
     fn free_of(&self, at: usize, of_dead: u64) -> Option<bool> {
         if self.memory.load(at) != of_dead {
             return None;
         }
         self.memory.exchange(at, of_dead, self.freed(position(of_dead))).ok()?;
         add(self.memory, LOST_AT);
+        if state(of_dead) == TAKEN {
+            notify(self.memory, WRITABLE_AT);
+            return Some(false);
+        }
         Some(self.notify_all())
     }
 
