@@ -1479,9 +1479,9 @@ typedef struct shmkit_queue_stat_t {
     uint64_t message_size;
     /** Messages that are in it, those included that are being written. */
     uint64_t depth;
-    /** Messages sent since it was initialised. */
+    /** Messages reserved since it was initialised: sent, given up, or being written. */
     uint64_t sent;
-    /** Messages taken since then. */
+    /** Of these, those that consumers have come by: taken, or passed by because they were given up. */
     uint64_t taken;
     /** Messages for which there was no room, where the policy does not wait. */
     uint64_t dropped;
@@ -1511,7 +1511,10 @@ typedef struct shmkit_broadcast_stat_t {
     uint64_t messages;
     /** Bytes of the longest. */
     uint64_t message_size;
-    /** Messages written since it was initialised. */
+    /**
+     * Messages reserved since it was initialised: written, given up, or being written; and places that were passed by because
+     * somebody still wrote there.
+     */
     uint64_t written;
     /** Of these, those lost with a writer that died before it had committed them, as far as anybody came by. */
     uint64_t lost;

@@ -46,7 +46,8 @@ pub struct shmkit_broadcast_stat_t {
     pub messages: u64,
     /// Bytes of the longest.
     pub message_size: u64,
-    /// Messages written since it was initialised.
+    /// Messages reserved since it was initialised: written, given up, or being written; and places that were passed by because
+    /// somebody still wrote there.
     pub written: u64,
     /// Of these, those lost with a writer that died before it had committed them, as far as anybody came by.
     pub lost: u64,

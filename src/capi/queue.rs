@@ -76,9 +76,9 @@ pub struct shmkit_queue_stat_t {
     pub message_size: u64,
     /// Messages that are in it, those included that are being written.
     pub depth: u64,
-    /// Messages sent since it was initialised.
+    /// Messages reserved since it was initialised: sent, given up, or being written.
     pub sent: u64,
-    /// Messages taken since then.
+    /// Of these, those that consumers have come by: taken, or passed by because they were given up.
     pub taken: u64,
     /// Messages for which there was no room, where the policy does not wait.
     pub dropped: u64,
