@@ -932,6 +932,29 @@ fn room_given_back_silences_nobody() {
     });
 }
 
+/// Nor does a consumer that detaches with a message which comes again.
+#[test]
+fn a_message_given_back_silences_nobody() {
+    apart("a_message_given_back_silences_nobody", || {
+        for backend in BACKENDS {
+            let room = &Room::new(backend, &options(4, 64, BLOCK, AGAIN));
+            let (reader, producer, other) = (room.member(), room.member(), room.member());
+            let fd = event_fd();
+            let set = epoll(fd);
+            good(producer.notify_fd(fd));
+            good(producer.send(b"first", 0));
+            other.take(0).expect("it is there");
+            good(reader.arm());
+            other.detach();
+            good(producer.send(b"second", 0));
+            assert!(slept(set, fd, 1000), "{backend:?}: who has armed is told of a message");
+            assert_eq!(reader.receive(0).as_deref(), Ok(b"second".as_slice()));
+            assert_eq!(reader.receive(LONG).as_deref(), Ok(b"first".as_slice()));
+            assert_eq!(room.losses(), (0, 0, 1));
+        }
+    });
+}
+
 // ------------------------------------------------------------------------------------------------------------------
 // The storm
 // ------------------------------------------------------------------------------------------------------------------

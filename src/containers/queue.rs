@@ -639,20 +639,26 @@ impl<M: Memory> Queue<M> {
             return false;
         }
         match self.shape.delivery {
-            // The next one who looks for the dead takes it.
+            // The next one who looks for the dead takes it. Sleepers are sent to look, and who is about to sleep looks at its
+            // next beat: that is no notification, after which nobody would count as asleep, as who detaches may have no
+            // descriptor by which to tell those who have armed.
             Delivery::Again => {
                 let at = core::mem::take(&mut self.reads);
                 self.memory.settle(at, word(before(self.had), TAKEN, NOBODY));
+                let awaited = wait::is_awaited(self.memory, READABLE_AT);
+                if awaited {
+                    self.memory.half(READABLE_AT).wake(u32::MAX);
+                }
+                awaited
             }
             // It is room and no more: those who wait for messages are not disturbed, as by `free_of`.
             Delivery::Once => {
                 add(self.memory, LOST_AT);
                 self.free_read();
                 notify(self.memory, WRITABLE_AT);
-                return false;
+                false
             }
         }
-        self.notify_all()
     }
 
     /// Says that nothing comes any more. Messages that are claimed already still come.
