@@ -510,6 +510,60 @@ fn a_lease_that_another_one_takes() {
     });
 }
 
+/// One that may not write to files gets the dead one's lease, as a child or by opening: its record says so all the same.
+#[test]
+fn a_lease_that_a_limited_one_takes() {
+    apart("a_lease_that_a_limited_one_takes", || {
+        for (backend, opens) in [(Backend::Posix, false), (Backend::Posix, true), (Backend::Memfd, false)] {
+            let room = &Room::new(backend, &options(4, 64, BLOCK, AGAIN));
+            let member = room.member();
+            let dead = ready(room, |member| {
+                member.reserve(64, 0).expect("there is room");
+            });
+            let signs = signs();
+            let limit = || support::set_limit(libc::RLIMIT_FSIZE, 0);
+            let park = || {
+                sign(signs, 2);
+                std::thread::sleep(Duration::from_nanos(FOREVER));
+            };
+            let other = if opens {
+                // The lease that it has by the fork is another one, while the other lives.
+                let other = start(|| {
+                    good(shmkit_region_close(room.region));
+                    sign(signs, 0);
+                    until_sign(signs, 1);
+                    limit();
+                    // With every lease that is left: one of them is the dead one's.
+                    for _ in 0..59 {
+                        opened_anew(&room.address);
+                    }
+                    park();
+                });
+                until_sign(signs, 0);
+                kill(dead);
+                sign(signs, 1);
+                other
+            } else {
+                kill(dead);
+                limit();
+                let other = start(park);
+                support::set_limit(libc::RLIMIT_FSIZE, libc::RLIM_INFINITY);
+                other
+            };
+            until_sign(signs, 2);
+            good(member.send(b"behind", 0));
+            assert_eq!(
+                member.receive(LONG).as_deref(),
+                Ok(b"behind".as_slice()),
+                "{backend:?}, {opens}: {}",
+                message()
+            );
+            kill(other);
+            member.detach();
+        }
+    });
+}
+
 fn opened_anew(address: &std::ffi::CStr) -> *mut shmkit_region_t {
     let mut region = std::ptr::null_mut();
     // SAFETY: the place is writable.

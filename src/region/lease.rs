@@ -20,6 +20,7 @@ use super::identity;
 use crate::error::Errno;
 use crate::sys::file::{self, Lock};
 use crate::sys::limits::{Resource, soft_limit};
+use crate::sys::memory;
 
 /// Locked by who removes the name.
 pub const NAME: i64 = LEASES - 1;
@@ -138,15 +139,30 @@ fn is_collector((first, length, lock): (i64, i64, Lock)) -> bool {
     first <= LEASES && length == 0 && lock == Lock::Exclusive
 }
 
-/// Writes who holds a lease beside it. A region that cannot be written, sealed or read-only, has no record of us.
-pub fn record(fd: i32, lease: Lease) {
-    if let Lease::Writer(number) = lease
-        && let Some(offset) = Record::offset(number)
-        // Past this limit the kernel sends SIGXFSZ, which kills, even where nothing gets larger.
-        && (offset + RECORD_SIZE) as u64 <= soft_limit(Resource::FileSize)
-    {
-        let _ = file::write_at(fd, &Record { process: identity::own() }.encode(), offset as i64);
+/// Writes who holds a lease beside it. A region that cannot be written, sealed or read-only, has no record of us. False where a
+/// limit forbids to write to files: then it is for `record_mapped`.
+pub fn record(fd: i32, lease: Lease) -> bool {
+    let Some((offset, bytes)) = own_record(lease) else { return true };
+    // Past this limit the kernel sends SIGXFSZ, which kills, even where nothing gets larger.
+    if (offset + RECORD_SIZE) as u64 > soft_limit(Resource::FileSize) {
+        return false;
     }
+    let _ = file::write_at(fd, &bytes, offset as i64);
+    true
+}
+
+/// The same through a mapping that begins at an address. Left as it was, the record would name who had the lease before. The
+/// kernel copies: what a peer truncated is no fault.
+pub fn record_mapped(start: usize, lease: Lease) {
+    if let Some((offset, bytes)) = own_record(lease) {
+        let _ = memory::copy_within_process(bytes.as_ptr() as usize, start + offset, bytes.len());
+    }
+}
+
+/// Where the record of a lease stands, and what this process writes there; `None` for a reader's.
+fn own_record(lease: Lease) -> Option<(usize, [u8; RECORD_SIZE])> {
+    let Lease::Writer(number) = lease else { return None };
+    Some((Record::offset(number)?, Record { process: identity::own() }.encode()))
 }
 
 /// Gives a lease back. The record stays: without the lock it says nothing.

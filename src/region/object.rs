@@ -219,6 +219,7 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
     options.check_owner(status.uid, status.mode)?;
     region.identity = (status.dev, status.ino);
     region.confirm(status.size);
+    let mut recorded = true;
     let max_size = if options.raw {
         if status.size == 0 {
             return Err(Failure::new(
@@ -246,7 +247,7 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
             header => header?,
         };
         options.require(&header)?;
-        lease::record(fd, region.lease());
+        recorded = lease::record(fd, region.lease());
         header.max_size
     };
     let sealable = matches!(region.backend, Backend::Memfd | Backend::Anonymous);
@@ -256,7 +257,11 @@ pub fn adopt(region: &mut Region, status: &file::Status, options: &Options<'_>) 
     }
     // Huge pages of its own are mapped, and unmapped, whole.
     let unit = if sealed { status.block.max(page_size() as u64) } else { page_size() as u64 };
-    map(region, max_size, unit, options)
+    map(region, max_size, unit, options)?;
+    if !recorded {
+        lease::record_mapped(region.hot.window.start(), region.lease());
+    }
+    Ok(())
 }
 
 fn map(region: &Region, max_size: u64, unit: u64, options: &Options<'_>) -> Outcome<()> {
@@ -700,7 +705,7 @@ pub fn renew(region: &Region) {
     let Ok(new) = file::reopen(fd, access) else { return };
     // A fork must not wait for a peer that stands still.
     let mut deadline = Deadline::after(RENEWAL_NS);
-    let mut own = Lease::None;
+    let (mut own, mut recorded) = (Lease::None, true);
     if region.lease() != Lease::None {
         match lease::take(new, access == libc::O_RDONLY, lease::hint(), &mut deadline) {
             Ok(lease) => own = lease,
@@ -711,10 +716,13 @@ pub fn renew(region: &Region) {
         }
         // Not past the end of what a peer made shorter: that would make it longer.
         if file::status(new).is_ok_and(|status| status.size >= page_size() as u64) {
-            lease::record(new, own);
+            recorded = lease::record(new, own);
         }
     }
     inherit::remap(region.hot, new);
+    if !recorded {
+        lease::record_mapped(region.hot.window.start(), own);
+    }
     if file::replace(new, fd).is_ok() {
         region.set_lease(own);
         region.set_own_description(true);
