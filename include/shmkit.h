@@ -1719,10 +1719,11 @@ shmkit_status_t shmkit_queue_init(void *memory,
  *
  * With a `layout` that is not NULL the queue must have been made for it. Errors: SHMKIT_ERR_UNINITIALISED,
  * SHMKIT_ERR_LAYOUT, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open),
- * SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT,
- * SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_queue_detach(). A forked child is no
- * member; nor is the program after an exec(3), before which one detaches: what it had in hand is a dead one's, but in a System
- * V region not before the process ends.
+ * SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT (not
+ * aligned; the memory of another region), SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until
+ * shmkit_queue_detach(). A forked child is no member; nor is the program after an exec(3), before which one detaches: what
+ * it had in hand is a dead one's, but in a System V region not before the process ends, and in any other not while the new
+ * program has the region open and is no member.
  */
 shmkit_status_t shmkit_queue_attach(struct shmkit_queue_t *queue,
                                     const struct shmkit_region_t *region,
@@ -1852,8 +1853,9 @@ shmkit_status_t shmkit_broadcast_init(void *memory,
  *
  * With a `layout` that is not NULL it must have been made for it. Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_LAYOUT,
  * SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open), SHMKIT_ERR_BACKEND (a raw
- * region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_HANDLE,
- * SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_broadcast_detach(). A forked child is no member.
+ * region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT (not aligned; the memory of
+ * another region), SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_broadcast_detach(). A
+ * forked child is no member.
  */
 shmkit_status_t shmkit_broadcast_attach(struct shmkit_broadcast_t *broadcast,
                                         const struct shmkit_region_t *region,

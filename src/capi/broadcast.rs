@@ -96,8 +96,9 @@ pub unsafe extern "C" fn shmkit_broadcast_init(
 ///
 /// With a `layout` that is not NULL it must have been made for it. Errors: SHMKIT_ERR_UNINITIALISED, SHMKIT_ERR_LAYOUT,
 /// SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open), SHMKIT_ERR_BACKEND (a raw
-/// region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT, SHMKIT_ERR_BAD_HANDLE,
-/// SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_broadcast_detach(). A forked child is no member.
+/// region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT (not aligned; the memory of
+/// another region), SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_broadcast_detach(). A
+/// forked child is no member.
 ///
 /// # Safety
 /// `broadcast` is writable, the memory is mapped, `layout` is NULL or leads to a layout.

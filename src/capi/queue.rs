@@ -163,10 +163,11 @@ pub unsafe extern "C" fn shmkit_queue_init(
 ///
 /// With a `layout` that is not NULL the queue must have been made for it. Errors: SHMKIT_ERR_UNINITIALISED,
 /// SHMKIT_ERR_LAYOUT, SHMKIT_ERR_CORRUPT, SHMKIT_ERR_ACCESS, SHMKIT_ERR_LIMIT (60 processes have the region open),
-/// SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT,
-/// SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until shmkit_queue_detach(). A forked child is no
-/// member; nor is the program after an exec(3), before which one detaches: what it had in hand is a dead one's, but in a System
-/// V region not before the process ends.
+/// SHMKIT_ERR_BACKEND (a raw region), SHMKIT_ERR_UNSUPPORTED (a region without leases), SHMKIT_ERR_INVALID_ARGUMENT (not
+/// aligned; the memory of another region), SHMKIT_ERR_BAD_HANDLE, SHMKIT_ERR_BAD_POINTER. The region stays open until
+/// shmkit_queue_detach(). A forked child is no member; nor is the program after an exec(3), before which one detaches: what
+/// it had in hand is a dead one's, but in a System V region not before the process ends, and in any other not while the new
+/// program has the region open and is no member.
 ///
 /// # Safety
 /// `queue` is writable, the memory is mapped, `layout` is NULL or leads to a layout.
