@@ -639,19 +639,13 @@ impl<M: Memory> Queue<M> {
             return false;
         }
         match self.shape.delivery {
-            // The next one who looks for the dead takes it. Sleepers are sent to look, and who is about to sleep looks at its
-            // next beat: that is no notification, after which nobody would count as asleep, as who detaches may have no
-            // descriptor by which to tell those who have armed.
+            // The next one who looks for the dead takes it.
             Delivery::Again => {
                 let at = core::mem::take(&mut self.reads);
                 self.memory.settle(at, word(before(self.had), TAKEN, NOBODY));
-                let awaited = wait::is_awaited(self.memory, READABLE_AT);
-                if awaited {
-                    self.memory.half(READABLE_AT).wake(u32::MAX);
-                }
-                awaited
+                notify(self.memory, READABLE_AT)
             }
-            // It is room and no more: those who wait for messages are not disturbed, as by `free_of`.
+            // It is room and no more.
             Delivery::Once => {
                 add(self.memory, LOST_AT);
                 self.free_read();
@@ -690,8 +684,7 @@ impl<M: Memory> Queue<M> {
         self.free_of(self.cell(before_it), word(before_it, TAKEN, dead))
     }
 
-    /// Gives up a cell whose word is still this one. Of one that was taken nothing is left but room: who has armed for messages
-    /// stays so, as perhaps nobody here can tell it.
+    /// Gives up a cell whose word is still this one. Of one that was taken nothing is left but room.
     fn free_of(&self, at: usize, of_dead: u64) -> Option<bool> {
         if self.memory.load(at) != of_dead {
             return None;
