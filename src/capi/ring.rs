@@ -476,8 +476,10 @@ unsafe extern "C" fn peek_slowly(
         && can_hold(size)
         && end.spin(0, wait)
         && let Side::Consumer(side) = &mut end.side
-        && let Ok((at, length)) = side.peek()
+        && let Some((at, length)) = side.peek_near()
+        && end.area.holds(at, length as usize)
     {
+        end.patience.found(side.has_more());
         // SAFETY: the caller's promise.
         unsafe {
             data.write(end.area.address(at, length as usize) as *const c_void);
@@ -534,6 +536,7 @@ pub unsafe extern "C" fn shmkit_ring_peek_batch(
             unsafe { messages.add(shown).write(shmkit_span_t { data, size: length as usize }) };
             shown += 1;
         });
+        end.patience.found(shown > 1);
         // SAFETY: the caller's promise.
         unsafe { found.write(shown) };
         Ok(())
@@ -640,9 +643,11 @@ unsafe extern "C" fn read_slowly(
         && (is_plausible(buffer as usize) || room == 0)
         && end.spin(0, wait)
         && let Side::Consumer(side) = &mut end.side
-        && let Ok((at, length)) = side.peek()
+        && let Some((at, length)) = side.peek_near()
+        && end.area.holds(at, length as usize)
         && length as usize <= room
     {
+        end.patience.found(side.has_more());
         // SAFETY: the caller's promise.
         unsafe {
             end.area.copy_out(at, buffer, length as usize);

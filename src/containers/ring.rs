@@ -451,7 +451,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Looks whether something came.
-    #[cold]
+    #[inline(always)]
     fn look(&mut self) -> Result<(), Refused> {
         // Before the tail: what was published before the ring was closed is seen with it.
         let closed = is_closed(self.memory);
@@ -473,7 +473,14 @@ impl<M: Memory> Consumer<M> {
         wait::until(memory, READABLE_AT, until, &mut || self.has_message(), alive)
     }
 
+    /// Whether more messages were published by the last look than the one that was shown.
+    #[inline(always)]
+    pub fn has_more(&self) -> bool {
+        self.after != self.tail
+    }
+
     /// Whether a message is not to be waited for.
+    #[inline(always)]
     pub fn has_message(&mut self) -> bool {
         self.head != self.tail || self.look() != Err(Refused::NotNow)
     }

@@ -32,7 +32,8 @@ pub struct End {
     pub area: Area,
     own: u64,
     /// What waiting has taught.
-    patience: Patience,
+    /// What it has learnt of waiting.
+    pub patience: Patience,
     /// Where to write when somebody sleeps on a descriptor; -1 for nowhere.
     fd: i32,
     /// The length of the message for which there was no room last.
@@ -159,6 +160,7 @@ impl End {
 
     /// Spins for a message, or for room for one of this length, while that pays. True when there is something to do or to say;
     /// otherwise to sleep is what is left.
+    #[inline(always)]
     pub fn spin(&mut self, length: u64, wait: Wait) -> bool {
         let until = match wait {
             Wait::No => 0,
@@ -167,7 +169,7 @@ impl End {
         let patience = &mut self.patience;
         match &mut self.side {
             Side::Producer(side) => patience.spin::<Word>(until, || side.has_room(length)),
-            Side::Consumer(side) => patience.spin::<Word>(until, || side.has_message()),
+            Side::Consumer(side) => patience.spin_for_next::<Word>(until, || side.has_message()),
         }
     }
 

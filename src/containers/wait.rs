@@ -27,28 +27,67 @@ const TURNS: u32 = 32;
 /// After so many spins in vain hope is given up, but for one in `PROBE`.
 const TRIES: u32 = 8;
 const PROBE: u32 = 64;
+/// The turns of a rest before a look: as long as some short messages take. Each look takes the cache line from who writes, so the
+/// more come between two, the faster they come.
+const REST: u32 = 16;
+/// After a look that found more than one, so many that found one have a rest before them; and one in `TRIAL`, to find out.
+const ROW: u8 = 8;
+const TRIAL: u8 = 255;
 /// Where the kernel cannot order notifiers with sleepers.
 const SHORT_BEAT_NS: u64 = 1_000_000;
 
-/// What a waiter has learnt of spinning: how often it was in vain since it paid.
+/// What a waiter has learnt.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patience(u32);
+pub struct Patience {
+    /// How often it spun in vain since it paid.
+    vain: u32,
+    /// Looks that have a rest before them still, since one that found more than one.
+    row: u8,
+    /// Looks since one was tried with a rest.
+    looks: u8,
+}
 
 impl Patience {
     /// Spins until `ready`, as long as there is hope, and `until` at most. False when it is time to sleep.
-    pub fn spin<F: Futex>(&mut self, until: u64, mut ready: impl FnMut() -> bool) -> bool {
+    #[inline(always)]
+    pub fn spin<F: Futex>(&mut self, until: u64, ready: impl FnMut() -> bool) -> bool {
+        self.spin_with::<F>(until, ready, false)
+    }
+
+    /// As `spin`, for one of many that may come in a row: see `found`.
+    #[inline(always)]
+    pub fn spin_for_next<F: Futex>(&mut self, until: u64, ready: impl FnMut() -> bool) -> bool {
+        self.spin_with::<F>(until, ready, true)
+    }
+
+    /// What `spin_for_next` found: more than one, or one. Two that answer each other find one, and never rest but for a trial.
+    #[inline(always)]
+    pub fn found(&mut self, several: bool) {
+        self.row = if several { ROW } else { self.row.saturating_sub(1) };
+    }
+
+    fn rests(&mut self) -> bool {
+        self.looks = if self.looks < TRIAL { self.looks + 1 } else { 0 };
+        self.row > 0 || self.looks == 0
+    }
+
+    #[inline(always)]
+    fn spin_with<F: Futex>(&mut self, until: u64, mut ready: impl FnMut() -> bool, rows: bool) -> bool {
         if ready() {
             return true;
         }
         if until == 0 || F::SPINS == 0 {
             return false;
         }
-        let hope = self.0 < TRIES || self.0.is_multiple_of(PROBE);
+        if rows && self.rests() {
+            (0..REST).for_each(|_| F::relax());
+        }
+        let hope = self.vain < TRIES || self.vain.is_multiple_of(PROBE);
         let mut end = 0;
         for turn in 1u32.. {
             F::relax();
             if ready() {
-                self.0 = 0;
+                self.vain = 0;
                 return true;
             }
             if !turn.is_multiple_of(TURNS) {
@@ -61,7 +100,7 @@ impl Patience {
                 break;
             }
         }
-        self.0 = self.0.wrapping_add(1);
+        self.vain = self.vain.wrapping_add(1);
         false
     }
 }
@@ -215,6 +254,38 @@ mod tests {
         };
         assert!(patience.spin::<Clock>(u64::MAX, comes));
         assert!(in_vain(&mut patience, u64::MAX) >= HOPE_NS, "what came gives hope again");
+    }
+
+    /// How many turns a spin took that found something at its second look.
+    fn turns(patience: &mut Patience, spin: fn(&mut Patience, &mut dyn FnMut() -> bool) -> bool) -> u64 {
+        let (begin, mut looks) = (TURNED.get(), 0);
+        assert!(spin(patience, &mut || {
+            looks += 1;
+            looks == 2
+        }));
+        TURNED.get() - begin
+    }
+
+    #[test]
+    fn who_finds_several_rests_before_it_looks_again() {
+        let next: fn(&mut Patience, &mut dyn FnMut() -> bool) -> bool =
+            |patience, ready| patience.spin_for_next::<Clock>(u64::MAX, ready);
+        let (long, mut patience) = (u64::from(REST) + 1, Patience::default());
+        // Two that answer each other: one trial in all.
+        let rested = (0..=TRIAL).filter(|_| turns(&mut patience, next) == long).count();
+        assert_eq!(rested, 1);
+        patience.found(true);
+        for _ in 0..ROW {
+            assert_eq!(turns(&mut patience, next), long);
+            patience.found(false);
+        }
+        assert_eq!(turns(&mut patience, next), 1, "one at a time");
+        patience.found(true);
+        assert_eq!(turns(&mut patience, |patience, ready| patience.spin::<Clock>(u64::MAX, ready)), 1);
+        // Neither who finds something at once, nor who does not wait.
+        let begin = TURNED.get();
+        assert!(patience.spin_for_next::<Clock>(u64::MAX, || true) && !patience.spin_for_next::<Clock>(0, || false));
+        assert_eq!(TURNED.get(), begin);
     }
 
     #[test]
