@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut, without_provenance, without_provenance_mut};
@@ -14,7 +15,10 @@ use std::time::{Duration, Instant};
 use shmkit::capi::broadcast::*;
 use shmkit::capi::options::{RegionLayout, RegionOptions};
 use shmkit::capi::region::*;
+use shmkit::containers::broadcast::{self as core, Broadcast, Refused};
+use shmkit::containers::layout::MOST_COPIES;
 use shmkit::error::Status;
+use shmkit::sys::area::Area;
 use support::cast_room::*;
 use support::containers::*;
 use support::ring_room::{FOREVER, LONG, Memory, Random, is, letter, opened};
@@ -651,6 +655,36 @@ fn late_joins() {
             assert_eq!(next(*now, 0), Ok((number, 0)));
             assert_eq!(next(*oldest, 0), Ok((number, 0)));
         }
+    });
+}
+
+/// Writers come round in every copy: the reader is told so after some of them, goes on where messages still are, and has
+/// counted what it missed.
+#[test]
+fn overtaken_in_every_copy() {
+    apart("overtaken_in_every_copy", || {
+        let cast = Cast::new(4, 48);
+        // SAFETY: it stays mapped to the end of the process.
+        let area = unsafe { Area::new(cast.memory.at, cast.memory.length) };
+        let shape = core::read(area).expect("it is one");
+        let core = |owner| Broadcast::new(area, shape, owner).expect("it is one");
+        let (mut writer, mut reader) = (core(1), core(2));
+        let mut write = || {
+            writer.claim(&mut |_| false).expect("nobody is in the way");
+            writer.commit(8).expect("it was claimed");
+        };
+        write();
+        let copies = Cell::new(0);
+        let mut copy = |_, _| {
+            copies.set(copies.get() + 1);
+            (0..4).for_each(|_| write());
+        };
+        for round in 1..=3 {
+            assert_eq!(reader.next(48, &mut copy, &mut |_| false), Err(Refused::Overtaken));
+            assert_eq!(copies.get(), round * MOST_COPIES, "it gave up too late or too soon");
+        }
+        let (_, missed) = reader.next(48, &mut |_, _| {}, &mut |_| false).expect("some are there");
+        assert_eq!(missed, 1 + 4 * u64::from(copies.get()) - 4);
     });
 }
 

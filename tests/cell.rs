@@ -12,7 +12,12 @@ use std::time::{Duration, Instant};
 use shmkit::capi::cell::*;
 use shmkit::capi::options::RegionLayout;
 use shmkit::capi::survey::{SHMKIT_ANSWER_NO, SHMKIT_ANSWER_UNKNOWN, SHMKIT_ANSWER_YES};
+use shmkit::containers::cell_end::User;
+use shmkit::containers::layout::MOST_COPIES;
 use shmkit::error::Status;
+use shmkit::region::header::Layout;
+use shmkit::sync::object::Wait;
+use shmkit::sys::area::Area;
 use support::cast_room::*;
 use support::containers::*;
 use support::message;
@@ -307,6 +312,42 @@ fn mapped_read_only() {
 // ------------------------------------------------------------------------------------------------------------------
 // A writer as fast as it can
 // ------------------------------------------------------------------------------------------------------------------
+
+/// The writer comes round in every copy: who has no time is told so after some, who has when it is over; and neither is told
+/// that what stands there cannot be.
+#[test]
+fn overtaken_in_every_copy() {
+    apart("overtaken_in_every_copy", || {
+        let memory = cell_memory(8);
+        // SAFETY: it stays mapped to the end of the process.
+        let area = unsafe { Area::new(memory.at, memory.length) };
+        let any = Layout::default();
+        let mut writer = User::new(area, &any, true, false).ok().expect("nobody writes");
+        let mut reader = User::new(area, &any, false, false).ok().expect("anybody may read");
+        let mut write = || {
+            writer.begin(8).expect("it fits");
+            assert!(writer.publish(8));
+        };
+        write();
+        let mut copies = 0;
+        let mut copy = |_, _| {
+            copies += 1;
+            (0..4).for_each(|_| write());
+        };
+        let failed = reader.read(0, 8, Wait::No, &mut copy).err().expect("it is overtaken");
+        assert_eq!((failed.status, failed.figures.limit), (Status::ErrAgain, MOST_COPIES.into()));
+        let failed = reader.read(0, 8, Wait::of(1_000_000), &mut copy).err().expect("it is overtaken");
+        assert_eq!(failed.status, Status::ErrTimeout);
+        assert!(copies >= 2 * MOST_COPIES && copies.is_multiple_of(MOST_COPIES), "{copies}");
+        // At last it gets through.
+        let mut left = MOST_COPIES;
+        let copy = &mut |_, _| {
+            left -= 1;
+            (0..if left > 0 { 4 } else { 0 }).for_each(|_| write());
+        };
+        assert!(reader.read(0, 8, Wait::No, copy).is_ok());
+    });
+}
 
 /// Values in eight-byte words: the number, then words that follow from it, over a length that does too.
 fn fill(words: &mut [u64], number: u64) -> usize {

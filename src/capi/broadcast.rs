@@ -257,7 +257,8 @@ pub unsafe extern "C" fn shmkit_broadcast_write(
 /// Copies the next message into `buffer`, which has room for `room` bytes. `*size` is its length; `*missed` is how many came
 /// since the last one and were overwritten before this member read them, those included that were given up; it may be NULL.
 ///
-/// Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
+/// Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN, also where writers came round in each of 64
+/// copies), SHMKIT_TIMEOUT_FOREVER without end. Errors:
 /// SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_TOO_BIG (the buffer is too small,
 /// `*size` says what it needs; the message stays next), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call
 /// while there are messages.

@@ -217,7 +217,7 @@ pub unsafe extern "C" fn shmkit_cell_write(
 /// Copies the latest value into `buffer`, which has room for `room` bytes. `*size` is its length, `*version` its number, from 1
 /// on; each may be NULL. Never half a value, and never held up by the writer.
 ///
-/// SHMKIT_ERR_AGAIN: nothing was written yet. Other errors: SHMKIT_ERR_TOO_BIG (the buffer is too small, `*size` says what it
+/// SHMKIT_ERR_AGAIN: nothing was written yet, or the writer came round in each of 64 copies. Other errors: SHMKIT_ERR_TOO_BIG (the buffer is too small, `*size` says what it
 /// needs), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
 ///
 /// # Safety
@@ -251,8 +251,8 @@ pub unsafe extern "C" fn shmkit_cell_read(
 }
 
 /// As shmkit_cell_read(), for a value that is another one than number `after`, for which it waits up to `timeout_ns`
-/// nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Pass the `*version` of the last one, at
-/// first 0; values between are passed over.
+/// nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. The time counts for copies too that the
+/// writer overtakes. Pass the `*version` of the last one, at first 0; values between are passed over.
 ///
 /// Further errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_OWNER_DIED (there is no newer one, and the writer died; another may attach),
 /// SHMKIT_ERR_ACCESS (the memory is mapped read-only: who waits must write to it).

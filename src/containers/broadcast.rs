@@ -23,6 +23,7 @@
 //! then: behind the tail a word of the lap before is one that was passed by. A reader copies a message and looks at the word again: it is the same only
 //! if nobody wrote there meanwhile (why: see `cell.rs`, which does the same). Next: `queue_end.rs`, for who is dead.
 
+use super::layout::MOST_COPIES;
 use super::members::MEMBERS;
 use super::memory::Memory;
 use super::wait::{self, notify};
@@ -104,6 +105,8 @@ pub enum Refused {
     Corrupt,
     /// There is nothing to commit.
     NotOwn,
+    /// Writers came round in each of `MOST_COPIES` copies: the caller may look at the clock, and begin again.
+    Overtaken,
     /// One is reserved here already.
     InHand,
     /// Somebody living still writes in every cell.
@@ -329,6 +332,7 @@ impl<M: Memory> Broadcast<M> {
         copy: &mut dyn FnMut(usize, u64),
         is_dead: &mut dyn FnMut(u32) -> bool,
     ) -> Result<(u64, u64), Refused> {
+        let mut copies = 0;
         for _ in 0..MOST_LOOKS + self.shape.cells {
             let (at, turn) = self.cell(self.next);
             let full = word(turn, FULL, 0);
@@ -347,6 +351,10 @@ impl<M: Memory> Broadcast<M> {
             }
             M::acquire_fence();
             if self.memory.peek(at) != full {
+                copies += 1;
+                if copies == MOST_COPIES {
+                    return Err(Refused::Overtaken);
+                }
                 continue;
             }
             if length == u64::MAX {

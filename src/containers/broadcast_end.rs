@@ -3,7 +3,7 @@
 
 use super::broadcast::{self, Broadcast, MEMBERS_AT, Refused, Shape};
 use super::layout::{
-    check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
+    check_mapped, check_writable, corrupt, fingerprint, lies, overtaken, require_layout, require_room, uninitialised,
 };
 use super::members::Membership;
 use super::queue;
@@ -11,6 +11,7 @@ use super::wait::{self, Ended, Patience};
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome};
+use crate::sync::futex::is_over;
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
 use crate::sys::event_fd;
@@ -126,11 +127,16 @@ impl Member {
             match self.core.next(room, copy, &mut |_| false) {
                 Ok(found) => return Ok(found),
                 Err(Refused::NotNow) => {}
+                Err(Refused::Overtaken) => match wait {
+                    Wait::Until(until) if !is_over::<Word>(until) => continue,
+                    _ => return Err(overtaken(wait)),
+                },
                 Err(Refused::Busy(owner)) if others.is_dead(owner) => {
                     // It is passed by, unless it is whole by now.
                     match self.core.next(room, copy, &mut |owner| others.is_dead(owner)) {
                         Ok(found) => return Ok(found),
                         Err(Refused::NotNow | Refused::Busy(_)) => {}
+                        Err(Refused::Overtaken) => continue,
                         Err(other) => return Err(self.refused(other, room)),
                     }
                 }
@@ -159,6 +165,7 @@ impl Member {
             Refused::NotNow | Refused::Busy(_) => {
                 Failure::new(Status::ErrAgain, "there is no message", "wait with a timeout, or come back later")
             }
+            Refused::Overtaken => overtaken(Wait::No),
             Refused::Closed => Failure::of(Status::ErrClosed),
             Refused::Corrupt => corrupt("broadcast"),
             Refused::NotOwn => Failure::argument("nothing is reserved here", "reserve before commit; each once"),

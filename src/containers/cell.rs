@@ -23,6 +23,7 @@
 //! which differs. A copy that has an older word than the sequence 2n that it saw first cannot be: that load is an acquire
 //! of the store that released the words. Modelled in `tests/cell_models.rs`. Next: `wait.rs`, for who waits for a newer one.
 
+use super::layout::MOST_COPIES;
 use super::memory::Memory;
 use super::wait::{self, notify};
 use crate::sync::futex::Futex;
@@ -60,6 +61,8 @@ pub enum Refused {
     NotNow,
     /// It can never fit; or it does not fit into the reader's buffer.
     TooBig(u64),
+    /// The writer came round in each of `MOST_COPIES` copies: the caller may look at the clock, and begin again.
+    Overtaken,
     /// What stands in the memory cannot be.
     Corrupt,
 }
@@ -132,7 +135,7 @@ pub fn read<M: Memory>(
     room: u64,
     copy: &mut dyn FnMut(usize, u64),
 ) -> Result<(u64, u64), Refused> {
-    let (mut last, mut absent) = (0, 0);
+    let (mut last, mut absent, mut copies) = (0, 0, 0);
     for _ in 0..MOST_LOOKS {
         let number = latest(memory);
         if number == 0 || number == after {
@@ -160,6 +163,10 @@ pub fn read<M: Memory>(
                 _ if length > room => Err(Refused::TooBig(length)),
                 _ => Ok((number, length)),
             };
+        }
+        copies += 1;
+        if copies == MOST_COPIES {
+            return Err(Refused::Overtaken);
         }
     }
     Err(Refused::Corrupt)

@@ -3,13 +3,14 @@
 
 use super::cell::{self, Refused, SPACE_AT, WRITER_AT};
 use super::layout::{
-    check_mapped, check_writable, corrupt, fingerprint, lies, require_layout, require_room, uninitialised,
+    check_mapped, check_writable, corrupt, fingerprint, lies, overtaken, require_layout, require_room, uninitialised,
 };
 use super::role::{self, Judged};
 use super::wait::{Ended, Patience};
 use crate::error::Status;
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome, identity};
+use crate::sync::futex::is_over;
 use crate::sync::object::Wait;
 use crate::sys::area::{self, Area};
 use crate::sys::futex::Word;
@@ -126,6 +127,10 @@ impl User {
             match cell::read(self.area, self.longest, after, room, copy) {
                 Ok(found) => return Ok(found),
                 Err(Refused::NotNow) => {}
+                Err(Refused::Overtaken) => match wait {
+                    Wait::Until(until) if !is_over::<Word>(until) => continue,
+                    _ => return Err(overtaken(wait)),
+                },
                 Err(Refused::TooBig(length)) => {
                     return Err(Failure::new(
                         Status::ErrTooBig,

@@ -5,8 +5,12 @@
 use crate::error::{Errno, Status};
 use crate::region::header::Layout;
 use crate::region::{Failure, Outcome};
+use crate::sync::object::Wait;
 use crate::sys::area::Area;
 use crate::sys::{futex, memory};
+
+/// So many copies in a row are begun again, as the bytes were overwritten meanwhile, before the clock is looked at.
+pub const MOST_COPIES: u32 = 64;
 
 /// A number for a layout: FNV-1a of 64 bits. 0 for none.
 pub fn fingerprint(layout: &Layout) -> u64 {
@@ -76,6 +80,17 @@ pub fn corrupt(what: &'static str) -> Failure {
         "initialise it anew, when nobody uses it; look for a write past the end of a message",
     )
     .with(|figures| figures.what = what)
+}
+
+/// What is said to a reader that every copy was taken from: SHMKIT_ERR_AGAIN, or, when it had time, that this is over.
+#[cold]
+pub fn overtaken(wait: Wait) -> Failure {
+    Failure::new(
+        if wait == Wait::No { Status::ErrAgain } else { Status::ErrTimeout },
+        "what was read was overwritten before its copy was whole, {limit} times in a row",
+        "come back later; let who writes write less often, or less at a time",
+    )
+    .with(|figures| figures.limit = MOST_COPIES.into())
 }
 
 /// Whether the memory can be read at both of its ends.
