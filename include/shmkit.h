@@ -1900,7 +1900,8 @@ shmkit_status_t shmkit_broadcast_write(struct shmkit_broadcast_t *broadcast,
  * Copies the next message into `buffer`, which has room for `room` bytes. `*size` is its length; `*missed` is how many came
  * since the last one and were overwritten before this member read them, those included that were given up; it may be NULL.
  *
- * Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Errors:
+ * Waits for one for `timeout_ns` nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN, also where writers came round in each of 64
+ * copies), SHMKIT_TIMEOUT_FOREVER without end. Errors:
  * SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_CLOSED (nothing is left, and nothing comes), SHMKIT_ERR_TOO_BIG (the buffer is too small,
  * `*size` says what it needs; the message stays next), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path: no system call
  * while there are messages.
@@ -2002,7 +2003,7 @@ shmkit_status_t shmkit_cell_write(struct shmkit_cell_t *cell,
  * Copies the latest value into `buffer`, which has room for `room` bytes. `*size` is its length, `*version` its number, from 1
  * on; each may be NULL. Never half a value, and never held up by the writer.
  *
- * SHMKIT_ERR_AGAIN: nothing was written yet. Other errors: SHMKIT_ERR_TOO_BIG (the buffer is too small, `*size` says what it
+ * SHMKIT_ERR_AGAIN: nothing was written yet, or the writer came round in each of 64 copies. Other errors: SHMKIT_ERR_TOO_BIG (the buffer is too small, `*size` says what it
  * needs), SHMKIT_ERR_CORRUPT, SHMKIT_ERR_BAD_HANDLE. A hot path.
  */
 shmkit_status_t shmkit_cell_read(struct shmkit_cell_t *cell,
@@ -2013,8 +2014,8 @@ shmkit_status_t shmkit_cell_read(struct shmkit_cell_t *cell,
 
 /**
  * As shmkit_cell_read(), for a value that is another one than number `after`, for which it waits up to `timeout_ns`
- * nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. Pass the `*version` of the last one, at
- * first 0; values between are passed over.
+ * nanoseconds: 0 not at all (SHMKIT_ERR_AGAIN), SHMKIT_TIMEOUT_FOREVER without end. The time counts for copies too that the
+ * writer overtakes. Pass the `*version` of the last one, at first 0; values between are passed over.
  *
  * Further errors: SHMKIT_ERR_TIMEOUT, SHMKIT_ERR_OWNER_DIED (there is no newer one, and the writer died; another may attach),
  * SHMKIT_ERR_ACCESS (the memory is mapped read-only: who waits must write to it).

@@ -334,9 +334,9 @@ fn overtaken_in_every_copy() {
             copies += 1;
             (0..4).for_each(|_| write());
         };
-        let failed = reader.read(0, 8, Wait::No, &mut copy).err().expect("it is overtaken");
+        let failed = reader.read(0, 8, Wait::No, &mut copy).expect_err("it is overtaken");
         assert_eq!((failed.status, failed.figures.limit), (Status::ErrAgain, MOST_COPIES.into()));
-        let failed = reader.read(0, 8, Wait::of(1_000_000), &mut copy).err().expect("it is overtaken");
+        let failed = reader.read(0, 8, Wait::of(1_000_000), &mut copy).expect_err("it is overtaken");
         assert_eq!(failed.status, Status::ErrTimeout);
         assert!(copies >= 2 * MOST_COPIES && copies.is_multiple_of(MOST_COPIES), "{copies}");
         // At last it gets through.

@@ -477,6 +477,14 @@ fn descriptors() {
         for wrong in [gone, -2, i32::MIN, i32::MAX] {
             assert!(is(producer.notify_fd(wrong), Status::ErrBadDescriptor), "{wrong}: {}", message());
         }
+        // What is no eventfd: a pipe that nobody reads would kill who writes to it.
+        let mut pipe = [0; 2];
+        // SAFETY: the places are writable; the end that reads is this test's.
+        unsafe {
+            assert_eq!(libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC), 0);
+            libc::close(pipe[0]);
+        }
+        assert!(is(producer.notify_fd(pipe[1]), Status::ErrInvalidArgument), "{}", message());
         // Who sleeps already is told at the beginning, once: one that died may not have come to it.
         good(producer.notify_fd(fd));
         assert_eq!(drain(fd), 0);

@@ -127,6 +127,11 @@ pub(super) fn notify_fd(fd: c_int) -> Outcome<c_int> {
             "a write to this descriptor may wait",
             "make it by eventfd(0, EFD_NONBLOCK), or set O_NONBLOCK",
         )),
+        // A pipe or a socket that nobody reads kills who writes to it, a file grows. An eventfd has no type.
+        Ok(_) if file::status(fd).is_ok_and(|status| status.mode & libc::S_IFMT != 0) => Err(Failure::argument(
+            "this descriptor is a pipe, a socket or a file",
+            "make it by eventfd(0, EFD_NONBLOCK)",
+        )),
         Ok(_) => Ok(fd),
     }
 }
