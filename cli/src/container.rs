@@ -1,8 +1,11 @@
 //! What lies at the beginning of an object's data, if it is a ring, queue, broadcast or cell: read by a copy, judged by the
 //! library. Next: `show.rs`, which prints it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::mem::discriminant;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use serde::Serialize;
 use shmkit::containers::look::{HEAD, Seen, at_head};
@@ -74,6 +77,65 @@ pub enum Container {
         version: u64,
         writer: Option<End>,
     },
+}
+
+impl Container {
+    /// The line that tells what was counted.
+    pub fn counted(&self) -> &'static str {
+        if matches!(self, Container::Cell { .. }) { "cell" } else { "traffic" }
+    }
+
+    /// What only grows while it is used.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Container::Ring { written, read, refused, .. } => {
+                vec![("written", *written), ("read", *read), ("refused", *refused)]
+            }
+            Container::Queue { sent, taken, dropped, lost, .. } => {
+                vec![("sent", *sent), ("taken", *taken), ("dropped", *dropped), ("lost", *lost)]
+            }
+            Container::Broadcast { written, lost, .. } => vec![("written", *written), ("lost", *lost)],
+            Container::Cell { version, .. } => vec![("written", *version)],
+        }
+    }
+}
+
+/// How fast it goes, between two looks.
+#[derive(Serialize)]
+pub struct Rates {
+    over_seconds: f64,
+    /// By the names of the counters.
+    per_second: BTreeMap<&'static str, f64>,
+}
+
+/// The rates between two looks at the same place. The error is why there are none.
+pub fn rates(before: &Container, after: &Container, over: Duration) -> Result<Rates, String> {
+    let anew = || "it was initialised anew meanwhile".to_string();
+    if discriminant(before) != discriminant(after) {
+        return Err(anew());
+    }
+    let over_seconds = over.as_secs_f64().max(1e-9);
+    let both = before.counters().into_iter().zip(after.counters());
+    let rate = |((name, before), (_, after)): ((_, u64), (_, u64))| {
+        let more = after.checked_sub(before).ok_or_else(anew)?;
+        Ok((name, more as f64 / over_seconds))
+    };
+    Ok(Rates { over_seconds, per_second: both.map(rate).collect::<Result<_, String>>()? })
+}
+
+/// The rates as a line of text, in the order of the line of what was counted.
+pub fn rates_text(container: &Container, rates: &Rates) -> String {
+    let one = |(name, _)| format!("{} {name}", count_text(rates.per_second[name]));
+    let all: Vec<_> = container.counters().into_iter().map(one).collect();
+    format!("{} a second, over {:.2} s", all.join(", "), rates.over_seconds)
+}
+
+fn count_text(count: f64) -> String {
+    match count {
+        ..9999.5 => format!("{count:.0}"),
+        ..999_950.0 => format!("{:.1}k", count / 1e3),
+        _ => format!("{:.1}M", count / 1e6),
+    }
 }
 
 fn end(judged: Judged) -> Option<End> {

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use shmkit::region::header::{self, Header};
@@ -25,7 +26,7 @@ use crate::who::{self, Participant};
 ///
 /// An address that several objects have (memfd:, anon:, names that were removed) shows each of them. In the map, "#"
 /// are pages in memory, "+" partly, "-" pages that are swapped out or on the file's device, "." holes. Of a ring, queue,
-/// broadcast or cell at the beginning of the data it shows what is in it, what was lost, and who has it. Of mutexes,
+/// broadcast or cell at the beginning of the data it shows what is in it, how fast it goes, what was lost, and who has it. Of mutexes,
 /// semaphores and other locks of shmkit, anywhere in the data, it shows their state and the threads that hold them.
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,6 +34,9 @@ pub struct Args {
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<OsString>,
 }
+
+/// Between two looks at what is counted.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
 struct HeaderJson {
@@ -73,6 +77,9 @@ struct Shown {
     map_why: Option<String>,
     container: Option<Container>,
     container_why: Option<String>,
+    /// From a second look.
+    container_rates: Option<container::Rates>,
+    container_rates_why: Option<String>,
     locks: Option<Vec<locks::Shown>>,
     locks_why: Option<String>,
     /// What was looked at for them.
@@ -81,38 +88,46 @@ struct Shown {
 
 pub fn run(args: &Args, output: &Output) -> Done {
     let objects = gather::everything_and(&args.addresses)?;
-    let mut shown = Vec::new();
+    let mut found = Vec::new();
     let mut exit = Exit::Ok;
-    let mut first = true;
     for address in &args.addresses {
-        let found = match gather::select(&objects, address) {
-            Ok(found) => found,
+        match gather::select(&objects, address) {
+            Ok(some) => found.extend(some),
             Err(failure) => {
                 output::tell(format_args!("shmkit: {failure}\n"));
                 exit = failure.exit;
-                continue;
             }
-        };
-        for object in &found {
-            let all = look(object, &objects);
-            if output.json {
-                shown.push(all);
-                continue;
-            }
-            if !std::mem::take(&mut first) {
-                output.print("\n")?;
-            }
-            output.print(&text(object, &all, &objects, output)?)?;
         }
     }
-    if output.json {
+    let mut shown: Vec<_> = found.iter().map(|object| (Instant::now(), look(object, &objects))).collect();
+    // All of them at once: one wait, however many there are.
+    if let Some((last, _)) = shown.iter().rfind(|(_, shown)| shown.container.is_some()) {
+        std::thread::sleep(BETWEEN_LOOKS.saturating_sub(last.elapsed()));
+        found.iter().zip(&mut shown).for_each(|(object, (since, shown))| look_again(object, *since, shown));
+    }
+    if !output.json {
+        for (index, (object, (_, shown))) in found.iter().zip(&shown).enumerate() {
+            output.print(if index > 0 { "\n" } else { "" })?;
+            output.print(&text(object, shown, &objects, output)?)?;
+        }
+    } else {
         #[derive(Serialize)]
         struct All {
             objects: Vec<Shown>,
         }
-        output.json("show", &All { objects: shown })?;
+        output.json("show", &All { objects: shown.into_iter().map(|(_, shown)| shown).collect() })?;
     }
     Ok(exit)
+}
+
+/// How fast what lies in an object goes.
+fn look_again(object: &Object, since: Instant, shown: &mut Shown) {
+    let Some(before) = &shown.container else { return };
+    let (after, over) = (open(object).and_then(|file| container::look(object, &file, None)), since.elapsed());
+    match after.and_then(|after| container::rates(before, &after, over)) {
+        Ok(rates) => shown.container_rates = Some(rates),
+        Err(why) => shown.container_rates_why = Some(why),
+    }
 }
 
 /// All that is printed of one object.
@@ -188,6 +203,8 @@ fn look(object: &Object, objects: &Objects) -> Shown {
         map_why,
         container,
         container_why,
+        container_rates: None,
+        container_rates_why: None,
         locks,
         locks_why,
         locks_looked,
@@ -367,7 +384,13 @@ fn text(object: &Object, shown: &Shown, objects: &Objects, output: &Output) -> R
     }
     match (&shown.container, &shown.container_why) {
         (Some(container), _) => {
-            container::lines(container, output).into_iter().for_each(|(name, text)| put(name, text));
+            for (name, text) in container::lines(container, output) {
+                put(name, text);
+                match &shown.container_rates {
+                    Some(rates) if name == container.counted() => put("rate", container::rates_text(container, rates)),
+                    _ => {}
+                }
+            }
         }
         // Nothing is said of data that is something else.
         (None, Some(why)) if why.starts_with("it has the stamp") => put("container", format!("not believed: {why}")),

@@ -9,6 +9,8 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::ptr::{null, null_mut};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -131,6 +133,60 @@ fn a_ring() {
     assert_eq!(found["container"], Value::Null);
     assert_eq!(found["container_why"], "it has the stamp of a ring, and what follows cannot be");
     assert!(line(&open.text(), "container").starts_with("not believed: it has the stamp of a ring"));
+}
+
+/// For another thread.
+struct Ends(*mut shmkit_ring_t, *mut shmkit_ring_t);
+
+// SAFETY: one thread at a time uses them.
+unsafe impl Send for Ends {}
+
+/// How fast messages come and go, while they do.
+#[test]
+fn rates() {
+    let open = Open::new(8192);
+    let mut ends = [new::<shmkit_ring_t>(), new::<shmkit_ring_t>()];
+    // SAFETY: the memory is the region's, the ends stay where they are.
+    unsafe {
+        assert_eq!(shmkit_ring_init(open.data, 1024, null()), 0);
+        for (end, role) in ends.iter_mut().zip([SHMKIT_RING_PRODUCE, SHMKIT_RING_CONSUME]) {
+            assert_eq!(shmkit_ring_attach(&mut **end, open.data, 1024, null(), role), 0);
+        }
+    }
+    let shown = |open: &Open| shown(&open.object.address());
+    let still = shown(&open);
+    assert_eq!(still["container_rates"]["per_second"], json!({ "written": 0.0, "read": 0.0, "refused": 0.0 }));
+    assert_eq!(still["container_rates_why"], Value::Null);
+    assert!(line(&open.text(), "rate").starts_with("0 written, 0 read, 0 refused a second, over 0."));
+    let done = &AtomicBool::new(false);
+    let both = Ends(&mut *ends[0], &mut *ends[1]);
+    let (moving, text) = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let Ends(producer, consumer) = { both };
+            let (mut buffer, mut size) = ([0u8; 8], 0);
+            while !done.load(SeqCst) {
+                // SAFETY: both ends are this thread's meanwhile.
+                unsafe {
+                    assert_eq!(shmkit_ring_write(producer, buffer.as_ptr().cast(), 8, 0), 0);
+                    assert_eq!(shmkit_ring_read(consumer, buffer.as_mut_ptr().cast(), 8, &mut size, 0), 0);
+                }
+            }
+        });
+        let ran = std::panic::catch_unwind(|| (shown(&open), open.text()));
+        done.store(true, SeqCst);
+        ran.expect("the tool shows it")
+    });
+    let rates = &moving["container_rates"];
+    let over = rates["over_seconds"].as_f64().expect("a number");
+    assert!(over >= 0.1, "{over}");
+    for name in ["written", "read"] {
+        let rate = rates["per_second"][name].as_f64().expect("a number");
+        assert!(rate * over >= 1.0, "{name}: {rate}");
+    }
+    assert_eq!(rates["per_second"]["refused"], 0.0);
+    assert!(!line(&text, "rate").starts_with("0 written"), "{text}");
+    // SAFETY: they are attached.
+    ends.iter_mut().for_each(|end| unsafe { assert_eq!(shmkit_ring_detach(&mut **end), 0) });
 }
 
 #[test]
