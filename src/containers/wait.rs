@@ -32,7 +32,7 @@ const PROBE: u32 = 64;
 const REST: u32 = 16;
 /// After a look that found more than one, so many that found one have a rest before them; and one in `TRIAL`, to find out.
 const ROW: u8 = 8;
-const TRIAL: u8 = 255;
+const TRIAL: u16 = 1023;
 /// Where the kernel cannot order notifiers with sleepers.
 const SHORT_BEAT_NS: u64 = 1_000_000;
 
@@ -44,7 +44,7 @@ pub struct Patience {
     /// Looks that have a rest before them still, since one that found more than one.
     row: u8,
     /// Looks since one was tried with a rest.
-    looks: u8,
+    looks: u16,
 }
 
 impl Patience {
