@@ -1453,7 +1453,7 @@ typedef struct shmkit_queue_options_t {
     size_t struct_size;
     /** How many messages it holds; rounded up to a power of two. */
     uint64_t messages;
-    /** Bytes of the longest message. */
+    /** Bytes of the longest message. Rounded up: a cell, which has 16 bytes besides, is a multiple of 64. */
     uint64_t message_size;
     /** The type of the messages; without a name any. */
     struct shmkit_layout_t layout;
@@ -1475,7 +1475,7 @@ typedef struct SHMKIT_ALIGNED(64) shmkit_queue_t {
 typedef struct shmkit_queue_stat_t {
     /** Messages that it can hold. */
     uint64_t messages;
-    /** Bytes of the longest. */
+    /** Bytes of the longest, as it was rounded up. */
     uint64_t message_size;
     /** Messages that are in it, those included that are being written. */
     uint64_t depth;
@@ -1509,7 +1509,7 @@ typedef struct SHMKIT_ALIGNED(64) shmkit_broadcast_t {
 typedef struct shmkit_broadcast_stat_t {
     /** Messages that are kept. */
     uint64_t messages;
-    /** Bytes of the longest. */
+    /** Bytes of the longest, as it was rounded up. */
     uint64_t message_size;
     /**
      * Messages reserved since it was initialised: written, given up, or being written; and places that were passed by because

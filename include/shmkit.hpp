@@ -2550,8 +2550,9 @@ private:
 };
 
 /**
- * Messages in place, one after another, each released when the next one is asked for: for a range-based for. It ends
- * where nothing is left (drain()) or nothing comes any more (messages()); any other failure throws, as value() does.
+ * Messages in place, one after another: for a range-based for, and for views. Each is taken when it is looked at, or when the
+ * end is asked for, and released when the iterator moves on: what was not looked at stays. It ends where nothing is left
+ * (drain()) or nothing comes any more (messages()); any other failure throws, as value() does.
  */
 template <class T, class Port> class [[nodiscard]] message_range {
 public:
@@ -2564,39 +2565,42 @@ public:
         using pointer = void;
 
         iterator() noexcept = default;
-        explicit iterator(message_range *range) : range_(range) { next(); }
-        reference operator*() const { return **range_->now_; }
+        explicit iterator(message_range *range) noexcept : range_(range) {}
+        reference operator*() const
+        {
+            static_cast<void>(range_->has_one());
+            return **range_->now_;
+        }
         iterator &operator++()
         {
-            next();
+            range_->pass();
             return *this;
         }
-        void operator++(int) { next(); }
-        friend bool operator==(const iterator &one, const iterator &other) noexcept
-        {
-            return one.range_ == other.range_;
-        }
-        friend bool operator!=(const iterator &one, const iterator &other) noexcept { return !(one == other); }
+        void operator++(int) { range_->pass(); }
+        friend bool operator==(const iterator &one, const iterator &other) { return one.is_end() == other.is_end(); }
+        friend bool operator!=(const iterator &one, const iterator &other) { return !(one == other); }
 
     private:
-        void next()
-        {
-            if (!range_->next())
-                range_ = nullptr;
-        }
+        bool is_end() const { return range_ == nullptr || !range_->has_one(); }
         message_range *range_ = nullptr;
     };
 
     message_range(typename Port::handle *end, std::uint64_t timeout) noexcept : end_(end), timeout_(timeout) {}
-    iterator begin() { return iterator(this); }
+    iterator begin() noexcept
+    {
+        ended_ = false;
+        return iterator(this);
+    }
     iterator end() const noexcept { return iterator(); }
 
 private:
-    bool next();
+    bool has_one();
+    void pass();
 
     typename Port::handle *end_;
     std::uint64_t timeout_;
     std::optional<taken<T, Port>> now_;
+    bool ended_ = false;
 };
 
 namespace queue_detail {
@@ -2773,21 +2777,30 @@ private:
 
 } // namespace queue_detail
 
-template <class T, class Port> bool message_range<T, Port>::next()
+/** Whether there is a message, which is taken if none is yet. */
+template <class T, class Port> bool message_range<T, Port>::has_one()
 {
-    // The one before it is released first: a member of a queue has one message at a time.
-    if (now_) {
-        auto released = now_->release();
-        now_.reset();
-        released.value();
-    }
+    if (now_ || ended_)
+        return now_.has_value();
     auto found = queue_detail::take_one<T, Port>(end_, timeout_);
-    if (!found && found.status() == SHMKIT_ERR_CLOSED)
+    ended_ = !found && found.status() == SHMKIT_ERR_CLOSED;
+    if (ended_)
         return false;
     auto &one = found.value();
     if (one)
         now_.emplace(std::move(*one));
+    ended_ = !now_.has_value();
     return now_.has_value();
+}
+
+/** Releases the message: a member of a queue has one at a time. */
+template <class T, class Port> void message_range<T, Port>::pass()
+{
+    if (!has_one())
+        return;
+    auto released = now_->release();
+    now_.reset();
+    released.value();
 }
 
 template <class T> class ring;

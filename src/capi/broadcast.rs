@@ -44,7 +44,7 @@ impl Handle for shmkit_broadcast_t {
 pub struct shmkit_broadcast_stat_t {
     /// Messages that are kept.
     pub messages: u64,
-    /// Bytes of the longest.
+    /// Bytes of the longest, as it was rounded up.
     pub message_size: u64,
     /// Messages reserved since it was initialised: written, given up, or being written; and places that were passed by because
     /// somebody still wrote there.

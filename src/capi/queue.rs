@@ -56,7 +56,7 @@ pub struct shmkit_queue_options_t {
     pub struct_size: usize,
     /// How many messages it holds; rounded up to a power of two.
     pub messages: u64,
-    /// Bytes of the longest message.
+    /// Bytes of the longest message. Rounded up: a cell, which has 16 bytes besides, is a multiple of 64.
     pub message_size: u64,
     /// The type of the messages; without a name any.
     pub layout: RegionLayout,
@@ -72,7 +72,7 @@ pub struct shmkit_queue_options_t {
 pub struct shmkit_queue_stat_t {
     /// Messages that it can hold.
     pub messages: u64,
-    /// Bytes of the longest.
+    /// Bytes of the longest, as it was rounded up.
     pub message_size: u64,
     /// Messages that are in it, those included that are being written.
     pub depth: u64,

@@ -15,7 +15,7 @@
 //! | `CELLS_AT` | stride each | cells: a word, the length, the bytes |
 //!
 //! A position counts up; modulo the cells it is a cell, divided by them, plus one, a lap: a cell that was never used is in lap
-//! 0. The word of a cell is lap, state (`FULL`, `WRITING`) and owner, as in `queue.rs`. A writer claims the cell of the tail
+//! 0. The word of a cell is the lap, the state (`FULL`, `WRITING`), and the owner as in `members.rs`. A writer claims the cell of the tail
 //! from whatever message of the lap before is in it, then moves the tail on. Who was closed out meanwhile gives it up: readers
 //! may have been told that nothing comes. A cell in which somebody of the lap before still
 //! writes is passed by, unless that one is dead: that is said before the tail moves on, so that who claims such a position too

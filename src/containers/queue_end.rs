@@ -168,7 +168,7 @@ impl Member {
                 if self.shape.overflow != Overflow::Block {
                     self.queue.count_dropped();
                 }
-                return Err(self.refused(Refused::NotNow, length));
+                return Err(self.full());
             };
             let others = self.others;
             let (queue, patience) = (&mut self.queue, &mut self.patience);
@@ -233,7 +233,7 @@ impl Member {
             if refused == Refused::Closed {
                 return Err(self.refused(refused, 0));
             }
-            let Wait::Until(until) = wait else { return Err(self.refused(Refused::NotNow, 0)) };
+            let Wait::Until(until) = wait else { return Err(empty()) };
             if over {
                 return Err(Failure::new(
                     Status::ErrTimeout,
@@ -263,14 +263,19 @@ impl Member {
         self.queue.take_from_the_dead(&mut |owner| others.is_dead(owner))
     }
 
+    /// No room, in words.
+    fn full(&self) -> Failure {
+        let remedy = match self.shape.overflow {
+            Overflow::Block => "wait with a timeout, come back later, or make it larger",
+            _ => "come back later, or make it larger; one of SHMKIT_OVERFLOW_BLOCK waits",
+        };
+        Failure::new(Status::ErrAgain, "the queue is full", remedy)
+    }
+
     /// A refusal of the core in words.
     pub fn refused(&self, refused: Refused, length: u64) -> Failure {
         match refused {
-            Refused::NotNow | Refused::Busy(_) => Failure::new(
-                Status::ErrAgain,
-                "the queue is full, or empty",
-                "wait with a timeout, come back later, or make it larger",
-            ),
+            Refused::NotNow | Refused::Busy(_) => empty(),
             Refused::Closed => Failure::of(Status::ErrClosed),
             Refused::Corrupt => corrupt("queue"),
             Refused::InHand => Failure::new(
@@ -340,4 +345,9 @@ impl Member {
         }
         true
     }
+}
+
+/// No message, in words.
+fn empty() -> Failure {
+    Failure::new(Status::ErrAgain, "the queue is empty", "wait with a timeout, or come back later")
 }

@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
+#if __cplusplus >= 202002L && __has_include(<ranges>)
+#include <ranges>
+#endif
 
 #include <shmkit.hpp>
 
@@ -142,6 +145,28 @@ template <class Writer, class Reader> void check_typed(Writer &writer, Reader &r
     NEED(next == 5);
     for (const message &none : reader.drain())
         NEED(none.number == 0 && false);
+
+    // What was not looked at stays.
+    for (std::uint64_t i = 0; i < 5; i++)
+        writer.write({i, 0}).value();
+    {
+        auto some = reader.drain();
+        auto at = some.begin();
+        NEED((*at).number == 0 && (*at).number == 0 && at != some.end());
+        ++at; // to the second one, which nobody looks at
+        ++at;
+        NEED((*at).number == 2);
+        ++at;
+    }
+    next = 3;
+// Before its version 16 clang does not understand the views of GNU's library.
+#if defined(__cpp_lib_ranges) && (!defined(__clang__) || __clang_major__ >= 16)
+    for (const message &one : reader.drain() | std::views::take(1))
+        NEED(one.number == next++);
+#endif
+    for (const message &one : reader.drain())
+        NEED(one.number == next++);
+    NEED(next == 5);
 
     // Ends may move while they are attached.
     Writer elsewhere = std::move(writer);
